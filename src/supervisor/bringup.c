@@ -49,7 +49,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 	if (r < 0)
 		return r;
 	if (s->end)
-		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
+		return mvm_error_cancelled(err, "the start");
 	s->machine.env = &rec->env;
 	s->machine.follows = workload_is_followed(s, rec);
 	s->machine.no_workload = rec->no_workload;

@@ -117,7 +117,7 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 	struct supervisor *s = arg;
 	clients_guest_back(&s->clients);
 	int r = run_copies(s, false, err);
-	return r < 0 && s->end ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
+	return r < 0 && s->end ? mvm_error_cancelled(err, "the start") : r;
 }
 
 void return_volumes(struct supervisor *s)

@@ -13,7 +13,7 @@
 #define RETURNS	   "the VM's volumes are being copied back, and then it ends"
 #define IS_STOPPED "the VM is being stopped"
 
-/* Where a guest may go at any time: it powers off, or its VMM dies. */
+/* A guest can take these steps at any time: it powers off, or its VMM dies. */
 #define ENDS (TO(EXITED) | TO(FAILED))
 
 static const struct {
@@ -130,7 +130,7 @@ bool life_is_ending(const struct supervisor *s)
 	return !down && (s->end || table[s->state].ending);
 }
 
-/* What clients may ask for. */
+/* The calls that clients may make. */
 static void show_clients(struct supervisor *s)
 {
 	s->clients.busy = s->end ? IS_STOPPED : table[s->state].busy;

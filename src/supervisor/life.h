@@ -3,7 +3,7 @@
 #define SUPERVISOR_LIFE_H
 
 /*
- * The supervisor's state: what it does with its VM at this moment.
+ * The supervisor's state: its work on the VM at this moment.
  *
  *	STARTING -------------------> UP <--> PAUSING, PAUSED, RESUMING
  *	   '--> STANDBY -> ADOPTING --'
@@ -49,10 +49,10 @@
  * What others see follows from the state: the state in instance.json, and the calls that clients
  * may make.
  *
- * Beside the state there is one reason why the VM is to end, or none (enum life_end).  Callbacks
- * set the reason at any time and wait for nothing; the sequence under way comes to its end first,
- * then the main loop stops the guest.  So a `stop` that arrives during a pause finds the pause
- * done.  Nobody takes the reason back, and only the first one counts.
+ * Beside the state there is at most one reason to end the VM (enum life_end).  Callbacks set the
+ * reason at any time and never wait.  The sequence under way finishes first, then the main loop
+ * stops the guest.  So a `stop` that arrives during a pause finds the pause done.  Nobody takes the
+ * reason back, and only the first one counts.
  *
  * To add a state: its name and its steps here, its line in the table, the
  * steps to it.
@@ -102,7 +102,7 @@ const char *life_name(enum life_state state);
 /* Is this a legal step? */
 bool life_may_step(enum life_state from, enum life_state to);
 
-/* Is there a guest that can shut down properly?  Not while it is brought up. */
+/* Is there a guest that can shut down properly?  No, while it is brought up. */
 bool life_has_guest(enum life_state state);
 
 /* The state is LIFE_STARTING from now on. */

@@ -3,8 +3,8 @@
 #define SUPERVISOR_LINE_H
 
 /*
- * Questions and answers between the two processes of a supervisor, over a socket pair: the asking
- * end blocks, the warden's does not.
+ * Questions and answers between the two processes of a supervisor, over a socket pair.  The asking
+ * end blocks, the warden's end does not.
  *
  * A message is a header, fields (net/wire.h) of at most LINE_BYTES_MAX, and up to LINE_FDS_MAX
  * descriptors, which only an answer has.  Each question has one answer.
@@ -19,7 +19,7 @@
 #define LINE_FDS_MAX   12u
 
 struct line_message {
-	int32_t what; /* a question's number; of an answer 0 or -errno */
+	int32_t what; /* number of a question; result of an answer: 0 or -errno */
 	struct strbuf fields;
 	int fds[LINE_FDS_MAX];
 	uint32_t n_fds;
@@ -40,13 +40,13 @@ void line_add_fd(struct line_message *m, int fd);
  */
 int line_send(int fd, int end_fd, const struct line_message *m);
 
-/* Wait for a message.  *ret is empty.  -EPIPE at the end, -EPROTO when it is none. */
+/* Wait for a message. *ret must be empty. -EPIPE at the end, -EPROTO when it is no message. */
 int line_receive(int fd, struct line_message *ret);
 
 /*
- * Receive a question, whose first bytes are here, and wait for its rest until end_fd is readable:
- * -ECANCELED.  Whoever asks may be broken into: descriptors that come along are closed before
- * anything is waited for, since one of them could be the asker's end of this line.
+ * Receive a question whose first bytes are here, and wait for the rest until end_fd is readable
+ * (-ECANCELED).  A guest may have broken into the asker.  One of the descriptors that come along
+ * could be the asker's end of this line, so close them all before any wait.
  */
 int line_receive_question(int fd, int end_fd, struct line_message *ret);
 

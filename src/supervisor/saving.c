@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Suspend and fork: the VM's state is kept while its guest stands still.
+ * Suspend and fork: saves the VM's state while its guest stands still.
  *
  * The agent freezes every process first, so that a fork can take another identity before any of
  * them runs, and sends nothing after its answer, so that no frame is cut in two.
@@ -18,7 +18,7 @@
 #define SAVE_DEADLINE_MS   INT64_C(120000)
 #define THAW_DEADLINE_MS   INT64_C(30000)
 
-/* A fork's state goes when the client that wants it has hung up. */
+/* A fork's saved state is removed when its client hangs up. */
 struct forked {
 	struct forked *next;
 	uint64_t client_id;
@@ -63,7 +63,7 @@ static int check_may_save(const struct supervisor *s, const char *what, struct m
 	return 0;
 }
 
-/* Nobody but us talks to the guest from here on. */
+/* From here on nobody but us talks to the guest. */
 static void fall_silent(struct supervisor *s)
 {
 	healthwatch_pause(&s->health);
@@ -186,7 +186,7 @@ static int do_suspend(struct supervisor *s, struct mvm_error *err)
 	return r;
 }
 
-/* On success the job is answered when the VMM is gone. */
+/* On success, the job gets its answer when the VMM is gone. */
 void suspend(struct supervisor *s, struct job *taken)
 {
 	AUTO(job) j = taken;
@@ -213,7 +213,7 @@ static int note_forked(struct supervisor *s, uint64_t client_id, const char *nam
 	return 0;
 }
 
-/* Remove what clients wanted that have hung up.  all: and of every other client. */
+/* Remove the saved states of clients that have hung up. all: of every client. */
 void forget_forked(struct supervisor *s, bool all)
 {
 	for (struct forked **at = &s->forked; *at;) {
@@ -280,12 +280,12 @@ void fork_guest(struct supervisor *s, const struct job *j)
 		return;
 	snprintf(text, sizeof(text), "stood still for %.0f ms", (double)paused_ns / NS_PER_MS);
 	tell(s, "forked", text);
-	forget_forked(s, false); /* of a client that did not wait */
+	forget_forked(s, false); /* of a client that has not waited */
 }
 
 /* ---- continue ---- */
 
-/* Bring up what the record says that the start continues.  Nothing of the guest has run yet. */
+/* Bring up the saved state that the record names.  The guest has not run yet. */
 int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
 {
 	char expected[DIGEST_HEX_SIZE], actual[DIGEST_HEX_SIZE];

@@ -27,7 +27,8 @@ extern char **environ;
 
 #define SIGNALS_MAX 64u
 
-/* All that a supervisor does once it has started.  No path, no socket, no process among it. */
+/* The system calls of a supervisor once it has started.  None takes a path, or makes a socket or a
+ * process. */
 static const uint16_t calls[] = {
 	SYS_read,
 	SYS_readv,
@@ -80,8 +81,9 @@ static const uint16_t calls[] = {
 struct guard {
 	struct warden warden;
 	int fd;
-	int child_fd;		   /* the shut-in process's pidfd */
-	struct line_message first; /* the answer to the first start, which nobody need ask for */
+	int child_fd; /* the shut-in process's pidfd */
+	struct line_message
+		first; /* the answer to the first start, which comes without a question */
 	bool started, over;
 };
 
@@ -110,7 +112,7 @@ static void on_question(void *arg, uint32_t events)
 		g->over = answer_one(g) < 0;
 }
 
-/* The other process has ended, whoever else may have its end of the line by now. */
+/* The other process has ended, even if somebody else holds its end of the line by now. */
 static void on_child(void *arg, uint32_t events)
 {
 	struct guard *g = arg;
@@ -130,7 +132,7 @@ static int watch_child(struct guard *g, pid_t child)
 	return r < 0 ? r : loop_add_fd(g->warden.loop, g->fd, EPOLLIN, on_question, g, &line);
 }
 
-/* Nothing stays open that belongs to the other process, or its end would not be seen. */
+/* Close everything that belongs to the other process, or nobody would see its end. */
 static void close_all_but(int a, int b)
 {
 	int low = a < b ? a : b, high = a < b ? b : a;
@@ -168,7 +170,7 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 		r = loop_run_once(g.warden.loop, DEADLINE_NONE);
 	line_message_done(&g.first);
 	kill(child, SIGKILL); /* it has ended, or must */
-	/* whoever sees that the supervisor or its VMM is gone finds that the lock is free */
+	/* release the lock first, so that it is free when others see the supervisor's end */
 	close(s->given->fd[SUPERVISOR_FD_LOCK]);
 	warden_done(&g.warden);
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
@@ -178,8 +180,8 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 
 /* ---- the shut-in process ---- */
 
-/* The text itself goes, too: it may hold secrets, and lies in memory as long as the process does.
- */
+/* Wipe the text itself, too: it may hold secrets, and would stay in memory as long as the
+ * process. */
 static void wipe_environment(void)
 {
 	for (char **e = environ; e && *e; e++)
@@ -198,8 +200,8 @@ static void close_files(const struct supervisor_given *given)
 		close(given->fd[fds[i]]);
 }
 
-/* Whoever takes a VM of a pool chooses, and the warden sets it then, if it may.  Until then the VM
- * has the default. */
+/* The start that takes a VM of a pool chooses the limit, and the warden sets it then, if it may.
+ * Until then the VM has the default. */
 static int limit_logs(const struct record *rec, bool same_uid)
 {
 	struct rlimit now;

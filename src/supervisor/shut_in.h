@@ -5,9 +5,9 @@
 /*
  * Splits a supervisor into its two processes (warden.h).
  *
- * The shut-in one has no file, no folder and no environment, and of the kernel only what is on a
- * short list: memory, time, and reading and writing what is open.  Run by root it has a uid of its
- * own and no capability.  It ends with the warden, and the warden and the VMM with it.
+ * The shut-in process has no file, no folder and no environment.  Of the kernel's calls it has a
+ * short list: memory, time, and reading and writing open descriptors.  Run by root it has a uid of
+ * its own and no capability.  It ends with the warden, and the warden and the VMM end with it.
  */
 
 #include "base/error.h"
@@ -22,7 +22,7 @@ struct supervisor;
  */
 int shut_in(struct supervisor *s, struct mvm_error *err);
 
-/* Release a warden in this process. */
+/* Release a warden that is in this process. */
 void shut_in_done(struct supervisor *s);
 
 #endif

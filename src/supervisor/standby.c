@@ -117,7 +117,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	if (r == 0)
 		r = awake(s, &wanted, forwards, &name_servers, &err);
 	if (r == 0 && (s->state != LIFE_ADOPTING || !clients_has_leash(&s->clients)))
-		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
+		r = mvm_error_cancelled(&err, "the start");
 	if (r < 0) {
 		warden_give_up_adoption(&s->warden);
 		answer(s, j, &err, NULL);

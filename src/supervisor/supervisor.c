@@ -152,7 +152,7 @@ static int start(struct supervisor *s, struct mvm_error *err)
 				     strerror(-r));
 	r = bring_up(s, err);
 	if (!clients_has_leash(&s->clients) && !s->taken)
-		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
+		return mvm_error_cancelled(err, "the start");
 	if (s->end)
 		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");
 	return r;
@@ -288,7 +288,8 @@ static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 		warden_use_saved(&s->warden, USE_DISCARD, NULL);
 	keep |= suspended;
 	put_away(s);
-	life_enter(s, suspended ? LIFE_SUSPENDED : s->end ? LIFE_STOPPED : LIFE_FAILED);
+	enum life_state without_state = s->end ? LIFE_STOPPED : LIFE_FAILED;
+	life_enter(s, suspended ? LIFE_SUSPENDED : without_state);
 	end_record(s, err);
 	warden_stop_listening(&s->warden);
 	if (!keep)

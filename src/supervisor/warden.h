@@ -9,9 +9,9 @@
  * events, opens logs, names and removes the folder, has the ports of IPv6 addresses, and starts the
  * process that copies volumes.
  *
- * The shut-in part asks it by the functions below.  The warden takes each question as an
- * attacker's: it decides by its own copy of the record, which the starter has written, and takes
- * from the other part only how the VM is.
+ * The shut-in part asks it by the functions below.  The warden treats each question as an
+ * attacker's.  It decides by its own copy of the record, which the starter has written; from the
+ * other part it takes only the state of the VM.
  *
  * In tests, for a backend that has only spawn(), and with MVM_ISOLATION=off, both are one process.
  */
@@ -26,7 +26,7 @@
 #include "vmm/oom.h"
 #include "vmm/vmm.h"
 
-/* A state that is being saved. */
+/* The kind of state to save. */
 struct warden_saving {
 	char name[64]; /* of its folder; "": none */
 	int dir_fd, devices_fd;
@@ -36,7 +36,7 @@ struct warden_saving {
 		.dir_fd = -1, .devices_fd = -1                                                     \
 	}
 
-/* What to do with the state that a start continues. */
+/* What to do with the saved state that a start continues. */
 enum warden_use {
 	USE_TAKE = 1, /* the guest is about to run */
 	USE_PUT_BACK, /* but it did not */
@@ -44,16 +44,16 @@ enum warden_use {
 	USE_DISCARD,  /* a VM that has just been suspended must end after all */
 };
 
-/* The part with the rights. */
+/* The process with the rights. */
 struct warden {
 	const struct supervisor_given *given;
 	const struct vmm_ops *ops;
 	struct loop *loop; /* borrowed */
 	struct record record;
-	struct record wanted; /* adopted, but not up yet; without a name: none */
+	struct record wanted; /* the record of an adopted VM that is not up yet; no name: none */
 	struct mvm_template_revision revision;
 	unsigned starts;
-	bool removed; /* the folder, or as much of it as could be: no VM any more */
+	bool removed; /* the folder is removed, as far as possible: start no VM any more */
 	struct vmm_probe probe;
 	struct vmm_config config; /* of the last start */
 	int theirs[2];		  /* the VMM's ends of its agent and console, for spawn(); or -1 */
@@ -64,10 +64,10 @@ struct warden {
 	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named volumes; 0: none */
 	pid_t shut_in;			    /* the other process; 0: none */
 	pid_t copier;			    /* copies volumes; 0: none */
-	int64_t told_ns;		    /* events may be written since then */
+	int64_t told_ns; /* the events so far are within the limit from this time on */
 	struct warden_saving saving;
-	bool suspended;	  /* the folder "saved" is whole, and is this VM's */
-	int saved_dir_fd; /* what the start continues; -1: nothing */
+	bool suspended;	  /* the folder "saved" is whole, and belongs to this VM */
+	int saved_dir_fd; /* the saved state that the start continues; -1: none */
 	char saved_nonce_sha256[65];
 	char taken[64]; /* the folder "saved" while its guest begins to run; "": none */
 };
@@ -80,14 +80,14 @@ struct warden_link {
 
 enum warden_log { WARDEN_CONSOLE_LOG, WARDEN_WORKLOAD_LOG, WARDEN_LOGS };
 
-/* What a start has made.  The descriptors are the caller's. */
+/* The result of a start.  The caller owns the descriptors. */
 struct warden_started {
 	int agent_fd, console_fd;
 	int log_fds[WARDEN_LOGS];
 	bool apart; /* the VMM runs, and vmm_attach() is next; else vmm_spawn() */
 	struct vmm_ends ends;
 	enum record_memory memory;
-	int64_t copied_ns; /* when its memory had been copied; 0: it was not */
+	int64_t copied_ns; /* when its memory was copied; 0: not copied */
 };
 void warden_started_done(struct warden_started *s);
 DEFINE_AUTO_DONE(warden_started, warden_started_done)
@@ -99,17 +99,17 @@ void warden_done(struct warden *w);
 /* Answer a question. */
 void warden_answer(struct warden *w, const struct line_message *asked, struct line_message *ret);
 
-/* In the same process: a VMM that vmm_spawn() has made. */
+/* Note a VMM that vmm_spawn() has made in this process. */
 void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation);
 
-/* Would a restore by this record give this VM of a pool? */
+/* Would a restore by the wanted record give the same VM as this one of a pool? */
 int record_check_fit(const struct record *have, const struct record *wanted, struct mvm_error *err);
-/* The record of an adopted VM: the wanted one, with the facts about it.  Both are changed. */
+/* Make the record of an adopted VM: the wanted one, with the facts about the VM.  Changes both. */
 void record_take_over(struct record *have, struct record *wanted);
 
 /* ---- questions ---- */
 
-/* Start a VMM, as the record says.  It is the first, or the last one has been put away. */
+/* Start a VMM, as the record says.  There is none yet, or the last one was put away. */
 int warden_start(struct warden_link *l, struct warden_started *ret, struct mvm_error *err);
 
 /* How vmm_attach() reaches the body. */
@@ -121,7 +121,7 @@ void warden_forget_memory(struct warden_link *l);
 /* Why the kernel killed it (vmm/oom.h); "" if it did not. */
 void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE]);
 
-/* It has ended: forget it, its ports and its cgroup. */
+/* The VMM has ended: forget it, its ports and its cgroup. */
 void warden_put_away(struct warden_link *l);
 
 /* Move a full log, which nobody has open, aside, and open a new one.  A log that is not full, or
@@ -130,12 +130,12 @@ int warden_new_log(struct warden_link *l, enum warden_log log);
 
 /* Write the record, with the state that rec has. */
 void warden_save(struct warden_link *l, const struct record *rec);
-/* Other rules for the network, as CALL_NETWORK has them.  They are in the record with the next
- * warden_save(), and hold for the next VMM. */
+/* Take other rules for the network, as CALL_NETWORK has them.  The next warden_save() writes them
+ * into the record, and the next VMM gets them. */
 int warden_rules(struct warden_link *l, const char *json, struct mvm_error *err);
 void warden_tell(struct warden_link *l, const char *event, const char *message);
 
-/* Put the VMM into a cgroup: rec's cgroup and limits afterwards. */
+/* Put the VMM into a cgroup, and fill in rec's cgroup and limits. */
 void warden_confine(struct warden_link *l, struct record *rec);
 
 /* Bytes of the memory file that are in use. */
@@ -156,9 +156,11 @@ int warden_save_begin(struct warden_link *l, struct mvm_error *err);
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err);
 int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
 		     struct mvm_error *err);
-void warden_save_drop(struct warden_link *l, const char *name); /* NULL: what is being saved */
+void warden_save_drop(struct warden_link *l,
+		      const char *name); /* NULL: the state that is being saved */
 
-/* A VM that continues such a state has answered: give it its memory.  ret: of the guest's nonce. */
+/* A VM that continues a saved state has answered: give it its memory. ret: SHA-256 of the guest's
+ * nonce. */
 int warden_load_saved(struct warden_link *l, char ret_nonce_sha256[65], struct mvm_error *err);
 int warden_use_saved(struct warden_link *l, enum warden_use how, struct mvm_error *err);
 
@@ -175,7 +177,7 @@ int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_M
 void warden_adopted(struct warden_link *l);
 void warden_give_up_adoption(struct warden_link *l);
 
-/* Rename the instance as a command wants it, which has left the name in its folder. */
+/* Rename the instance.  The command that wants this has left the name in its folder. */
 int warden_rename(struct warden_link *l, const char *to, struct mvm_error *err);
 
 /*

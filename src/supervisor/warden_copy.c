@@ -50,7 +50,7 @@ static _Noreturn void run_child(const struct warden *w, bool back, int to, int c
 		_exit(1); /* the supervisor died before the prctl() */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
-	/* close the channels of the VMM and of clients: an open copy would hide their end */
+	/* close the channels of the VMM and of clients: a copy here would hide their end */
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The warden's part in the network: rules that have changed, and refusals of the record. */
+/* The warden's part in the network: changed rules, and the refusals in the record. */
 #include <errno.h>
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #define USERNET_CONFIG_H
 
 /*
- * What mvm-net is told, as JSON: once as its argument, later as requests.
+ * The configuration of mvm-net, as JSON: once as its argument, later as requests.
  *
  *	{"allow": ["host:5432"], "deny": [], "dns": ["192.0.2.53"],
  *	 "bytes_per_s": 134217728, "packets_per_s": 100000,
@@ -28,7 +28,7 @@
 #include "usernet/gate.h"
 #include "usernet/resolver.h"
 
-#define USERNET_MESSAGE_MAX 98304u /* all rules at their longest, and name servers */
+#define USERNET_MESSAGE_MAX 98304u /* room for all rules at their longest, and for name servers */
 
 struct usernet_forward {
 	bool udp;

@@ -20,7 +20,7 @@ static uint16_t get16(const uint8_t *p)
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
 
-/* As text: rules have no other bytes, and no label is taken for two. */
+/* Write a byte as text.  Rules have no other bytes, and no label may look like two. */
 static char to_text(uint8_t c)
 {
 	if (c >= 'A' && c <= 'Z')
@@ -28,7 +28,7 @@ static char to_text(uint8_t c)
 	return c > ' ' && c < 0x7f && c != '.' ? (char)c : '?';
 }
 
-/* A name that is written out; *at moves behind it. */
+/* Skip a name that is written out; *at moves behind it. */
 static int read_name(const uint8_t *message, size_t len, size_t *at, char ret[POLICY_DOMAIN_SIZE])
 {
 	size_t used = 0;
@@ -69,7 +69,7 @@ int dns_read_query(const uint8_t *message, size_t len, struct dns_question *ret)
 	return len > DNS_MESSAGE_MAX ? -EBADMSG : read_question(message, len, ret);
 }
 
-/* A name that may end in a pointer; where the pointer leads is not asked. */
+/* Skip a name that may end in a pointer, without following the pointer. */
 static int skip_name(const uint8_t *message, size_t len, size_t *at)
 {
 	while (*at < len) {
@@ -87,10 +87,10 @@ static int skip_name(const uint8_t *message, size_t len, size_t *at)
 	return -EBADMSG;
 }
 
-/* Write out the name at `at`, whose pointers lead back.  false: it is none that a question has. */
+/* Write out the name at `at`, whose pointers lead back. false: no question can have this name. */
 static bool expand_name(const uint8_t *message, size_t len, size_t at, char ret[POLICY_DOMAIN_SIZE])
 {
-	size_t used = 0, before = at; /* pointers lead to what lies before */
+	size_t used = 0, before = at; /* pointers lead backwards */
 	while (at < len && message[at] != 0) {
 		size_t label = message[at++];
 		if (label >= 0xc0) {
@@ -162,7 +162,7 @@ struct reply {
 	unsigned n_answers, n; /* records: in the section of answers, and in all */
 };
 
-/* Go from the question's name along the CNAMEs to the name that has the addresses. */
+/* Follow the CNAMEs from the question's name to the name that has the addresses. */
 static void follow(const struct reply *reply, char name[POLICY_DOMAIN_SIZE],
 		   struct dns_answers *ret)
 {

@@ -3,8 +3,8 @@
 #define USERNET_DNS_H
 
 /*
- * DNS messages, as far as a resolver's relay needs them: the one question, and the addresses in its
- * reply.  Pure.
+ * Reads DNS messages, as far as a resolver's relay needs them: the one question, and the addresses
+ * in its reply.  Pure.
  *
  * Source: RFC 1035, section 4; RFC 6891 (one additional OPT record); RFC 8020.
  */
@@ -16,7 +16,7 @@
 #include "model/policy.h"
 
 #define DNS_HEAD	  12u
-#define DNS_MESSAGE_MAX	  1232u /* what a UDP message may have without fragments */
+#define DNS_MESSAGE_MAX	  1232u /* a UDP message of this length needs no fragments */
 #define DNS_ADDRESSES_MAX 128u
 #define DNS_PORT	  53u
 
@@ -36,9 +36,9 @@ struct dns_question {
 };
 
 struct dns_answers {
-	size_t n;	/* of all sections: a program may believe any */
-	size_t n_named; /* the first of them: the answers to the question, by its CNAMEs */
-	uint32_t ttl_s; /* the least of those and the CNAMEs */
+	size_t n;	/* of all sections, since a program may believe any of them */
+	size_t n_named; /* so many of them answer the question, by its CNAMEs; they come first */
+	uint32_t ttl_s; /* the shortest time to live among the answers and CNAMEs */
 	struct policy_address addresses[DNS_ADDRESSES_MAX];
 };
 
@@ -52,13 +52,14 @@ int dns_read_query(const uint8_t *message, size_t len, struct dns_question *ret)
 int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question *question,
 		   struct dns_answers *ret);
 
-/* Make the head of a message that is no query its own refusal.  Returns the reply's length. */
+/* Turn a message that is no query into a refusal: the head alone.  Returns the reply's length. */
 size_t dns_refuse_head(uint8_t *message, enum dns_code code);
 
-/* Make the query in message[len] its own refusal.  Returns the reply's length. */
+/* Turn the query in message[len] into a refusal.  Returns the reply's length. */
 size_t dns_refuse(uint8_t *message, const struct dns_question *question, enum dns_code code);
 
-/* Make a reply that is too long say so: the guest asks again by TCP.  Returns its length. */
+/* Mark a reply that is too long as cut, so that the guest asks again by TCP.  Returns its
+ * length. */
 size_t dns_truncate(uint8_t *message, const struct dns_question *question);
 
 #endif

@@ -42,7 +42,7 @@ static void acknowledge(struct dns_tcp *t, struct dns_tcp_connection *c)
 	send_segment(t, c, FRAME_ACK, c->next_out, NULL, 0);
 }
 
-/* Where our FIN is, once it may be sent. */
+/* The sequence number of our FIN, once it may be sent. */
 static uint32_t end_of_out(const struct dns_tcp_connection *c)
 {
 	return c->first_out + (uint32_t)c->out_len;
@@ -53,7 +53,7 @@ static bool has_question(const struct dns_tcp_connection *c)
 	return c->in_len >= 2 && c->in_len - 2 >= ((size_t)c->in[0] << 8 | c->in[1]);
 }
 
-/* As much of the reply as the guest takes now, and the end. */
+/* Send as much of the reply as the guest takes now, and the FIN. */
 static void send_more(struct dns_tcp *t, struct dns_tcp_connection *c, int64_t now_ns)
 {
 	uint32_t limit = c->unacknowledged + c->window;
@@ -88,7 +88,7 @@ static struct dns_tcp_connection *find(struct dns_tcp *t, const struct frame *f)
 	return NULL;
 }
 
-/* A free one, or the one that has been silent for longest. */
+/* A free connection, or the one that was silent for longest. */
 static struct dns_tcp_connection *place(struct dns_tcp *t)
 {
 	struct dns_tcp_connection *oldest = &t->all[0];
@@ -138,8 +138,8 @@ static void ask_next(struct dns_tcp *t, struct dns_tcp_connection *c)
 	t->ask(t->arg, c->number, message, len); /* last: it may be answered within */
 }
 
-/* Take the segment's acknowledgement.  Returns false when it is of bytes that were never sent, or
- * older than the last one: then the segment is dropped. */
+/* Take the segment's acknowledgement.  Returns false if it is for bytes that were never sent, or
+ * older than the last one: drop the segment. */
 static bool take_acknowledged(struct dns_tcp_connection *c, const struct frame *f)
 {
 	if (is_before(f->acknowledged, c->unacknowledged) ||
@@ -175,7 +175,7 @@ static void take_payload(struct dns_tcp *t, struct dns_tcp_connection *c, const 
 	acknowledge(t, c); /* what came before already, too */
 }
 
-/* A length that no question has. */
+/* No question has this length. */
 static bool is_senseless(const struct dns_tcp_connection *c)
 {
 	size_t len = (size_t)c->in[0] << 8 | c->in[1];
@@ -209,7 +209,7 @@ void dns_tcp_input(struct dns_tcp *t, const uint8_t *frame, size_t len, const st
 		return;
 	}
 	if (!(f->flags & FRAME_ACK) || f->opens || !take_acknowledged(c, f)) {
-		/* an older SYN is answered by the clock; RFC 5961, 4.2 */
+		/* an old SYN gets the present state as its answer; RFC 5961, 4.2 */
 		acknowledge(t, c);
 		return;
 	}

@@ -3,11 +3,11 @@
 #define USERNET_DNS_TCP_H
 
 /*
- * The resolver's end of DNS over TCP: what a guest turns to when an answer was cut.
+ * The resolver's end of DNS over TCP, which a guest uses after a cut answer.
  *
- * As much of TCP as a server needs whose guest is one link away: a few connections, one question of
- * each at a time, segments in order, what is lost sent again after a second.  Nobody else gets the
- * bytes, so the policy holds here as it does by UDP.  Pure but for the callbacks.
+ * The guest is one link away, so a small part of TCP is enough: a few connections, one question at
+ * a time on each, segments in order, and lost ones sent again after a second.  The policy judges
+ * each question, as it does by UDP.  Pure but for the callbacks.
  *
  *	DNS_TCP_OPENING -> DNS_TCP_OPEN -> (the guest has closed, all is answered) DNS_TCP_CLOSING
  *
@@ -20,7 +20,7 @@
 #include "usernet/dns.h"
 #include "usernet/frame.h"
 
-#define DNS_TCP_MAX	  16u /* connections; a new one takes the place of the oldest */
+#define DNS_TCP_MAX	  16u /* connections; a new one replaces the one that was silent for longest */
 #define DNS_TCP_QUERY_MAX (2u + DNS_MESSAGE_MAX)
 #define DNS_TCP_REPLY_MAX (2u + 65535u)
 #define DNS_TCP_IDLE_NS	  (15ll * 1000000000)
@@ -36,7 +36,7 @@ struct dns_tcp_connection {
 	uint8_t mac[6], our_mac[6];
 	struct policy_address guest, us;
 	uint16_t guest_port, window;
-	uint32_t next_in;		   /* sequence number that comes next */
+	uint32_t next_in;		   /* sequence number that the guest sends next */
 	uint32_t unacknowledged, next_out; /* ours */
 	uint32_t first_out;		   /* of the first byte in out */
 	int64_t heard_ns, sent_ns;
@@ -45,7 +45,7 @@ struct dns_tcp_connection {
 	uint8_t in[DNS_TCP_QUERY_MAX];
 };
 
-/* A question of connection number; the answer is due by dns_tcp_answer(). */
+/* A question on connection number; answer it with dns_tcp_answer(). */
 typedef void (*dns_tcp_ask_fn)(void *arg, uint64_t number, const uint8_t *message, size_t len);
 typedef void (*dns_tcp_send_fn)(void *arg, const uint8_t *frame, size_t len);
 
@@ -57,16 +57,16 @@ struct dns_tcp {
 	struct dns_tcp_connection all[DNS_TCP_MAX];
 };
 
-/* A frame of the guest's to the resolver's port, which frame_read() took for TCP. */
+/* Take a guest's frame to the resolver's port, which frame_read() took for TCP. */
 void dns_tcp_input(struct dns_tcp *t, const uint8_t *frame, size_t len, const struct frame *f,
 		   int64_t now_ns);
 
-/* Answer connection number, if it is still there.  len 0: there is no answer, and it is reset. */
+/* Answer on connection number, if it still exists. len 0: there is no answer, so reset it. */
 void dns_tcp_answer(struct dns_tcp *t, uint64_t number, const uint8_t *message, size_t len,
 		    int64_t now_ns);
 
-/* Send again what was lost, and end who is silent for too long.  Returns when to be called next;
- * INT64_MAX: not before something else happens. */
+/* Send lost segments again, and end connections that were silent for too long.  Returns when to
+ * call this again; INT64_MAX: not until something else happens. */
 int64_t dns_tcp_tick(struct dns_tcp *t, int64_t now_ns);
 
 void dns_tcp_done(struct dns_tcp *t);

@@ -8,7 +8,7 @@ static struct flow *at(struct flows *f, uint16_t link)
 	return &f->all[link - 1];
 }
 
-/* FNV-1a over what counts; the salt makes its buckets unknown to the guest. */
+/* FNV-1a over the key; the salt hides the buckets from the guest. */
 static uint32_t bucket_of(const struct flows *f, const struct flow_key *key)
 {
 	uint64_t hash = 0xcbf29ce484222325u ^ f->salt;
@@ -115,7 +115,7 @@ bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns)
 struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns)
 {
 	uint16_t *place = find(f, key);
-	if (*place) { /* one that had been silent for too long */
+	if (*place) { /* it was silent for too long */
 		at(f, *place)->seen_ns = now_ns;
 		return at(f, *place);
 	}

@@ -3,13 +3,13 @@
 #define USERNET_FLOWS_H
 
 /*
- * The flows that were allowed: who in the guest speaks with whom outside.
+ * The allowed flows: which port of the guest talks to which address outside.
  *
- * A fixed table.  A new flow takes the place of the one that has been silent for longest.  A flow
+ * The table has a fixed size: a new flow replaces the one that was silent for longest.  A flow
  * other than TCP's is forgotten after FLOWS_IDLE_NS of silence.
  *
- * A pointer to a flow holds until the next call that may forget one.  Who keeps a flow for longer
- * keeps its key.
+ * A pointer to a flow is valid until the next call that may forget one.  To remember a flow for
+ * longer, keep its key.
  */
 
 #include <stdbool.h>
@@ -30,48 +30,48 @@ struct flow_key {
 struct flow {
 	struct flow_key key;
 	int64_t seen_ns;
-	bool is_used; /* else it is a free place of the table */
+	bool is_used; /* else this place of the table is free */
 	/* TCP's */
 	int fd;			 /* the host's socket; -1: not known */
 	bool is_open;		 /* the peer has answered */
 	uint32_t guest_next;	 /* the sequence number that the guest waits for */
 	uint32_t peer_next;	 /* and the other side */
-	bool has_next;		 /* the other side has told its number */
-	uint16_t n_early;	 /* segments that libslirp may keep until others come, */
-	uint32_t early_end;	 /* where the last of them ends */
-	uint8_t mac[12];	 /* of the guest's frames: to whom, from whom */
+	bool has_next;		 /* the other side has sent its sequence number */
+	uint16_t n_early;	 /* segments that libslirp may hold until missing ones come, */
+	uint32_t early_end;	 /* and where the last of them ends */
+	uint8_t mac[12];	 /* of the guest's frames: destination and source */
 	uint16_t next;		 /* in its bucket; 0: none, else index + 1 */
 	uint16_t older, younger; /* by seen_ns; as next */
 };
 
 struct flows {
-	uint64_t salt; /* so that a guest cannot aim at one bucket */
-	uint16_t max;  /* how many there may be; 0: FLOWS_MAX */
+	uint64_t salt; /* a random number, so that a guest cannot fill one bucket on purpose */
+	uint16_t max;  /* limit; 0: FLOWS_MAX */
 	uint16_t n, oldest, youngest;
-	uint16_t free; /* places that were used; linked by next */
+	uint16_t free; /* places that are free again, linked by next */
 	uint16_t buckets[FLOWS_BUCKETS];
 	struct flow all[FLOWS_MAX];
 };
 
-/* Find a flow, which counts as seen now.  NULL: there is none. */
+/* Find a flow, and note that it was seen now.  NULL: there is none. */
 struct flow *flows_get(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
-/* Find a flow as it is, however old. */
+/* Find a flow, even an old one, and change nothing. */
 struct flow *flows_find(struct flows *f, const struct flow_key *key);
 
-/* Is there this flow?  It counts as seen now. */
+/* Does this flow exist?  Notes that it was seen now. */
 bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
-/* The flow whose place the next new one takes; NULL: there is a free place. */
+/* The flow that the next new one replaces; NULL: there is a free place. */
 struct flow *flows_next_to_go(struct flows *f);
 
-/* Add a flow that is not there. */
+/* Add a flow, which must be new. */
 struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
-/* Forget one, unless that has happened. */
+/* Forget a flow, unless that has happened already. */
 void flows_remove(struct flows *f, struct flow *flow);
 
-/* The one that has been silent for longest, and the next one after it; NULL at the end. */
+/* Walk through all flows, beginning with the one that was silent for longest; NULL at the end. */
 struct flow *flows_oldest(struct flows *f);
 struct flow *flows_younger(struct flows *f, const struct flow *flow);
 

@@ -3,11 +3,12 @@
 
 #include <string.h>
 
-#define ETHERNET_HEAD  14u
-#define IPV4_HEAD      20u
-#define IPV6_HEAD      40u
-#define UDP_HEAD       8u
-#define FRAGMENT       1480u /* of a body: 1500 without the head of IPv4; a multiple of 8 */
+#define ETHERNET_HEAD 14u
+#define IPV4_HEAD     20u
+#define IPV6_HEAD     40u
+#define UDP_HEAD      8u
+#define FRAGMENT                                                                                   \
+	1480u /* bytes of a body: 1500 without IPv4's head, rounded down to a multiple of 8 */
 #define MORE_FRAGMENTS 0x2000u
 #define TCP_HEAD       20u
 #define ICMP_HEAD      8u
@@ -115,7 +116,7 @@ static enum frame_kind read_v4(const uint8_t *p, size_t len, struct frame *ret)
 	if (len < IPV4_HEAD || p[0] >> 4 != 4)
 		return FRAME_BAD;
 	size_t head = (size_t)(p[0] & 0x0f) * 4, total = get16(p + 2);
-	/* options could route it elsewhere */
+	/* IP options could route it elsewhere */
 	if (head != IPV4_HEAD || total < head || total > len)
 		return FRAME_BAD;
 	ret->from = policy_address_v4(p + 12);
@@ -137,7 +138,7 @@ static enum frame_kind read_v6(const uint8_t *p, size_t len, struct frame *ret)
 	memcpy(ret->from.bytes, p + 8, 16);
 	memcpy(ret->to.bytes, p + 24, 16);
 	if (policy_is_v4(&ret->from) || policy_is_v4(&ret->to))
-		return FRAME_BAD; /* a host's kernel would speak IPv4 to it */
+		return FRAME_BAD; /* the host's kernel would speak IPv4 to this address */
 	if (p[6] == PROTOCOL_UDP)
 		return read_udp(p + IPV6_HEAD, body, ret);
 	if (p[6] == PROTOCOL_TCP)
@@ -183,8 +184,8 @@ static uint16_t checksum_of(uint32_t sum)
 	return (uint16_t)~sum;
 }
 
-/* The heads of a packet with body_len bytes behind them.  Returns where the body begins; *ret_sum
- * is what a checksum over the body begins with. */
+/* Write the heads of a packet with body_len bytes behind them.  Returns where the body begins;
+ * *ret_sum is the start value of a checksum over the body. */
 static uint8_t *write_ip(uint8_t *ret, const struct policy_address *from,
 			 const struct policy_address *to, unsigned protocol, size_t body_len,
 			 uint32_t *ret_sum)
@@ -274,7 +275,8 @@ size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct poli
 {
 	struct frame heads;
 	bool v4 = policy_is_v4(from);
-	size_t quoted = (v4 ? IPV4_HEAD : IPV6_HEAD) + 8u; /* RFC 792: its head and 8 bytes */
+	size_t quoted = (v4 ? IPV4_HEAD : IPV6_HEAD) +
+			8u; /* RFC 792: the packet's head and 8 bytes */
 	uint32_t sum;
 	if (frame_read(data, len, &heads) == FRAME_BAD || len < ETHERNET_HEAD + quoted)
 		return 0;

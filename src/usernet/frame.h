@@ -3,11 +3,11 @@
 #define USERNET_FRAME_H
 
 /*
- * The heads of one Ethernet frame, as far as a verdict needs them.
+ * Reads the heads of one Ethernet frame, as far as a verdict needs them.
  *
- * A frame that is not wholly understood is none: fragments of the guest's, IPv6 extension headers,
- * tunnels, VLANs and lengths that do not agree are refused, so that nothing passes which the stack
- * behind would read otherwise.
+ * The stack behind must not read a frame in another way than we do.  So frames that we do not
+ * wholly understand are refused: a guest's fragments, IPv6 extension headers, tunnels, VLANs, and
+ * lengths that do not agree.
  *
  * Source: RFC 791, 8200, 768, 9293, 792, 4443, 826.
  */
@@ -19,7 +19,7 @@
 #include "model/mtu.h"
 #include "model/policy.h"
 
-#define FRAME_MAX      1600u		/* of those that are written here; with an MTU of 1500 */
+#define FRAME_MAX      1600u		/* of the frames that we write; the MTU is 1500 */
 #define FRAME_READ_MAX (LINK_MTU + 14u) /* of all others */
 
 #define FRAME_FIN 0x01u
@@ -43,9 +43,9 @@ struct frame {
 	bool opens;		     /* TCP: SYN without ACK */
 	bool resets;		     /* TCP: RST */
 	bool reports;		     /* FRAME_PING: an error, about which there is no other one */
-	const uint8_t *payload;	     /* UDP's and TCP's; within the frame */
+	const uint8_t *payload;	     /* payload of UDP and TCP, within the frame */
 	size_t payload_len;
-	uint8_t flags; /* TCP, from here on: FRAME_FIN and others */
+	uint8_t flags; /* the following are TCP's; flags: FRAME_FIN and others */
 	uint16_t window;
 	uint32_t sequence, acknowledged;
 	/* FRAME_PART */

@@ -9,7 +9,7 @@ static bool is_one_of(const struct policy_address two[2], const struct policy_ad
 	return memcmp(&two[0], a, sizeof(*a)) == 0 || memcmp(&two[1], a, sizeof(*a)) == 0;
 }
 
-/* libslirp takes all of IPv6's virtual network for ::1, so that no rule may open any of it. */
+/* libslirp takes each address of the virtual IPv6 network for ::1, so no rule may open one. */
 static bool is_virtual(const struct gate *g, const struct policy_address *a)
 {
 	bool v4 = policy_is_v4(a);
@@ -29,7 +29,7 @@ static bool was_told(void *arg, const struct policy_rule *rule,
 	bool denies = rule >= g->policy.deny && rule < g->policy.deny + g->policy.n_deny;
 	if (!denies)
 		return names_has(&g->names, rule, address, asked->now_ns);
-	/* what was denied stays so, whatever time the answer named */
+	/* a denied address stays denied after the answer's time to live */
 	return names_has(&g->names, rule, address, INT64_MIN) ||
 	       names_has(&g->recent, rule, address, INT64_MIN);
 }
@@ -59,7 +59,7 @@ static enum policy_verdict judge(struct gate *g, const struct policy_address *ad
 	return policy_judge(&g->policy, &peer, was_told, &asked);
 }
 
-/* A guest that mvm has not configured asks for its address, and libslirp answers. */
+/* A guest that mvm has not configured asks for its address; libslirp answers. */
 static bool is_dhcp(const struct frame *f, uint16_t from, uint16_t to)
 {
 	return f->kind == FRAME_UDP && f->from_port == from && f->to_port == to;
@@ -77,8 +77,8 @@ static struct flows *table_of(struct gate *g, uint8_t kind)
 
 /* ---- segments out of order ---- */
 
-/* libslirp keeps them all until what is missing comes, each in a buffer for a whole frame.  So a
- * few pass, and the others are lost, as on a wire. */
+/* libslirp keeps them all until the missing ones come, each in a buffer for a whole frame.  So only
+ * a few pass; the others are lost, as on a wire. */
 
 static void forget_early(struct gate *g, struct flow *flow)
 {
@@ -97,7 +97,7 @@ static bool is_after(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) > 0;
 }
 
-/* libslirp has acknowledged what comes before next. */
+/* libslirp has acknowledged all bytes before next. */
 static void note_next(struct gate *g, struct flow *flow, uint32_t next)
 {
 	flow->peer_next = next;
@@ -145,8 +145,8 @@ static void end(struct gate *g, struct flows *flows, struct flow *flow)
 	gate_forget(g, flows, flow);
 }
 
-/* The one that has been silent for longest; of TCP, one that nobody has answered goes first, so
- * that a flood of them leaves the connections alone. */
+/* The flow to forget: the one that was silent for longest.  A TCP flow that nobody has answered
+ * goes first, so a flood of them leaves connections alone. */
 static struct flow *next_to_go(struct flows *flows)
 {
 	struct flow *oldest = flows_next_to_go(flows);
@@ -204,7 +204,7 @@ void gate_passed(struct gate *g, const uint8_t mac[12])
 	if (flow->key.kind == FRAME_TCP && flow->fd < 0)
 		gate_forget(g, &g->tcp, flow);
 	else if (in)
-		gate_forget(g, &g->in, in); /* this socket has taken its place */
+		gate_forget(g, &g->in, in); /* this socket has replaced it */
 }
 
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
@@ -230,7 +230,7 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 		return f->resets ? GATE_DROP : GATE_RESET;
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
-	/* a new connection is judged even if it looks like an earlier one */
+	/* judge a new connection even if it looks like an earlier one */
 	struct flow *flow = f->opens ? NULL : flow_of(g, f, &key, now_ns);
 	if (flow && (f->flags & FRAME_ACK))
 		flow->guest_next = f->acknowledged;
@@ -241,11 +241,11 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	if (flow)
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
-	/* libslirp knows no way for it, and would write a line about each */
+	/* libslirp has no route for it, and would log a line for each */
 	if (verdict == POLICY_ALLOWED && is_ping6(f))
 		verdict = POLICY_DENIED;
-	/* A connection that a clone has from its snapshot, or that the rules closed since.  Linux
-	 * takes an ICMP error for a passing trouble there, and would wait. */
+	/* A clone has this connection from its snapshot, or the rules have closed it since.  Linux
+	 * takes an ICMP error on a connection for temporary, and would wait. */
 	if (f->kind == FRAME_TCP && !f->opens) {
 		g->dropped++;
 		return f->resets ? GATE_DROP : GATE_RESET;
@@ -278,7 +278,7 @@ static struct gate_parts *parts_of(struct gate *g, const struct frame *f)
 	return NULL;
 }
 
-/* A large datagram: its first fragment says whose it is, and the others follow. */
+/* A large datagram: its first fragment has the ports, and the others follow. */
 static enum gate_verdict part_in(struct gate *g, const struct frame *f, int64_t now_ns)
 {
 	if (f->is_first) {
@@ -303,7 +303,7 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 {
 	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
 	if (f->kind == FRAME_TCP && !f->opens) {
-		/* it reaches nobody who has not begun himself */
+		/* it comes from nobody to whom the guest has spoken first */
 		struct flow *flow = flow_of(g, f, &key, now_ns);
 		if (flow && (f->flags & FRAME_ACK)) {
 			note_next(g, flow, f->acknowledged);
@@ -360,8 +360,8 @@ bool gate_told(struct gate *g, const char *name, const struct dns_answers *answe
 	return true;
 }
 
-/* The flows that are refused now.  By place, since the end of one lets libslirp work, which may end
- * others. */
+/* End the flows that the rules refuse now.  This walks by place in the table: ending one runs
+ * libslirp, which may end others. */
 static void judge_again(struct gate *g, struct flows *flows)
 {
 	for (uint16_t i = 0; i < flows->n; i++) {

@@ -7,14 +7,15 @@
 
 #include "usernet/frame.h"
 
-#define LINK_AT_ONCE 32768u /* less than the kernel splits: net/unix/af_unix.c */
+#define LINK_AT_ONCE 32768u /* the kernel sends so much in one piece: net/unix/af_unix.c */
 
 static size_t length_at(const uint8_t *p)
 {
 	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* A length that frames have, and Ethernet's head with a type that guests send. */
+/* Does this look like a frame: a possible length, and an Ethernet head with a type that guests
+ * send? */
 static bool looks_like_a_frame(const uint8_t *p)
 {
 	size_t len = length_at(p);
@@ -24,7 +25,7 @@ static bool looks_like_a_frame(const uint8_t *p)
 	       (p[4 + 6] & 1) == 0; /* nobody sends as many */
 }
 
-/* Skip to the next frame.  Returns where it begins, or the last bytes that may be a part of its
+/* Skip to the next frame.  Returns where it begins, or where bytes begin that may be a part of its
  * head. */
 static size_t seek(struct link *l)
 {
@@ -87,8 +88,8 @@ void link_write(struct link *l, const void *frame, size_t len)
 	strbuf_add(&l->out, frame, len);
 }
 
-/* The bytes of whole frames that one send(2) takes whole or not at all.  So what the VMM has never
- * ends within a frame, whenever this process ends. */
+/* Count the bytes of whole frames that one send(2) takes whole or not at all.  So the VMM never
+ * gets half a frame, whenever this process ends. */
 static size_t whole_frames(const uint8_t *data, size_t len)
 {
 	size_t at = 0;
@@ -113,7 +114,7 @@ int link_flush(struct link *l)
 		else
 			l->sent += (size_t)n;
 	}
-	/* seldom: what waits is moved */
+	/* seldom: move the waiting bytes to the front */
 	if (l->sent == l->out.len || l->sent > LINK_OUT_ENOUGH) {
 		strbuf_consume(&l->out, l->sent);
 		l->sent = 0;

@@ -3,12 +3,13 @@
 #define USERNET_LINK_H
 
 /*
- * Frames over a stream socket, each after its length as four bytes in network order.
+ * Sends and receives frames over a stream socket.  Each follows its length, four bytes in network
+ * order.
  *
- * What the VMM does not take at once waits.  From LINK_OUT_ENOUGH on the host's sockets are not
- * read, from LINK_OUT_FULL on the guest's frames wait, too, as each may bring forth others; a frame
- * beyond LINK_OUT_MAX is lost, as on a wire.  So a guest that never reads stops its own network.  A
- * length that no frame has ends the link.
+ * Frames wait here until the VMM takes them.  When LINK_OUT_ENOUGH bytes wait, nobody reads the
+ * host's sockets.  When LINK_OUT_FULL bytes wait, the guest's frames wait too, since each may cause
+ * others.  A frame beyond LINK_OUT_MAX is lost, as on a wire.  So a guest that never reads stops
+ * its own network.  A length that no frame has ends the link.
  *
  * Source: QEMU, net/net.c (net_fill_rstate).
  */
@@ -28,7 +29,7 @@ struct link {
 	int fd; /* borrowed, non-blocking */
 	struct strbuf out;
 	size_t sent; /* of out */
-	bool seeks;  /* the stream may begin within a frame: what looks like none is skipped */
+	bool seeks;  /* the stream may begin within a frame: skip bytes that do not look like one */
 	size_t in_len;
 	uint64_t lost;
 	uint8_t in[2 * LINK_FRAME_MAX];
@@ -40,8 +41,8 @@ typedef void (*link_frame_fn)(void *arg, const uint8_t *frame, size_t len);
 size_t link_waiting(const struct link *l);
 bool link_is_full(const struct link *l);
 
-/* Read what has come, and call fn for each whole frame, as long as what waits is not full.  Returns
- * 0, -EPIPE at the end, -EPROTO or -errno. */
+/* Read bytes that have come, and call fn for each whole frame, until LINK_OUT_FULL bytes wait.
+ * Returns 0, -EPIPE at the end, -EPROTO or -errno. */
 int link_read(struct link *l, link_frame_fn fn, void *arg);
 
 /* May link_read() go on at once, with a frame that has waited for room? */

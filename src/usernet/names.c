@@ -11,8 +11,8 @@ static bool is_address(const struct told *t, const struct policy_address *addres
 	return memcmp(&t->address, address, sizeof(*address)) == 0;
 }
 
-/* Its place: where it is already, a free one, or that of the pair of another answer that ends
- * first. */
+/* The pair's place: where it is already, a free one, or that of the pair that expires first, of
+ * another answer. */
 static struct told *place_for(struct names *n, const char *name,
 			      const struct policy_address *address)
 {

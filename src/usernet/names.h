@@ -3,10 +3,10 @@
 #define USERNET_NAMES_H
 
 /*
- * The addresses that the guest's resolver was told for names, and until when they hold.
+ * The addresses that the guest's resolver was told for names, and how long they are valid.
  *
- * A fixed table: a new pair takes the place of the one that ends first, but of none that the same
- * answer has brought.
+ * The table has a fixed size.  A new pair replaces the pair that expires first, but none of the
+ * same answer.
  */
 
 #include <stdbool.h>
@@ -25,16 +25,16 @@ struct names {
 		char name[POLICY_DOMAIN_SIZE];
 		struct policy_address address;
 		int64_t until_ns;
-		uint32_t answer; /* the number of the last one that had it */
+		uint32_t answer; /* number of the last answer that had it */
 	} all[NAMES_MAX];
 };
 
-/* Remember an answer: that name (lower case) was told to be at these addresses for ttl_s; of more
- * than NAMES_MAX, the first. */
+/* Remember an answer: name (lower case) has these addresses for ttl_s.  Of more than NAMES_MAX, the
+ * first count. */
 void names_add(struct names *n, const char *name, const struct policy_address *addresses,
 	       size_t n_addresses, uint32_t ttl_s, int64_t now_ns);
 
-/* Was the guest told this address for a name that the rule stands for? */
+/* Was the guest told this address for a name that matches the rule? */
 bool names_has(const struct names *n, const struct policy_rule *rule,
 	       const struct policy_address *address, int64_t now_ns);
 

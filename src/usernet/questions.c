@@ -28,7 +28,7 @@ static void tell(struct questions *q, const struct resolver_asker *asker,
 	link_write(q->link, frame, frame_write_udp(asker->mac, asker->our_mac, &heads, frame));
 }
 
-/* A reply is read whole, however little of it goes by UDP. */
+/* Read a reply whole, even if only a part of it fits into UDP. */
 static void answer(void *arg, const struct resolver_asker *asker,
 		   const struct dns_question *question, uint8_t *message, size_t len)
 {
@@ -48,7 +48,7 @@ static void answer(void *arg, const struct resolver_asker *asker,
 	tell(q, asker, question, message, len);
 }
 
-/* What is no query of a kind that is passed on.  A reply is not answered: RFC 1035, 7.3. */
+/* Refuse a message that we do not pass on.  A reply gets no answer: RFC 1035, 7.3. */
 static void refuse_question(struct questions *q, const struct resolver_asker *asker,
 			    const uint8_t *query, int why)
 {
@@ -63,7 +63,7 @@ static void refuse_question(struct questions *q, const struct resolver_asker *as
 		tell(q, asker, NULL, message, len);
 }
 
-/* Refused and failing questions are answered, so that no program waits. */
+/* Answer refused and failing questions as well, so that no program waits. */
 static void ask(struct questions *q, struct resolver_asker *asker, const uint8_t *query, size_t len)
 {
 	uint8_t message[DNS_MESSAGE_MAX];

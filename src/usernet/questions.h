@@ -3,7 +3,8 @@
 #define USERNET_QUESTIONS_H
 
 /*
- * The guest's questions about names, and their answers: under the gate's rules, by UDP and TCP.
+ * Handles the guest's questions about names and their answers, by UDP and TCP, under the gate's
+ * rules.
  *
  * Each question is answered, with an error if need be, so that no program waits.
  */
@@ -26,7 +27,7 @@ void questions_init(struct questions *q, struct gate *gate, struct refusals *ref
 		    struct link *link);
 void questions_done(struct questions *q);
 
-/* A frame to the resolver's address and port. */
+/* Take a frame to the resolver's address and port. */
 void questions_take(struct questions *q, const uint8_t *frame, size_t len, const struct frame *f);
 
 /* Take the replies that have come, and act on silences. */

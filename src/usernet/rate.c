@@ -2,7 +2,7 @@
 #include "usernet/rate.h"
 
 #define SECOND_NS INT64_C(1000000000)
-#define AT_ONCE	  200 /* a wait lasts until there is enough for this part of a second */
+#define AT_ONCE	  200 /* a wait lasts until the tokens of this part of a second are there */
 
 struct rate rate_new(uint64_t per_s, uint64_t most, int64_t now_ns)
 {
@@ -19,7 +19,7 @@ void rate_fill(struct rate *r, int64_t now_ns)
 	/* in floating point, as the product of both has no bound */
 	double more = (double)passed_ns * (double)r->per_s / (double)SECOND_NS;
 	if (more < 1)
-		return; /* counted with the next call */
+		return; /* the next call counts the rest */
 	r->filled_ns = now_ns;
 	double level = (double)r->level + more;
 	r->level = level < (double)r->most ? (int64_t)level : r->most;

@@ -3,10 +3,9 @@
 #define USERNET_RATE_H
 
 /*
- * A token bucket: so much a second, and some of it at once.  Pure.
+ * A token bucket: so many tokens a second, and at most so many at once.  Pure.
  *
- * A taker may overdraw it and waits the longer afterwards, so that no frame is cut and a burst is
- * paid for.
+ * A taker may overdraw it, and then waits longer.  So no frame is cut, and a burst is paid for.
  */
 
 #include <stdbool.h>
@@ -22,16 +21,16 @@ struct rate {
 /* A full one. */
 struct rate rate_new(uint64_t per_s, uint64_t most, int64_t now_ns);
 
-/* Add what has come since the last call. */
+/* Add the tokens of the time since the last call. */
 void rate_fill(struct rate *r, int64_t now_ns);
 
-/* Take n.  Returns false when it was empty before; nothing is taken then. */
+/* Take n tokens.  Returns false, and takes none, if the bucket is empty. */
 bool rate_take(struct rate *r, uint64_t n);
 
-/* Take n even if it is not there. */
+/* Take n tokens, even from an empty bucket. */
 void rate_overdraw(struct rate *r, uint64_t n);
 
-/* How long until it has something again; 0: it has. */
+/* How long until it is no longer empty; 0: it is not empty. */
 int64_t rate_wait_ns(const struct rate *r);
 
 #endif

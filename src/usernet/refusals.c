@@ -26,15 +26,25 @@ static void note(struct refusals *r, const struct refusal *what)
 	r->all[r->n++].count = 1;
 }
 
+static const char *protocol_of(unsigned kind)
+{
+	switch (kind) {
+	case FRAME_TCP:
+		return "tcp";
+	case FRAME_UDP:
+		return "udp";
+	default:
+		return "icmp";
+	}
+}
+
 void refusals_note(struct refusals *r, const struct gate_refusal *refusal)
 {
 	const uint8_t *bytes = refusal->address.bytes;
 	bool v4 = policy_is_v4(&refusal->address);
 	struct refusal what = {
 		.port = refusal->port,
-		.protocol = refusal->kind == FRAME_TCP	 ? "tcp"
-			    : refusal->kind == FRAME_UDP ? "udp"
-							 : "icmp",
+		.protocol = protocol_of(refusal->kind),
 		.reason = policy_verdict_text(refusal->verdict),
 	};
 	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? bytes + 12 : bytes, what.target,

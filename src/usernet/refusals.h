@@ -5,8 +5,7 @@
 /*
  * Counts packets and names that were refused, by destination, until a report of them is sent.
  *
- * The table has a fixed size.  Of a guest that asks for many destinations it counts the later ones
- * together.
+ * The table has a fixed size.  When it is full, further destinations are counted together.
  */
 
 #include <jansson.h>
@@ -16,7 +15,7 @@
 #include "usernet/gate.h"
 
 #define REFUSALS_MAX	  8u
-#define REFUSALS_PAUSE_NS (5ll * 1000000000) /* between reports, at least */
+#define REFUSALS_PAUSE_NS (5ll * 1000000000) /* least time between two reports */
 
 struct refusals {
 	uint64_t total; /* of all times */
@@ -34,10 +33,10 @@ struct refusals {
 void refusals_note(struct refusals *r, const struct gate_refusal *refusal);
 void refusals_note_name(struct refusals *r, const char *name, enum policy_verdict why);
 
-/* How long until a report is due, in ms; -1: none is. */
+/* How long until a report is due, in ms; -1: no report is due. */
 int refusals_wait_ms(const struct refusals *r, int64_t now_ns);
 
-/* The report, after which the table is empty; NULL: none is due, or no memory. */
+/* Make the report, and empty the table; NULL: no report is due, or out of memory. */
 json_t *refusals_take(struct refusals *r, int64_t now_ns);
 
 #endif

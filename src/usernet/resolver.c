@@ -114,7 +114,7 @@ static int send_to(const struct sockaddr_in6 *server, struct resolver_pending *p
 	return 0;
 }
 
-/* The server to ask after those in tried, from the best on; n_servers: there is none. */
+/* The next server that is not in tried, beginning with the best; n_servers: there is none. */
 static size_t next_server(const struct resolver *r, unsigned tried)
 {
 	for (size_t i = 0; i < r->n_servers; i++) {
@@ -139,7 +139,7 @@ static bool is_asked(const struct resolver *r, uint64_t number)
 	return false;
 }
 
-/* Ask the next server that was not asked this question and can be. */
+/* Send the question to the next server that has not had it and can be reached. */
 static int ask_next(struct resolver *r, const struct resolver_pending *question, int64_t now_ns)
 {
 	struct resolver_pending p = *question;
@@ -217,7 +217,7 @@ static bool is_reply_to(const struct resolver_pending *p, const struct reply *re
 	return reply->len >= DNS_HEAD && (reply->message[0] << 8 | reply->message[1]) == p->id;
 }
 
-/* These return 1 when a reply is there, 0 when it has not come, -1 when none will. */
+/* The following functions return 1 with a reply, 0 if it has not come yet, -1 if none will come. */
 
 static int take_datagram(const struct resolver_pending *p, struct reply *ret)
 {
@@ -266,7 +266,7 @@ static void pass_on(const struct resolver_pending *p, const struct reply *reply,
 	fn(arg, &p->asker, &p->question, reply->message, reply->len);
 }
 
-/* p's server gives no answer.  Ask another, or tell the guest when no server is left. */
+/* p's server does not answer.  Ask another, or tell the guest that no server is left. */
 static void fail(struct resolver *r, struct resolver_pending *p, int64_t now_ns,
 		 resolver_reply_fn fn, void *arg)
 {
@@ -281,7 +281,7 @@ static void fail(struct resolver *r, struct resolver_pending *p, int64_t now_ns,
 	pass_on(&failed, &none, fn, arg);
 }
 
-/* Another server may know better, as the resolvers of C libraries have it. */
+/* Another server may know the answer: resolvers of C libraries go on as well. */
 static bool is_failure(const struct reply *reply)
 {
 	unsigned code = reply->message[3] & 0x0fu;

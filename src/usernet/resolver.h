@@ -5,15 +5,15 @@
 /*
  * Passes a guest's questions on to the resolvers of the host, and their replies back.
  *
- * A question that the guest asks by TCP is asked by TCP: its answer may have any length.
+ * A question that came by TCP goes out by TCP: its answer may have any length.
  *
  * A question goes to the server that answered last.  When that one fails, the next is asked at
  * once; when it is silent for RESOLVER_SILENCE_NS, the next is asked as well, and the first answer
- * counts. A question that no server answers is answered with a failure.
+ * counts.  If no server answers, the guest gets a failure.
  *
- * Each question goes out from a socket of its own, whose port the kernel chooses, with an id of our
- * choice, and only that resolver is heard: the same wherever a clone comes from, and hard to guess.
- * When no place is left the oldest question is given up.
+ * Each question goes out from a socket of its own, connected to one resolver.  The kernel chooses
+ * the port and we choose the id, so both are hard to guess, and clones do not share them.  A new
+ * question that finds no place replaces the oldest one.
  *
  * Source: RFC 5452 (how to be hard to forge).
  */
@@ -31,7 +31,7 @@
 #define RESOLVER_PATIENCE_NS  (10ll * 1000000000)
 #define RESOLVER_SILENCE_NS   (1ll * 1000000000) /* then another server is asked, too */
 
-/* Who asked: the frame's heads, for the way back. */
+/* Who asked: the heads of the question's frame, to send the reply. */
 struct resolver_asker {
 	uint8_t mac[6], our_mac[6];
 	struct policy_address address, our_address;
@@ -43,26 +43,26 @@ struct resolver_asker {
 struct resolver {
 	struct sockaddr_in6 servers[RESOLVER_SERVERS_MAX]; /* or sockaddr_in within */
 	size_t n_servers;
-	size_t best;   /* the server that the next question goes to first */
+	size_t best;   /* server that gets the next question first */
 	uint64_t last; /* number of the last question */
 	struct resolver_pending {
 		int fd; /* -1: a free place */
 		uint16_t id;
-		uint64_t number; /* the same for all servers that are asked one question */
+		uint64_t number; /* the same for all servers that get this question */
 		size_t server;
-		unsigned tried;	  /* bits of the servers that were asked it */
-		int64_t again_ns; /* when another is asked, too */
+		unsigned tried;	  /* bits of the servers that were asked */
+		int64_t again_ns; /* when to ask another server as well */
 		int64_t deadline_ns;
 		uint8_t message[DNS_MESSAGE_MAX];
 		size_t message_len;
-		uint8_t *stream;     /* by TCP: a question to be sent, then room for the reply */
-		size_t len, to_send; /* bytes there; and of them, those of the question */
+		uint8_t *stream;     /* TCP: the question to send, then room for the reply */
+		size_t len, to_send; /* bytes in it; those of them that are the question's */
 		struct resolver_asker asker;
 		struct dns_question question;
 	} pending[RESOLVER_PENDING_MAX];
 };
 
-/* Called with a reply for the guest, whose id is the asker's: a server's, or that none answers. */
+/* Called with the reply for the guest: a server's, or a failure.  Its id is the asker's. */
 typedef void (*resolver_reply_fn)(void *arg, const struct resolver_asker *asker,
 				  const struct dns_question *question, uint8_t *message,
 				  size_t len);
@@ -74,7 +74,7 @@ void resolver_done(struct resolver *r);
  * interface.  Returns 0, -EINVAL or -E2BIG. */
 int resolver_add(struct resolver *r, const char *address);
 
-/* Other servers follow; questions that wait are not asked of those. */
+/* Forget all servers; others follow.  Open questions do not go to the new ones. */
 void resolver_forget(struct resolver *r);
 
 /* Ask.  Returns 0, -EDESTADDRREQ without a server, or -errno. */
@@ -82,13 +82,13 @@ int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
 		 const struct dns_question *question, const uint8_t *message, size_t len,
 		 int64_t now_ns);
 
-/* Add what to poll for.  Returns how many; fds has room for RESOLVER_PENDING_MAX. */
+/* Add the descriptors to poll.  Returns their number; fds has room for RESOLVER_PENDING_MAX. */
 size_t resolver_poll(const struct resolver *r, struct pollfd *fds);
 
-/* When resolver_serve() has something to do though nothing comes; INT64_MAX: never. */
+/* When resolver_serve() must run though no reply has come; INT64_MAX: never. */
 int64_t resolver_next_ns(const struct resolver *r);
 
-/* Take the replies that have come, and give up what was asked too long ago. */
+/* Take the replies that have come, and give up questions that are too old. */
 void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg);
 
 #endif

@@ -33,7 +33,7 @@ static struct question question_for(const struct policy_address *a, uint32_t seq
 	return q;
 }
 
-/* A message is an answer, or else news: a new route that leads to the host itself. */
+/* Read a message: an answer, or news of a new route that leads to the host itself. */
 union message {
 	struct nlmsghdr head;
 	char bytes[4096];
@@ -75,12 +75,12 @@ void route_init(struct route *r, int fd)
 {
 	static const int groups[] = { RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE };
 	*r = (struct route){ .fd = fd };
-	/* without news, flows are judged as they begin */
+	/* without news, flows are judged only when they begin */
 	for (size_t i = 0; fd >= 0 && i < MVM_ARRAY_SIZE(groups); i++)
 		setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof(groups[i]));
 }
 
-/* The kernel answers before send(2) returns, so nothing has to be waited for. */
+/* The kernel answers before send(2) returns, so this never waits. */
 bool route_is_hosts(struct route *r, const struct policy_address *address)
 {
 	struct question q = question_for(address, ++r->sequence);
@@ -95,7 +95,7 @@ bool route_is_hosts(struct route *r, const struct policy_address *address)
 		if (got == 0 || answer.head.nlmsg_seq != r->sequence)
 			continue; /* news, or a late answer to an earlier question */
 		if (answer.head.nlmsg_type == NLMSG_ERROR)
-			return false; /* no way there: connect(2) will say so */
+			return false; /* there is no route; connect(2) will say so */
 		return !has_route(&answer, n) || is_to_host(&answer);
 	}
 }

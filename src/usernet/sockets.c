@@ -66,7 +66,7 @@ static void fill(struct sockets *s, SlirpAddPollCb add)
 	slirp_pollfds_fill(s->slirp, &wait_ms, add, s);
 }
 
-/* The socket was shut down, and libslirp is told to look. */
+/* The socket was shut down; let libslirp see that. */
 static void let_die(struct sockets *s, int fd)
 {
 	s->dying_fd = fd;
@@ -84,8 +84,9 @@ static int option_of(int fd, int what)
 
 /* ---- UDP ---- */
 
-/* End all sockets that have been silent since then, and no younger one: for libslirp it is later
- * for a moment.  That costs its TCP two ticks of half a second, so half of them go at once. */
+/* End all sockets that were silent since then, and no younger ones, by telling libslirp a later
+ * time for a moment.  That costs its TCP two ticks of half a second, so half of the sockets go at
+ * once. */
 static void end_silent(struct sockets *s, int64_t since_ns, int64_t now_ns)
 {
 	if (since_ns + UDP_LIFE_NS <= now_ns)
@@ -131,7 +132,7 @@ static bool is_ping(int fd)
 	return option_of(fd, SO_PROTOCOL) == IPPROTO_ICMP;
 }
 
-/* Count those that wait for their reply, the youngest first, and end the oldest. */
+/* Count the sockets that wait for a reply, the youngest first, and end the oldest. */
 static void make_room_ping(struct sockets *s)
 {
 	if (++s->n_pings < SOCKETS_PINGS_MAX)
@@ -164,13 +165,13 @@ static struct socket_use *use_of(struct sockets *s, int fd)
 	return fd >= 0 && (unsigned)fd < SOCKETS_FD_END ? &s->uses[fd] : NULL;
 }
 
-/* Who has come, by the address that libslirp shows the guest: its own for the host's loopback. */
+/* The sender's address as libslirp shows it to the guest: the gateway's for the host's loopback. */
 static void peer_of(int fd, const struct policy_address *host, struct flow_key *ret)
 {
 	struct sockaddr_in in = { 0 };
 	socklen_t len = sizeof(in);
 	if (getpeername(fd, (struct sockaddr *)&in, &len) < 0 || in.sin_family != AF_INET)
-		return; /* gone already: its flow gives way to others' */
+		return; /* gone already: another flow may replace its flow */
 	uint8_t bytes[4];
 	memcpy(bytes, &in.sin_addr, sizeof(bytes));
 	ret->port = ntohs(in.sin_port);
@@ -192,7 +193,7 @@ void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns
 	peer_of(fd, &gate->host[0], &use->flow);
 }
 
-/* A SYN for the guest, maybe once more, by a socket that was accepted. */
+/* A SYN to the guest, perhaps again, from a socket that was accepted. */
 static void seen_syn(struct sockets *s, const struct frame *f, struct gate *gate)
 {
 	for (unsigned fd = 0; fd < SOCKETS_FD_END; fd++) {
@@ -238,8 +239,8 @@ void sockets_find_listeners(struct sockets *s)
 	for (size_t i = 0; i < s->n_found; i++)
 		if (option_of(s->found[i], SO_ACCEPTCONN) == 1 && use_of(s, s->found[i])) {
 			s->uses[s->found[i]].kind = SOCKET_LISTENS;
-			/* libslirp lets one connection wait to be accepted; those of a burst
-			 * were not heard until TCP tried again, after a second and more */
+			/* libslirp lets only one connection wait to be accepted; others of a burst
+			 * would wait a second and more, until TCP tries again */
 			listen(s->found[i], BACKLOG); /* else it stays as it is */
 		}
 }
@@ -255,7 +256,7 @@ void sockets_end(struct sockets *s, const struct flow *flow)
 	struct socket_use *use = use_of(s, flow->fd);
 	if (!use)
 		return;
-	*use = (struct socket_use){ 0 }; /* the flow goes before its socket */
+	*use = (struct socket_use){ 0 }; /* forget the flow before its socket */
 	if (flow->is_open)
 		return; /* the guest's reset ends it */
 	shutdown(flow->fd, SHUT_RDWR);

@@ -3,7 +3,7 @@
 #define USERNET_SOCKETS_H
 
 /*
- * How many sockets of the host libslirp makes for a guest, and which go when there are too many.
+ * Limits the host's sockets that libslirp makes for a guest, and ends some when there are too many.
  *
  * Each kind has a limit of its own, and a flood of one kind ends the oldest sockets of that kind:
  *   TCP    one socket for each flow that the guest has begun (gate.h)
@@ -12,8 +12,8 @@
  *   in     one for each connection to a forwarded port; beyond the limit no more are accepted, and
  *          the kernel keeps them waiting
  *
- * libslirp has no call that ends a socket, so it is told what ends one: a reset from the guest, a
- * connect that has failed, the time of day.
+ * libslirp has no call that ends a socket.  So we give it a reason to end one: a reset from the
+ * guest, a failed connect, or a later time of day.
  */
 
 #include <poll.h>
@@ -27,11 +27,11 @@
 #define SOCKETS_PINGS_MAX 64u
 #define SOCKETS_MAX                                                                                \
 	(SOCKETS_TCP_MAX + SOCKETS_IN_MAX + SOCKETS_UDP_MAX + SOCKETS_PINGS_MAX + GATE_FORWARDS_MAX)
-#define SOCKETS_FD_END 2048u /* descriptors lie below, by the process's limit */
+#define SOCKETS_FD_END 2048u /* all descriptors are below, by the process's limit */
 
 struct sockets {
 	Slirp *slirp;
-	int64_t clock_ns;     /* what libslirp takes for the time; 0: the time */
+	int64_t clock_ns;     /* the time that libslirp is told; 0: the real one */
 	struct flows sources; /* of UDP: the guest's addresses and ports with a socket */
 	unsigned n_in, n_pings;
 	int dying_fd;
@@ -46,28 +46,28 @@ struct sockets {
 
 void sockets_init(struct sockets *s, Slirp *slirp);
 
-/* What libslirp is to take for the time. */
+/* The time to tell libslirp. */
 int64_t sockets_clock(const struct sockets *s, int64_t now_ns);
 
-/* Make room for what this frame of the guest's, which is about to pass, may make. */
+/* A guest's frame is about to pass: make room for the socket that it may cause. */
 void sockets_make_room(struct sockets *s, const struct frame *f, int64_t now_ns);
 
-/* This frame, which passes to the guest, has come by a socket: of UDP, it lives on; of TCP, a SYN
- * says which connection the socket is. */
+/* A frame passes to the guest, so its socket is in use.  A UDP socket lives on.  For TCP, a SYN
+ * says which connection the socket has. */
 void sockets_seen(struct sockets *s, const struct frame *f, struct gate *gate, int64_t now_ns);
 
-/* libslirp has opened or is about to close a descriptor.  It is the flow's that the gate's frame
- * begins; if none begins, somebody has come by a forwarded port. */
+/* libslirp has opened or is about to close a descriptor.  The descriptor belongs to the flow that
+ * the gate's frame begins.  If none begins, somebody has come by a forwarded port. */
 void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns);
 void sockets_closed(struct sockets *s, int fd, struct gate *gate);
 
-/* A port was forwarded: find who listens. */
+/* A port was forwarded: find the socket that listens. */
 void sockets_find_listeners(struct sockets *s);
 
-/* May this descriptor be polled now?  Not a listener when there are too many connections. */
+/* May this descriptor be polled now?  While there are too many connections, listeners are not. */
 bool sockets_may_poll(const struct sockets *s, int fd);
 
-/* End the socket of a flow, of TCP, that is forgotten. */
+/* A TCP flow is being forgotten: end its socket. */
 void sockets_end(struct sockets *s, const struct flow *flow);
 
 #endif

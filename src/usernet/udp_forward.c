@@ -8,7 +8,7 @@
 
 #include "base/own.h"
 
-#define DATAGRAMS_A_TURN 64u /* of one port; then others get their turn */
+#define DATAGRAMS_A_TURN 64u /* datagrams of one port; then the others get their turn */
 
 static const uint8_t gateway_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 }; /* libslirp's */
 

@@ -5,13 +5,14 @@
 /*
  * Forwarded ports of UDP.
  *
- * libslirp is not asked: it would send the guest's own datagrams from a forwarded port by that
- * port's socket, and the answers to two forwards of one guest port by the first one's.
+ * libslirp cannot do this well.  It would send the guest's own datagrams from a forwarded port by
+ * that port's socket.  And it would send all answers of a guest port with two forwards by the first
+ * one's socket.
  *
- * A datagram reaches the guest from its sender's address; one from the host's loopback comes from
- * the gateway's.  The guest's answer is known by that address and port.  Whoever sends from outside
- * takes a place in a table of its own; the sender that has been silent for longest gives way.  When
- * one sender uses two forwards of a guest port, the guest answers the one that it used last.
+ * A datagram reaches the guest from its sender's address, and one from the host's loopback from the
+ * gateway's.  By that address and port we know the guest's answer.  Each forward has a table of its
+ * senders; a new sender replaces the one that was silent for longest.  When one sender uses two
+ * forwards of a guest port, answers go to the forward that it used last.
  */
 
 #include <netinet/in.h>
@@ -48,11 +49,12 @@ void udp_forwards_done(struct udp_forwards *u);
 /* Returns 0 or -errno. */
 int udp_forwards_add(struct udp_forwards *u, const struct sockaddr_in *host, uint16_t guest_port);
 
-/* A frame of the guest's.  Returns whether it was the answer to a sender from outside, and sent. */
+/* Take a guest's frame.  Returns whether it was an answer to a sender from outside, which was
+ * sent. */
 bool udp_forwards_take(struct udp_forwards *u, const uint8_t *frame, const struct frame *f,
 		       int64_t now_ns);
 
-/* Add what to poll for.  Returns how many. */
+/* Add the descriptors to poll.  Returns their number. */
 size_t udp_forwards_poll(const struct udp_forwards *u, struct pollfd *fds);
 
 /* Pass on what has come. */

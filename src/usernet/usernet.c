@@ -23,11 +23,11 @@
 #include "usernet/udp_forward.h"
 #include "usernet/watch.h"
 
-#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2) /* sockets with the forwards */
+#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2) /* sockets for the forwarded ports */
 
 #define LAST_WORDS "{\"ended\":true}"
 
-#define FLOWS_PER_S 500u /* new ones, of TCP and of the others */
+#define FLOWS_PER_S 500u /* new flows: of TCP, and others */
 
 #define GUEST_V4    "10.0.2.15"
 #define HOST_V4	    "10.0.2.2"
@@ -51,7 +51,7 @@ struct usernet {
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
 	bool is_forwarding;
-	/* of the host's sockets, whose turn to be read it is, and whose next; -1: all the same */
+	/* the host's socket to read first in this turn, and in the next; -1: any */
 	int first_fd, next_fd;
 	struct refusals refusals;
 	struct watch watch;
@@ -101,7 +101,7 @@ static void reset(struct usernet *u, const uint8_t *frame, size_t len)
 	link_write(&u->link, reply, frame_write_reset(frame, len, reply));
 }
 
-/* A flow of TCP gives way, or is refused from now on: both sides shall know at once. */
+/* A TCP flow is replaced, or refused from now on: tell both sides at once. */
 static void on_end(void *arg, const struct flow *flow)
 {
 	struct usernet *u = arg;
@@ -226,7 +226,7 @@ static const SlirpCb callbacks = {
 	.notify = on_notify,
 };
 
-/* May the host's sockets be read?  What they bring must find room on the link. */
+/* May the host's sockets be read?  The link must have room for their data. */
 static bool has_room(const struct usernet *u)
 {
 	return link_waiting(&u->link) < LINK_OUT_ENOUGH;
@@ -253,9 +253,9 @@ static int on_poll_add(int fd, int events, void *arg)
 	return (int)u->n_fds++;
 }
 
-/* May libslirp read this socket of the host's, which has something?  One turn's sockets may bring
- * more than the link has room for.  The first one that had to wait is the first of the next turn.
- */
+/* May libslirp read this socket of the host's, which has data?  The sockets of one turn may bring
+ * more than the link has room for.  The first socket that must wait is the first one of the next
+ * turn. */
 static bool may_read(struct usernet *u, const struct pollfd *p)
 {
 	if (!(p->events & POLLIN))
@@ -284,7 +284,7 @@ static int on_poll_get(int index, void *arg)
 
 /*
  * libslirp makes UDP ports reusable.  On Linux any user could then bind a forwarded port as well,
- * and get its datagrams.  This definition precedes the C library's, for libslirp, too.
+ * and get its datagrams.  So libslirp gets this function in place of the C library's.
  */
 __attribute__((visibility("default"))) int setsockopt(int fd, int level, int name,
 						      const void *value, socklen_t len)
@@ -356,7 +356,7 @@ static int reply(struct usernet *u, int r, const struct mvm_error *err)
 											: 0;
 }
 
-/* Tell what was refused, now and then.  A supervisor that does not listen hears of it later. */
+/* Report refusals now and then.  A supervisor that does not read now gets the next report. */
 static void report(struct usernet *u)
 {
 	AUTO_JSON json_t *said = refusals_take(&u->refusals, clock_now_ns());
@@ -403,7 +403,7 @@ static bool is_hosts(void *arg, const struct policy_address *address)
 	return route_is_hosts(&((struct usernet *)arg)->route, address);
 }
 
-/* How long no frame may pass: the guest has had its share.  0: now. */
+/* How long no frame may pass, because the guest has used up its share. 0: frames may pass now. */
 static int64_t pause_ns(struct usernet *u)
 {
 	int64_t now_ns = clock_now_ns();
@@ -415,7 +415,7 @@ static int64_t pause_ns(struct usernet *u)
 	return packets_ns > bytes_ns ? packets_ns : bytes_ns;
 }
 
-/* Poll for what may go on, and wait.  Returns what poll(2) does. */
+/* Wait for all descriptors that can go on.  Returns as poll(2). */
 static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n_own)
 {
 	uint32_t wait_ms = UINT32_MAX;
@@ -442,7 +442,7 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	return poll(u->fds, u->n_fds + 1, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
 }
 
-/* Let libslirp see what has come by the host's sockets. */
+/* Let libslirp read from the host's sockets. */
 static void serve_sockets(struct usernet *u, bool failed, bool had_room)
 {
 	slirp_pollfds_poll(u->slirp, failed, on_poll_get, u);
@@ -482,7 +482,7 @@ static int turn(struct usernet *u)
 	bool may_take = n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR));
 	if (r == 0 && (may_take || (has_frame && !paused)))
 		r = link_read(&u->link, on_frame, u);
-	/* news may also have come along with an answer */
+	/* news may have come together with an answer */
 	bool has_news = u->route.has_changed || (n > 0 && u->fds[u->n_fds].revents);
 	while (has_news && route_has_changed(&u->route))
 		gate_judge_again(&u->gate);
@@ -562,7 +562,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 		if (r < 0 && r != -EPIPE)
 			mvm_error_set(err, r, "the guest's link: %s", strerror(-r));
 	}
-	if (r == -EPIPE) /* else somebody would start another one */
+	if (r == -EPIPE) /* else the supervisor would start another mvm-net */
 		send(control_fd, LAST_WORDS, strlen(LAST_WORDS), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (u.slirp)
 		slirp_cleanup(u.slirp);

@@ -8,9 +8,9 @@
  *	guest <-> VMM <-> link.c <-> gate.c <-> libslirp <-> sockets of the host
  *	                                    <-> resolver.c
  *
- * libslirp turns frames into sockets; that is the stack which QEMU's user network has too.  It runs
- * in a process of its own, mvm-net, so that the VMM needs no socket and the policy holds whatever a
- * guest has made of its VMM.
+ * libslirp turns frames into sockets, as it does for QEMU's own user network.  It runs in a process
+ * of its own, mvm-net.  So the VMM needs no socket, and the policy holds even if a guest has broken
+ * into its VMM.
  *
  * The guest is 10.0.2.15/24, the host 10.0.2.2, the resolver 10.0.2.3; fec0::/64 the same.
  */

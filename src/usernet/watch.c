@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* As the first process of its namespace it would not hear a signal that it does not handle. */
+/* As the first process of its namespace it would ignore a signal without a handler. */
 static void on_time(int number)
 {
 	static const char text[] = "mvm-net: hangs, and ends\n";

@@ -3,10 +3,10 @@
 #define USERNET_WATCH_H
 
 /*
- * Ends this process when one turn of its loop does not come to an end, so that another one starts.
+ * Ends this process when one turn of its loop hangs, so that the supervisor starts another.
  *
- * The clock is the process's own CPU time: it costs nothing while the process waits, and a busy
- * host makes no turn longer.  Nothing that the process does waits but for its poll(2).
+ * The clock is the process's own CPU time.  So it costs nothing while the process waits, and a busy
+ * host makes no turn longer.  The process never waits except in poll(2).
  */
 
 #include <stdbool.h>
@@ -19,7 +19,7 @@ struct watch {
 	bool is_on;
 };
 
-/* Without a timer the process goes unwatched. */
+/* If there is no timer, nothing watches the process. */
 void watch_begin(struct watch *w);
 
 /* A turn begins. */
