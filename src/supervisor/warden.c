@@ -424,8 +424,7 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 		return 0;
 	case ASK_KILL:
 		if (w->body && w->body->process.pid > 0)
-			kill(w->body->process.pid,
-			     SIGKILL); /* not reaped, so the pid is still its own */
+			kill(w->body->process.pid, SIGKILL); /* not reaped: still its pid */
 		return 0;
 	case ASK_FORGET_MEMORY:
 		vmm_forget_memory(w);
