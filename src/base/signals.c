@@ -47,7 +47,7 @@ unsigned signal_parse(const char *s)
 {
 	uint64_t n = 0;
 
-	if (parse_u64(s, 1, SIGNAL_MAX, &n) == 0)
+	if (parse_u64(s + (*s == '+'), 1, SIGNAL_MAX, &n) == 0)
 		return (unsigned)n;
 	return signal_named(strncasecmp(s, "SIG", 3) == 0 ? s + 3 : s);
 }
