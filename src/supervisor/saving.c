@@ -14,9 +14,7 @@
 #include "net/wire.h"
 #include "supervisor/supervise.h"
 
-#define FREEZE_DEADLINE_MS INT64_C(20000)
-#define SAVE_DEADLINE_MS   INT64_C(120000)
-#define THAW_DEADLINE_MS   INT64_C(30000)
+#define SAVE_DEADLINE_MS INT64_C(120000)
 
 /* A fork's saved state is removed when its client hangs up. */
 struct forked {
@@ -88,7 +86,7 @@ static int freeze(struct supervisor *s, char ret_nonce_sha256[DIGEST_HEX_SIZE],
 		  struct mvm_error *err)
 {
 	int r = machine_freeze(&s->machine, s->state == LIFE_SUSPENDING,
-			       clock_deadline_ns(FREEZE_DEADLINE_MS), ret_nonce_sha256, err);
+			       clock_deadline_ns(s->given->freeze_ms), ret_nonce_sha256, err);
 	if (r == -EREMOTEIO && agent_client_refused(&s->machine.agent, EOPNOTSUPP))
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "the template's agent is of an older mvm: build the template "
@@ -110,14 +108,23 @@ static int save_devices(struct supervisor *s, struct mvm_error *err)
 	return r;
 }
 
-/* Let the guest go on that was stopped for this.  A guest that cannot is ended. */
-static int go_on(struct supervisor *s, bool frozen, struct mvm_error *err)
+/*
+ * Let the guest go on that was stopped for this; frozen: what freeze() returned.
+ *
+ * A guest that cannot go on is ended.  One that only does not answer in time is left: it has been
+ * told, and does so when it runs again, on a busy host say.  So has one that may freeze itself later.
+ */
+static int go_on(struct supervisor *s, int frozen, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(THAW_DEADLINE_MS);
+	int64_t deadline_ns = clock_deadline_ns(s->given->freeze_ms);
 	struct vmm *v = s->machine.vmm;
 	int r = v && v->state == VMM_PAUSED ? vmm_resume(v, deadline_ns, err) : 0;
-	if (r == 0 && frozen && !s->machine.ended)
-		r = machine_thaw(&s->machine, false, deadline_ns, NULL, err);
+	bool resumed = r == 0;
+	if (resumed && (frozen == 0 || frozen == -ETIMEDOUT) && !s->machine.ended)
+		r = machine_thaw(&s->machine, false,
+				 frozen < 0 ? clock_deadline_ns(0) : deadline_ns, NULL, err);
+	if (resumed && r == -ETIMEDOUT)
+		return r;
 	if (r < 0 && !s->machine.ended) {
 		fprintf(stderr, "mvm-supervisor: the guest does not go on: %s\n",
 			err ? err->text : "");
@@ -170,7 +177,7 @@ static int do_suspend(struct supervisor *s, struct mvm_error *err)
 	life_enter(s, LIFE_SUSPENDING);
 	fall_silent(s);
 	r = freeze(s, nonce_sha256, err);
-	bool frozen = r == 0;
+	int frozen = r;
 	if (r == 0)
 		r = save_devices(s, err);
 	if (r == 0)
@@ -240,7 +247,7 @@ static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_
 	fall_silent(s);
 	int64_t began_ns = clock_now_ns();
 	r = freeze(s, nonce_sha256, err);
-	bool frozen = r == 0;
+	int frozen = r;
 	if (r == 0)
 		r = save_devices(s, err);
 	if (r == 0)

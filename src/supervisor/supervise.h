@@ -26,6 +26,7 @@ struct supervisor_given {
 	const struct vmm_ops *backend; /* NULL: the backend that the record names */
 	int64_t boot_ms;	       /* from the VMM's start to the agent's greeting */
 	int64_t restart_pause_ms;      /* before the first restart */
+	int64_t freeze_ms;	       /* for the answer to FREEZE or THAW */
 	int64_t health_interval_min_ms;
 	mode_t umask; /* the starter's, for files that are copied back */
 	bool apart;   /* what reads the guest's words is shut in, in a process of its own */

@@ -56,6 +56,7 @@ int world_setup(void **state)
 	assert_true(x->instances_fd >= 0 && x->revision_fd >= 0 && x->logs_fd >= 0);
 	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
 	x->boot_ms = 120000;
+	x->freeze_ms = 20000;
 	x->restart_pause_ms = 1;
 	x->record = (struct record){
 		.name = text("web-1"),
@@ -156,6 +157,7 @@ static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd
 		.backend = &scripted_vmm,
 		.boot_ms = x->boot_ms,
 		.restart_pause_ms = x->restart_pause_ms,
+		.freeze_ms = x->freeze_ms,
 		.health_interval_min_ms = 1,
 		.strict = true,
 	};
