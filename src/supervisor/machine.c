@@ -557,12 +557,11 @@ void machine_drain(struct machine *m)
 int machine_check_end(const struct machine *m, struct mvm_error *err)
 {
 	const char *panic = panic_watch_text(&m->console.panic);
-	char killer[OOM_TEXT_SIZE] = "";
+	char killer[WHY_KILLED_SIZE];
 	int status = m->exit_status;
 
 	if (WIFSIGNALED(status)) {
-		if (WTERMSIG(status) == SIGKILL)
-			warden_why_killed(m->warden, killer);
+		warden_why_killed(m->warden, WTERMSIG(status), killer);
 		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",
 				     WTERMSIG(status), killer);
 	}

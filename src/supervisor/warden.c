@@ -2,6 +2,7 @@
 /* The warden's answers to its supervisor, and its work on record, events and folder. */
 #include "supervisor/warden.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
+#include "vmm/bus.h"
 
 #define EVENT_NS     (NS_PER_S / 10) /* one more event each; a burst has EVENTS_BURST */
 #define EVENTS_BURST 64
@@ -397,10 +399,16 @@ static int answer_rename(struct warden *w, const struct line_message *asked, str
 
 /* ---- questions ---- */
 
-static void answer_why_killed(const struct warden *w, struct line_message *ret)
+static_assert(WHY_KILLED_SIZE >= OOM_TEXT_SIZE && WHY_KILLED_SIZE >= BUS_TEXT_SIZE,
+	      "each text fits");
+
+static void answer_why_killed(const struct warden *w, uint64_t signal, struct line_message *ret)
 {
-	char text[OOM_TEXT_SIZE];
-	oom_describe(&w->oom, w->record.cgroup, text);
+	char text[WHY_KILLED_SIZE] = "";
+	if (signal == SIGKILL)
+		oom_describe(&w->oom, w->record.cgroup, text);
+	else if (signal == SIGBUS && w->record.restore)
+		bus_describe(w->memory_dir_fd, text);
 	wire_put_str(&ret->fields, TAG_TEXT, text);
 }
 
@@ -430,7 +438,7 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 		vmm_forget_memory(w);
 		return 0;
 	case ASK_WHY_KILLED:
-		answer_why_killed(w, ret);
+		answer_why_killed(w, number, ret);
 		return 0;
 	case ASK_PUT_AWAY:
 		vmm_put_away(w);

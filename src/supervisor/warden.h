@@ -118,8 +118,9 @@ struct vmm_keeper warden_keeper(struct warden_link *l);
 /* The VMM has opened its memory. */
 void warden_forget_memory(struct warden_link *l);
 
-/* Why the kernel killed it (vmm/oom.h); "" if it did not. */
-void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE]);
+/* Why the kernel killed it with SIGKILL (vmm/oom.h) or SIGBUS (vmm/bus.h); "" if it did not. */
+#define WHY_KILLED_SIZE 384u
+void warden_why_killed(struct warden_link *l, int signal, char ret[WHY_KILLED_SIZE]);
 
 /* The VMM has ended: forget it, its ports and its cgroup. */
 void warden_put_away(struct warden_link *l);

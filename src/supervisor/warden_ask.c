@@ -195,13 +195,13 @@ void warden_forget_memory(struct warden_link *l)
 		 NULL); /* if it stays, the instance's removal takes it */
 }
 
-void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE])
+void warden_why_killed(struct warden_link *l, int signal, char ret[WHY_KILLED_SIZE])
 {
 	AUTO_DONE(line_message) reply = { 0 };
-	struct line_message q = question(ASK_WHY_KILLED);
+	struct line_message q = question_about(ASK_WHY_KILLED, (uint64_t)signal);
 	int r = ask(l, &q, &reply, NULL);
 	AUTO_FREE char *text = r < 0 ? NULL : text_of(&reply, TAG_TEXT);
-	snprintf(ret, OOM_TEXT_SIZE, "%s", text ? text : "");
+	snprintf(ret, WHY_KILLED_SIZE, "%s", text ? text : "");
 }
 
 void warden_put_away(struct warden_link *l)

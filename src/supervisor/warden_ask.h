@@ -16,7 +16,7 @@ enum warden_question {
 	ASK_TAKE_BACK,
 	ASK_KILL,
 	ASK_FORGET_MEMORY,
-	ASK_WHY_KILLED,
+	ASK_WHY_KILLED, /* NUMBER: the signal */
 	ASK_PUT_AWAY,
 	ASK_NEW_LOG, /* NUMBER: enum warden_log */
 	ASK_SAVE,

@@ -43,6 +43,16 @@ if "--version" not in args and "-incoming" not in args:
         sys.exit(0)
 os.execvp("qemu-system-x86_64", ["qemu-system-x86_64", *args])
 """
+FULL_TMPFS = """set -e
+cp -a --sparse=always {source} {small}/data
+mvm() {{ {mvm} --data-dir {small}/data "$@"; }}
+mvm run -T web-worker --require-snapshot -d --name one
+dd if=/dev/zero of={small}/fill bs=1M || true
+mvm exec one -- dd if=/dev/zero of=/dev/shm/big bs=1M count=50 || true
+status=0; timeout 20 {mvm} --data-dir {small}/data wait one || status=$?
+mvm rm -f one
+exit $status
+"""
 SICK = guests.CONFIG.replace('"web"', '"sick"').replace(
     'http = "http://127.0.0.1:8080/"', 'http = "http://127.0.0.1:9/"\ntimeout_s = 2')
 
@@ -160,6 +170,22 @@ class Load(guests.TestCase):
         self.assertIn(says, error)
         self.assertIn("give the VM less", error)
         self.mvm_fails(1, "wait", record["name"], says=says)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount")
+    def test_a_clone_on_a_full_tmpfs_says_why_it_ended(self):
+        """The clone's memory needs pages of the tmpfs that holds the snapshot, and gets none."""
+        small = self.path("small")
+        os.mkdir(small)
+        enter = guests.in_own_mounts(("tmpfs", small, "tmpfs", 0, "size=240m,mode=0700"))
+        script = FULL_TMPFS.format(source=self.shared_data, small=small, mvm=harness.MVM)
+        try:
+            done = subprocess.run(["sh", "-c", script], env=self.environment(), preexec_fn=enter,
+                                  capture_output=True, text=True, check=False,
+                                  timeout=harness.PATIENCE_S)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"no mounts here: {error}")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("was killed by signal 7: the data folder is a tmpfs and full", done.stderr)
 
     def test_an_error_ends_with_the_reason(self):
         toml = os.path.join(self.shared, "sick.toml")
