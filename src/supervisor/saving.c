@@ -112,7 +112,8 @@ static int save_devices(struct supervisor *s, struct mvm_error *err)
  * Let the guest go on that was stopped for this; frozen: what freeze() returned.
  *
  * A guest that cannot go on is ended.  One that only does not answer in time is left: it has been
- * told, and does so when it runs again, on a busy host say.  So has one that may freeze itself later.
+ * told, and does so when it runs again, on a busy host say.  So has one that may freeze itself
+ * later.
  */
 static int go_on(struct supervisor *s, int frozen, struct mvm_error *err)
 {

@@ -6,8 +6,9 @@
  * Why does a VMM die of SIGBUS?  A page of the file that is its memory could not be had.
  *
  * A clone maps mem.bin privately.  A hole of that file costs nothing on a disk.  On tmpfs the first
- * access to it, also a write to the clone's own copy, takes a page of the file system, and fails when
- * there is none.
+ * access to it, also a write to the clone's own copy, takes a page of the file system, and fails
+ * when there is none.
+ *
  * Source: Linux mm/shmem.c, shmem_fault(); Documentation/filesystems/tmpfs.rst.
  */
 
