@@ -47,6 +47,7 @@ static int print_json(const struct mvm_instance_info *info)
 	jsonw_string(&j, "name", info->name);
 	put_rules(&j, "allow", info->network_allow);
 	put_rules(&j, "deny", info->network_deny);
+	put_rules(&j, "dns", info->network_dns);
 	jsonw_string(&j, "problem", info->network_problem);
 	jsonw_u64(&j, "refused", info->network_refused);
 	jsonw_open(&j, "refusals", '[');
@@ -80,6 +81,8 @@ static int show(struct cli_context *c, const struct args *a)
 		return print_json(info);
 	print_rules("allow", info->network_allow, "no rules");
 	print_rules("deny", info->network_deny, "no rules");
+	if (info->network_dns[0])
+		print_rules("dns", info->network_dns, "");
 	if (info->network_problem)
 		printf("%-8s %s\n", "problem", info->network_problem);
 	print_refusals(info);

@@ -301,6 +301,8 @@ struct mvm_instance_info {
 	size_t n_refusals;
 	const char *const *labels; /* "KEY=VALUE"; NULL-terminated, never NULL */
 	char *forked_from;	   /* the instance that it is a fork of; NULL: none */
+	/* name servers that its start named, in place of others; NULL-terminated, never NULL */
+	const char *const *network_dns;
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

@@ -205,6 +205,7 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 	free(info->forked_from);
 	free((void *)info->network_allow); /* one block each */
 	free((void *)info->network_deny);
+	free((void *)info->network_dns);
 	free((void *)info->labels);
 	free(info->refusals);
 	free(info);
@@ -310,8 +311,9 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
 	info->network_deny = one_block(&rec->network_deny);
+	info->network_dns = one_block(&rec->network_dns);
 	info->labels = one_block(&(struct strv){ .v = rec->labels.v, .n = rec->labels.n });
-	if (!info->network_allow || !info->network_deny || !info->labels ||
+	if (!info->network_allow || !info->network_deny || !info->network_dns || !info->labels ||
 	    add_refusals(rec, info) < 0)
 		return NULL;
 	return TAKE_PTR(info);

@@ -78,14 +78,17 @@ class Network(guests.TestCase):
         self.assertIsNone(self.reaches(name, "10.0.2.2", other))
 
     def test_rules_change_while_it_runs(self):
-        name = self.start("--restart", "on-failure")
+        name = self.start("--restart", "on-failure", "--dns", "192.0.2.53")
         self.assertIsNone(self.reaches(name, "10.0.2.2", self.port))
         self.mvm_ok("network", "set", name, "--allow", f"host:{self.port}")
         self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
         self.mvm_ok("network", "set", name, "--add", "--deny", "192.0.2.0/24")
         shown = self.mvm_json("network", "show", name)
         self.assertEqual((shown["allow"], shown["deny"]), ([f"host:{self.port}"], ["192.0.2.0/24"]))
-        self.assertIn("192.0.2.0/24", self.mvm_ok("network", "show", name))
+        self.assertEqual(shown["dns"], ["192.0.2.53"])
+        said = self.mvm_ok("network", "show", name)
+        self.assertIn("192.0.2.0/24", said)
+        self.assertIn("dns      192.0.2.53\n", said)
         self.mvm_fails(2, "network", "set", name, "--allow", "host", says="no network rule")
         self.mvm_fails(3, "network", "set", "nobody", says="nobody")
         # what was refused is told, soon
