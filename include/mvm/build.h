@@ -159,9 +159,10 @@ MVM_API int mvm_template_commit(struct mvm *mvm, const char *instance, const cha
  *   ret_id    the template, as in "debian-12"; free(3) it.  If that name has another source, digits
  *             of a hash follow
  *
- * The template has the defaults, and snapshot.point "boot".  Where this host cannot make a
- * snapshot, a note says so, and the template boots.  Once it was built, this asks no registry,
- * except with force.  Returns 1 if it built, 0 if the template was there.
+ * The template has the defaults, and snapshot.point "boot".  A new template for which nothing could
+ * be built is removed again.  A snapshot that is missing is made, also later.  Where that fails, a
+ * note says so, and the template boots.  Once it was built, this asks no registry, except with
+ * force.  Returns 1 if it built, 0 if the template was there.
  *
  * Errors: -EINVAL (no image's name), and as mvm_template_build().
  */

@@ -116,27 +116,50 @@ static int create(struct mvm *mvm, const char *id, const char *image,
 		r = look_at(mvm, id, parsed, err);
 		return r < 0 ? r : 0;
 	}
-	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
+	return r < 0 ? mvm_error_hand_on(err, &why) : 1;
 }
 
-/* Build, and make a snapshot where this host can. */
+/* Remove a template that this call has made, when nothing could be built for it: its image's name
+ * may be mistyped. */
+static void forget_unbuilt(struct mvm *mvm, const char *id)
+{
+	AUTO_DONE(strv) revisions = { 0 };
+	if (store_revision_list(mvm->store, id, &revisions, NULL) == 0 && revisions.n == 0)
+		mvm_template_delete(mvm, id, NULL, NULL); /* what stays is an empty template */
+}
+
 static int build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
 		 const struct mvm_progress *progress, struct mvm_error *err)
 {
-	const struct mvm_snapshot_options snapshot = { .size = sizeof(snapshot),
-						       .backend = options->backend };
 	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 	struct mvm_build_options o = MVM_BUILD_OPTIONS_INIT;
-	struct mvm_error why = { 0 };
 
 	o.max_image_bytes = options->max_image_bytes;
-	int r = mvm_template_build(mvm, id, &o, progress, &result, err);
-	if (r < 0 || result.has_snapshot)
+	return mvm_template_build(mvm, id, &o, progress, &result, err);
+}
+
+/* Make the snapshot that is missing, perhaps because an earlier run was interrupted.  Without one
+ * the template's VMs boot. */
+static int snapshot(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
+		    const struct mvm_progress *progress, struct mvm_error *err)
+{
+	const struct mvm_snapshot_options o = { .size = sizeof(o), .backend = options->backend };
+	AUTO_DONE(mvm_template_revision) current = { 0 };
+	char revision[MVM_REVISION_SIZE];
+	struct mvm_error why = { 0 };
+
+	int r = store_current_find(mvm->store, id, revision, err);
+	if (r == 0)
+		r = store_revision_load(mvm->store, id, revision, &current, NULL, err);
+	if (r < 0 || current.has_snapshot)
 		return r;
-	r = mvm_template_snapshot(mvm, id, &snapshot, progress, NULL, &why);
-	if (r != -EOPNOTSUPP)
-		return r < 0 ? mvm_error_hand_on(err, &why) : 0;
-	progress_note(progress, "%s: no snapshot, so it boots: %s", id, why.text);
+	r = mvm_template_snapshot(mvm, id, &o, progress, NULL, &why);
+	if (r == -ECANCELED)
+		return mvm_error_hand_on(err, &why);
+	const char *reason = strrchr(why.text, '\n'); /* below the guest's last words */
+	if (r < 0)
+		progress_note(progress, "%s: no snapshot, so it boots: %s", id,
+			      reason ? reason + 1 : why.text);
 	return 0;
 }
 
@@ -167,8 +190,13 @@ int mvm_template_of_image(struct mvm *mvm, const char *image,
 	bool fresh = r == 0;
 	if (fresh)
 		r = create(mvm, id, image, &ref, progress, err);
+	bool made = fresh && r > 0;
 	if (r >= 0 && (fresh || again))
 		r = build(mvm, id, &taken, progress, err);
+	if (r < 0 && made)
+		forget_unbuilt(mvm, id);
+	if (r >= 0)
+		r = snapshot(mvm, id, &taken, progress, err);
 	if (r < 0)
 		return r;
 	char *copy = strdup(id);

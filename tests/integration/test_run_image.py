@@ -4,6 +4,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 
 import guests
@@ -13,6 +14,7 @@ from registries import Stub
 
 KERNEL = os.path.join(harness.SOURCE_DIR, "tests/fuzz/corpus/kernel/vmlinux")
 FAILED = 125 # of run with a command: mvm itself failed
+NO_VMM = {"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
 
 
 def busybox_image(text):
@@ -36,9 +38,21 @@ class RunImage(harness.TestCase):
 
     def test_one_command_fetches_builds_snapshots_and_runs(self):
         ref = self.stub.ref("v1.2")
+        # one that is interrupted while it makes the snapshot leaves that to the next
+        with subprocess.Popen([harness.MVM, "run", ref, "--", "true"], env=self.environment(),
+                              stderr=subprocess.PIPE, text=True) as first:
+            said = ""
+            while "booting web-v1-2" not in said:
+                said += (more := first.stderr.read(1))
+                self.assertTrue(more, said)
+            first.send_signal(signal.SIGINT)
+            said += first.communicate(timeout=harness.PATIENCE_S)[1]
+        self.assertEqual(first.returncode, 130, said)
+        self.assertIn("pulling " + self.stub.host, said)
+        self.assertFalse(self.mvm_json("template", "list")[0]["has_snapshot"])
+
         done = self.mvm("run", ref, "--", "sh", "-c", "cat /etc/text; echo $FROM; exit 7", status=7)
         self.assertEqual(done.stdout, "one\nimage\n")
-        self.assertIn("pulling " + self.stub.host, done.stderr)
         template, = self.mvm_json("template", "list")
         self.assertEqual((template["template_id"], template["has_snapshot"]), ("web-v1-2", True))
         # again, also without the scheme: nobody is asked, and it is a clone
@@ -67,8 +81,7 @@ class Choosing(harness.TestCase):
             def run(*options):
                 """Run it where no VMM is: only the build succeeds.  Returns the number of revisions."""
                 stub.seen.clear()
-                self.mvm("run", *options, stub.ref("v1"), "--", "true", status=FAILED,
-                         env={"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"})
+                self.mvm("run", *options, stub.ref("v1"), "--", "true", status=FAILED, env=NO_VMM)
                 return len(self.mvm_json("template", "history", "web-v1"))
 
             stub.add(busybox_image(b"one"), "v1")
@@ -82,14 +95,26 @@ class Choosing(harness.TestCase):
     def test_a_taken_name_gets_digits(self):
         with Stub() as stub:
             stub.add(busybox_image(b""), "v1")
+            self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
             self.mvm_ok("template", "create", "web-v1", "--flake", "dir:/x")
-            # without a kernel nothing is built, but the template is there
+            for _ in range(2):
+                self.mvm("run", stub.ref("v1"), "--", "true", status=FAILED, env=NO_VMM)
+                names = [each["template_id"] for each in self.mvm_json("template", "list")]
+                self.assertEqual(len(names), 2)
+                self.assertRegex(names[1], r"^web-v1-[0-9a-f]{8}$")
+
+    def test_an_image_that_is_not_built_leaves_no_template(self):
+        with Stub() as stub:
+            stub.add(busybox_image(b""), "v1")
             self.mvm_fails(3, "run", stub.ref("v1"), says="kernel")
-            names = [each["template_id"] for each in self.mvm_json("template", "list")]
-            self.assertEqual(len(names), 2)
-            self.assertRegex(names[1], r"^web-v1-[0-9a-f]{8}$")
-            self.mvm_fails(3, "run", stub.ref("v1"), says="kernel")
-            self.assertEqual(len(self.mvm_json("template", "list")), 2)
+            self.assertEqual(self.mvm_json("template", "list"), [])
+            self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+            self.mvm_fails(3, "run", stub.ref("v11"), says="v11")
+            self.assertEqual(self.mvm_json("template", "list"), [])
+            # one that somebody has made stays
+            self.mvm_ok("template", "create", "web-v11", "--flake", stub.ref("v11"))
+            self.mvm_fails(3, "run", stub.ref("v11"), says="v11")
+            self.assertEqual(len(self.mvm_json("template", "list")), 1)
 
     def test_a_name_that_is_taken_meanwhile_is_not_run(self):
         """Another image's template appears between the look for the name and its creation."""
