@@ -11,7 +11,8 @@
  *	saved.json   sizes and digests of the first two, and which guest they are
  *
  * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
- * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits.
+ * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits,
+ * whence the command that starts them takes it into its staging.
  * So "saved" is the mark of a suspended VM, whatever its record says: a supervisor that is killed
  * in between leaves a VM that is suspended or one that is lost, never half of one.  A resume
  * renames it back to "saving." before the guest runs, so no state runs twice.

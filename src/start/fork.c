@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Forks of an instance that runs.  Its supervisor keeps its state in a folder below its own for as
- * long as we are connected, and the forks start from there, as clones start from a snapshot.
+ * long as we are connected.  We take that folder into our staging, so that it stays when the
+ * instance is stopped or removed, and the forks start from there, as clones start from a snapshot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +22,27 @@
 #include "net/wire.h"
 #include "start/again.h"
 #include "start/start.h"
+#include "store/store.h"
 
 #define FORK_DEADLINE_MS INT64_C(600000)
 
 #define FORK_OPTIONS_FIRST STRUCT_END(struct mvm_fork_options, remove_at_end)
 
+/* Take the folder of the kept state.  Where staging is on another file system it stays in its place,
+ * and goes with the origin. */
+static int take_state(int instance_fd, const char *name, struct staging *st, struct mvm_error *err)
+{
+	int r = renameat(instance_fd, name, st->fd, SAVED_FORK) < 0 ? -errno : 0;
+	int fd = r == -EXDEV ? dir_open_at(instance_fd, name)
+			     : r < 0 ? r : dir_open_at(st->fd, SAVED_FORK);
+	if (fd == -ENOENT)
+		return mvm_error_set(err, -ESRCH, "it ended before its forks could start");
+	return fd < 0 ? mvm_error_set(err, fd, "cannot open the forked state: %s", strerror(-fd))
+		      : fd;
+}
+
 /* Have the state kept.  Returns its folder, or -errno. */
-static int keep_state(struct mvm_instance *origin, int instance_fd,
+static int keep_state(struct mvm_instance *origin, int instance_fd, struct staging *st,
 		      const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
@@ -46,9 +61,7 @@ static int keep_state(struct mvm_instance *origin, int instance_fd,
 	wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, INT64_MAX, &paused_ns);
 	progress_note(progress, "%s: stood still for %.0f ms", origin->name,
 		      (double)paused_ns / NS_PER_MS);
-	int fd = dir_open_at(instance_fd, name);
-	return fd < 0 ? mvm_error_set(err, fd, "cannot open the forked state: %s", strerror(-fd))
-		      : fd;
+	return take_state(instance_fd, name, st, err);
 }
 
 /* The origin's options, changed for its forks. */
@@ -74,6 +87,7 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 		    struct mvm_error *err)
 {
 	AUTO_DONE(again) a = { 0 };
+	AUTO_DONE(staging) st = STAGING_NONE;
 	AUTO(mvm_instance) origin = NULL;
 	AUTO_CLOSE int instance_fd = -1;
 	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
@@ -81,12 +95,16 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 	if (r == 0)
 		r = fork_options(&a, o, err);
 	if (r == 0)
+		r = store_stage(mvm->store, &st, err);
+	if (r == 0)
 		r = instance_connect(fd, name, progress, &origin, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, progress, err);
+	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, &st, progress, err);
 	if (saved_fd < 0)
 		return mvm_error_context(err, saved_fd, "instance '%s'", name);
+	if (file_is_at(saved_fd, st.fd, SAVED_FORK))
+		mvm_instance_close(TAKE_PTR(origin)); /* it may end now, in whatever way */
 	return start_forks(mvm, &a.record, saved_fd, &a.options, n, progress, ret, err);
 }
 

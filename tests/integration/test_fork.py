@@ -85,16 +85,27 @@ class Fork(guests.TestCase):
             self.instances())
         self.assertTrue(guests.wait_until(lambda: not self.forks_of("vm")))
         self.assert_counts("vm")
-        # forks start from files that go with the origin
-        forking = self.start_mvm("fork", "vm", "--count", "4", "--name", "f")
-        self.assertTrue(guests.wait_until(
-            lambda: any(name.startswith("fork.") for name in self.forks_of("vm"))))
-        self.mvm("suspend", "vm") # refused, or the forks run
-        self.assertEqual(forking.wait(timeout=harness.PATIENCE_S), 0)
-        self.mvm("resume", "vm")
         self.assertIn("no instance 'nobody'", self.refused("fork", "nobody"))
         self.mvm_ok("pause", "vm")
         self.assertIn("mvm resume vm", self.refused("fork", "vm"))
+
+    def test_forks_start_although_their_origin_goes(self):
+        for command, count in (("suspend", 3), ("rm", 4)):
+            with self.subTest(command):
+                if command == "suspend":
+                    self.start()
+                forking = self.start_mvm("fork", "vm", "--count", str(count), "--name", command)
+                self.assertTrue(guests.wait_until(
+                    lambda name=command: f"{name}-1" in self.instances()))
+                self.mvm_ok(*{"suspend": ("suspend", "vm"), "rm": ("rm", "--force", "vm")}[command])
+                _, error = forking.communicate(timeout=harness.PATIENCE_S)
+                self.assertEqual(forking.returncode, 0, error)
+                for n in range(count):
+                    self.assertEqual(self.exec(f"{command}-{n + 1}", "cat", "/tmp/file",
+                                               "/data/file"), "origin\norigin\n")
+                if command == "suspend":
+                    self.mvm_ok("resume", "vm")
+        self.assertEqual(os.listdir(self.data("tmp")), [])
 
 
 if __name__ == "__main__":
