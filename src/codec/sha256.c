@@ -4,6 +4,7 @@
 
 #include "codec/sha256.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 
 #include "base/progress.h"
 #include "base/str.h"
+
+#define BLOCK 4096u
 
 _Static_assert(sizeof(((struct mvm_digest *)0)->bytes) == SHA256_DIGEST_SIZE, "digest size");
 _Static_assert(sizeof(struct sha256) >= sizeof(struct sha256_ctx), "room for nettle's state");
@@ -112,6 +115,81 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 {
 	off_t offset = lseek(fd, 0, SEEK_CUR);
 	int r = digest(fd, step, ret, ret_bytes);
+	if (offset >= 0)
+		lseek(fd, offset, SEEK_SET); /* SEEK_DATA has moved it */
+	return r;
+}
+
+static void add_number(struct sha256 *h, uint64_t n)
+{
+	uint64_t le = htole64(n);
+	sha256_add(h, &le, sizeof(le));
+}
+
+/* As many bytes as there are, up to len. */
+static ssize_t read_at(int fd, char *to, size_t len, uint64_t at)
+{
+	size_t done = 0;
+	while (done < len) {
+		ssize_t n = pread(fd, to + done, len - done, (off_t)(at + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : (ssize_t)done;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+static void add_blocks(struct sha256 *h, const char *data, size_t len, uint64_t at)
+{
+	for (size_t i = 0; i < len; i += BLOCK) {
+		size_t n = len - i < BLOCK ? len - i : BLOCK;
+		if (mem_is_zero(data + i, n))
+			continue;
+		add_number(h, at + i);
+		sha256_add(h, data + i, n);
+	}
+}
+
+static int digest_sparse(int fd, struct progress_step *step, struct mvm_digest *ret)
+{
+	char chunk[16 * BLOCK];
+	uint64_t at = 0, part_end = 0;
+	bool hole = false;
+	struct sha256 h;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	uint64_t size = (uint64_t)st.st_size;
+	sha256_init(&h);
+	while (at < size) {
+		if (at >= part_end)
+			part_end = end_of_part(fd, at, size, &hole);
+		if (hole && part_end - at >= BLOCK) {
+			at = part_end < size ? part_end / BLOCK * BLOCK : size;
+			continue;
+		}
+		hole = false;
+		ssize_t n = read_at(fd, chunk, sizeof(chunk), at);
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO; /* it became shorter */
+		add_blocks(&h, chunk, (size_t)n, at);
+		at += (uint64_t)n;
+		int r = progress_bytes(step, at, size, NULL);
+		if (r < 0)
+			return r;
+	}
+	add_number(&h, size);
+	sha256_end(&h, ret);
+	return 0;
+}
+
+int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret)
+{
+	off_t offset = lseek(fd, 0, SEEK_CUR);
+	int r = digest_sparse(fd, step, ret);
 	if (offset >= 0)
 		lseek(fd, offset, SEEK_SET); /* SEEK_DATA has moved it */
 	return r;

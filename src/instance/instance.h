@@ -49,6 +49,7 @@ struct instance_launch {
 	int disk_fds[OWN_DISKS]; /* the disks to copy; -1: none */
 	int capture_fd;		 /* folder for the snapshot to capture; -1: none */
 	int logs_fd;		 /* folder of events; -1: none */
+	const struct mvm_progress *progress; /* of a check that reads disks; may be NULL */
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "instance/folder.h"
 #include "instance/handover.h"
 #include "instance/instance.h"
+#include "instance/saved.h"
 #include "model/name.h"
 
 /* Parse an address of either family, with the port.  Returns its length, or 0 for no address. */
@@ -223,10 +224,28 @@ static int copy_disks(const struct instance_launch *l, const struct instance_fol
 	return reflinked ? record_save(f->dir_fd, l->record, err) : 0;
 }
 
+/* Are the disks of a suspended VM as it left them?  Its supervisor checks the rest. */
+static int check_disks(const struct instance_launch *l, const struct instance_folder *f,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(saved) info = { 0 };
+	bool has[OWN_DISKS];
+	if (l->record->continues != RECORD_CONTINUES_SUSPENDED)
+		return 0;
+	AUTO_CLOSE int fd = dir_open_at(f->dir_fd, SAVED_DIR);
+	if (fd < 0 || saved_read(fd, &info, NULL) < 0)
+		return 0; /* the supervisor says so */
+	for (int i = 0; i < OWN_DISKS; i++)
+		has[i] = l->record->disks[i].present;
+	return saved_check_disks(f->dir_fd, &info, has, l->progress, err);
+}
+
 static int launch_in(const struct instance_launch *l, const struct instance_folder *f,
 		     struct mvm_instance *i, struct mvm_error *err)
 {
-	int r = copy_disks(l, f, err);
+	int r = check_disks(l, f, err);
+	if (r == 0)
+		r = copy_disks(l, f, err);
 	if (r < 0)
 		return r;
 	int leash[2];

@@ -9,11 +9,17 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/progress.h"
 #include "codec/sha256.h"
-#include "instance/own_disk.h"
 #include "model/fields.h"
 
 #define INFO_MAX_BYTES ((size_t)16 * 1024)
+
+static const struct field disk[] = {
+	FIELD_STRING(saved_disk, sha256, FIELD_REQUIRED),
+	FIELD_STRING(saved_disk, identity, FIELD_REQUIRED),
+};
+static const struct fields disk_fields = FIELDS_CLOSED(saved_disk, disk);
 
 static const struct field saved[] = {
 	FIELD_SCHEMA_VERSION(saved, schema_version),
@@ -25,6 +31,12 @@ static const struct field saved[] = {
 	FIELD_STRING(saved, pages_sha256, FIELD_REQUIRED),
 	FIELD_SIZE(saved, pages_bytes, FIELD_REQUIRED),
 	FIELD_SIZE(saved, n_pages, FIELD_REQUIRED),
+	{ FIELD_KEY("data_disk", saved, disks[OWN_DISK_DATA], FIELD_IS_OBJECT, struct saved_disk,
+		    FIELD_SPARSE),
+	  .object = &disk_fields, .has = FIELD_OFFSET(saved, disks[OWN_DISK_DATA].present, bool) },
+	{ FIELD_KEY("root_disk", saved, disks[OWN_DISK_ROOT], FIELD_IS_OBJECT, struct saved_disk,
+		    FIELD_SPARSE),
+	  .object = &disk_fields, .has = FIELD_OFFSET(saved, disks[OWN_DISK_ROOT].present, bool) },
 	FIELD_STRING(saved, saved_at, FIELD_REQUIRED),
 };
 static const struct fields saved_fields = FIELDS_CLOSED(saved, saved);
@@ -104,6 +116,87 @@ int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256
 				     "was restored from");
 	int r = check_file(dir_fd, SAVED_STATE, s->state_bytes, s->state_sha256, err);
 	return r < 0 ? r : check_file(dir_fd, SAVED_PAGES, s->pages_bytes, s->pages_sha256, err);
+}
+
+static int note_disk(int fd, struct saved_disk *d)
+{
+	struct mvm_digest digest;
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+	int r = fsync(fd) < 0 ? -errno : sha256_sparse_fd(fd, NULL, &digest);
+	if (r == 0 && fstat(fd, &st) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	digest_hex(&digest, hex);
+	d->present = true;
+	d->sha256 = strdup(hex);
+	d->identity = file_identity(&st);
+	return d->sha256 && d->identity ? 0 : -ENOMEM;
+}
+
+static int open_disk(int instance_fd, int i)
+{
+	int fd = openat(instance_fd, own_disks[i].file,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+int saved_note_disks(int instance_fd, struct saved *s, struct mvm_error *err)
+{
+	for (int i = 0; i < OWN_DISKS; i++) {
+		AUTO_CLOSE int fd = open_disk(instance_fd, i);
+		int r = fd == -ENOENT ? 0 : fd < 0 ? fd : note_disk(fd, &s->disks[i]);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot digest the %s: %s", own_disks[i].what,
+					     strerror(-r));
+	}
+	return 0;
+}
+
+/* 1: it is the one that was noted; 0: it is another. */
+static int check_disk(int fd, const struct saved_disk *d, const char *what,
+		      const struct mvm_progress *progress)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	struct mvm_digest expected, actual;
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || digest_parse(d->sha256, &expected) < 0)
+		return 0;
+	AUTO_FREE char *identity = file_identity(&st);
+	if (str_eq(identity, d->identity))
+		return 1;
+	progress_begin(&step, progress, "checking the %s for damage", what);
+	int r = sha256_sparse_fd(fd, &step, &actual);
+	if (r < 0)
+		return r;
+	progress_end(&step, NULL);
+	return digest_equal(&expected, &actual);
+}
+
+int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN_DISKS],
+		      const struct mvm_progress *progress, struct mvm_error *err)
+{
+	for (int i = 0; i < OWN_DISKS; i++) {
+		const char *file = own_disks[i].file;
+		AUTO_CLOSE int fd = open_disk(instance_fd, i);
+		if (!has[i] && !s->disks[i].present)
+			continue;
+		int r = fd;
+		if (has[i] != s->disks[i].present || fd == -ENOENT || fd == -ELOOP)
+			r = 0;
+		else if (fd >= 0)
+			r = check_disk(fd, &s->disks[i], own_disks[i].what, progress);
+		if (r == 0)
+			return damaged(file, err);
+		if (r == -ECANCELED)
+			return mvm_error_set(err, r, "the check of its disks was cancelled");
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot read %s: %s", file, strerror(-r));
+	}
+	return 0;
 }
 
 #define NAMES (4 + (size_t)OWN_DISKS)

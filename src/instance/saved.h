@@ -8,7 +8,8 @@
  *	vmstate.bin  device state, as the VMM loads it
  *	pages.bin    the pages that differ from the snapshot's memory (vmm/pages.h)
  *	*.ext4	     of a fork: the VM's own disks, which go with the memory
- *	saved.json   sizes and digests of the first two, and which guest they are
+ *	saved.json   sizes and digests of the first two, and which guest they are; of a suspended VM
+ *		     digests and identities of its disks, which stay in the instance's folder
  *
  * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
  * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits,
@@ -21,11 +22,13 @@
  */
 
 #include <mvm/digest.h>
+#include <mvm/progress.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "base/own.h"
+#include "instance/own_disk.h"
 
 #define SAVED_DIR    "saved"
 #define SAVED_SAVING "saving."
@@ -36,6 +39,13 @@
 #define SAVED_PAGES   "pages.bin"
 #define SAVED_DEVICES "devices.bin" /* what vmstate.bin is made of, for a moment */
 
+/* A disk of a suspended VM. */
+struct saved_disk {
+	bool present;
+	char *sha256;	/* sha256_sparse_fd() */
+	char *identity; /* file_identity(): while it is this one, nobody has written to the disk */
+};
+
 struct saved {
 	uint32_t schema_version;
 	char *base_nonce_sha256; /* of the snapshot whose memory the pages differ from */
@@ -43,6 +53,7 @@ struct saved {
 	char *machine_id;	 /* of the guest */
 	char *state_sha256, *pages_sha256;
 	uint64_t state_bytes, pages_bytes, n_pages;
+	struct saved_disk disks[OWN_DISKS];
 	char *saved_at; /* RFC 3339 */
 };
 void saved_done(struct saved *s);
@@ -67,6 +78,23 @@ int saved_sync(int dir_fd);
  */
 int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256,
 		struct mvm_error *err);
+
+/*
+ * Sync and digest the disks in an instance's folder.  Nobody writes to them any more, nor changes
+ * their owner.  Reads their data whole.
+ */
+int saved_note_disks(int instance_fd, struct saved *s, struct mvm_error *err);
+
+/*
+ * Check the disks that a suspended VM goes on with.  Reads one only if its identity has changed.
+ *
+ *   has       which disks the instance has, by enum own_disk
+ *   progress  a step for each that is read; may be NULL
+ *
+ * Returns 0; -EBADMSG; -ECANCELED; or -errno.
+ */
+int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN_DISKS],
+		      const struct mvm_progress *progress, struct mvm_error *err);
 
 /* Does an instance's folder have the state of a suspended VM? */
 bool saved_is_there(int instance_fd);

@@ -28,13 +28,14 @@
 
 #define FORK_OPTIONS_FIRST STRUCT_END(struct mvm_fork_options, remove_at_end)
 
-/* Take the folder of the kept state.  Where staging is on another file system it stays in its place,
- * and goes with the origin. */
+/* Take the folder of the kept state.  Where staging is on another file system it stays in its
+ * place, and goes with the origin. */
 static int take_state(int instance_fd, const char *name, struct staging *st, struct mvm_error *err)
 {
 	int r = renameat(instance_fd, name, st->fd, SAVED_FORK) < 0 ? -errno : 0;
 	int fd = r == -EXDEV ? dir_open_at(instance_fd, name)
-			     : r < 0 ? r : dir_open_at(st->fd, SAVED_FORK);
+		 : r < 0     ? r
+			     : dir_open_at(st->fd, SAVED_FORK);
 	if (fd == -ENOENT)
 		return mvm_error_set(err, -ESRCH, "it ended before its forks could start");
 	return fd < 0 ? mvm_error_set(err, fd, "cannot open the forked state: %s", strerror(-fd))
@@ -102,7 +103,8 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 		return r;
 	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, &st, progress, err);
 	if (saved_fd < 0)
-		return mvm_error_context(err, saved_fd, "instance '%s'", name);
+		return store_mend(mvm->store,
+				  mvm_error_context(err, saved_fd, "instance '%s'", name), err);
 	if (file_is_at(saved_fd, st.fd, SAVED_FORK))
 		mvm_instance_close(TAKE_PTR(origin)); /* it may end now, in whatever way */
 	return start_forks(mvm, &a.record, saved_fd, &a.options, n, progress, ret, err);

@@ -337,6 +337,7 @@ static int plan(struct batch *b, struct mvm_error *err)
 		.continues = b->continues,
 		.origin = b->origin,
 		.saved_fd = b->saved_fd,
+		.progress = b->progress,
 	};
 	r = check_workload(o, err);
 	if (r < 0)

@@ -124,8 +124,12 @@ static int keep(const struct record *from, struct record *rec, struct mvm_error 
 	free(rec->created_at);
 	rec->created_at = str_dup(from->created_at, &failed);
 	rec->forked_from = str_dup(from->forked_from, &failed);
-	if (rec->continues) /* else the guest gets another one */
+	if (rec->continues) { /* else the guest gets others; a refused resume leaves it as it was */
 		rec->machine_id = str_dup(from->machine_id, &failed);
+		rec->started_at = str_dup(from->started_at, &failed);
+		memcpy(rec->stages, from->stages, sizeof(rec->stages));
+		rec->n_stages = from->n_stages;
+	}
 	for (size_t i = 0; i < OWN_DISKS; i++)
 		rec->disks[i].reflinked = from->disks[i].reflinked;
 	rec->held = false; /* the user knows its name */
@@ -305,6 +309,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.capture_fd = q->origin				 ? q->saved_fd
 			      : q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd
 								 : -1,
+		.progress = q->progress,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};
 	memcpy(launch.disk_fds, disks.fd, sizeof(launch.disk_fds));

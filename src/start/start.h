@@ -75,6 +75,7 @@ struct start_request {
 	enum record_continues continues;
 	const struct record *origin;
 	int saved_fd;
+	const struct mvm_progress *progress; /* of a check that reads disks; may be NULL */
 };
 
 /* Options for mvm's own VMs: the template's settings, and the VM ends with its handle. */

@@ -38,7 +38,8 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_pro
 	r = control_call(&i->control, CALL_SUSPEND, NULL, NULL,
 			 clock_deadline_ns(SUSPEND_DEADLINE_MS), NULL, err);
 	if (r < 0)
-		return mvm_error_context(err, r, "instance '%s'", name);
+		return store_mend(mvm->store, mvm_error_context(err, r, "instance '%s'", name),
+				  err);
 	/* the supervisor's last act is to release its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(fd, name);
 	return dir_fd < 0 ? 0

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,6 +23,55 @@
 static int instance_fd(const struct warden *w)
 {
 	return w->given->fd[SUPERVISOR_FD_INSTANCE];
+}
+
+/* ---- room ---- */
+
+#define DEVICES_BYTES                                                                              \
+	((uint64_t)1 << 20) /* a device state takes some 300 KiB, twice for a moment */
+
+static uint64_t blocks_of(int dir_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)st.st_blocks * 512
+								    : 0;
+}
+
+/* What the state takes at most. */
+static uint64_t needed_bytes(const struct warden *w, bool fork)
+{
+	struct stat st;
+	uint64_t bytes = DEVICES_BYTES;
+	if (w->saving.dir_fd >= 0 &&
+	    fstatat(w->saving.dir_fd, SAVED_PAGES, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		bytes += (uint64_t)st.st_size;
+	for (int i = 0; fork && i < OWN_DISKS; i++)
+		bytes += blocks_of(instance_fd(w), own_disks[i].file);
+	return bytes;
+}
+
+/* Say how much room a failed save needs. */
+static int explain_room(const struct warden *w, int r, uint64_t bytes, struct mvm_error *err)
+{
+	char needed[32], free[32];
+	struct statvfs fs;
+	if ((r != -ENOSPC && r != -EDQUOT) || fstatvfs(instance_fd(w), &fs) < 0)
+		return r;
+	str_bytes(bytes, needed, sizeof(needed));
+	str_bytes((uint64_t)fs.f_bavail * fs.f_frsize, free, sizeof(free));
+	return mvm_error_set(
+		err, r, "no room to keep the VM's state: it takes up to %s, and only %s are %s",
+		needed, free, r == -EDQUOT ? "free, or your quota is used up" : "free");
+}
+
+/* QEMU does not say well that its file found no room. */
+static int check_room(const struct warden *w, struct mvm_error *err)
+{
+	struct statvfs fs;
+	if (fstatvfs(instance_fd(w), &fs) < 0 ||
+	    (uint64_t)fs.f_bavail * fs.f_frsize >= DEVICES_BYTES)
+		return 0;
+	return explain_room(w, -ENOSPC, DEVICES_BYTES, err);
 }
 
 /* ---- keep ---- */
@@ -57,6 +107,8 @@ static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_e
 	struct warden_saving *s = &w->saving;
 	drop_saving(w);
 	int r = check_may_save(w, err);
+	if (r == 0)
+		r = check_room(w, err);
 	if (r < 0)
 		return r;
 	int dir_fd = dir_make_unique_at(instance_fd(w), SAVED_SAVING, s->name);
@@ -209,12 +261,21 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = save_state(w, &info, err);
 	if (r == 0 && fork)
 		r = copy_disks(w, err);
+	if (r == 0 && !fork) {
+		if (w->ops->take_back)
+			w->ops->take_back(
+				w->body); /* now, since a disk is known by its owner's change */
+		r = saved_note_disks(instance_fd(w), &info, err);
+	}
 	if (r == 0)
 		r = save_info(w, &info, &nonce, err);
 	if (r == 0)
 		r = publish(w, fork, ret, err);
-	if (r < 0)
+	if (r < 0) {
+		uint64_t bytes = needed_bytes(w, fork); /* before its files go */
 		drop_saving(w);
+		r = explain_room(w, r, bytes, err);
+	}
 	return r;
 }
 

@@ -276,12 +276,13 @@ int64_t pages_save(pid_t pid, int mem_fd, int to_fd, struct mvm_digest *ret)
 		return r;
 	sha256_init(&save.hash);
 	r = pages_each_mapping(pid, &st, find_own, &map);
+	/* first, so that its size tells how much room is needed */
+	if (r == 0 && ftruncate(to_fd, (off_t)(map_bytes(map.n) + map.n_pages * PAGE)) < 0)
+		r = -errno;
 	if (r == 0)
 		r = write_map(&save, &map, (uint64_t)st.st_size / PAGE);
 	if (r == 0)
 		r = each_stretch(&all, &map, map_bytes(map.n), save_stretch, &save);
-	if (r == 0 && ftruncate(to_fd, (off_t)(map_bytes(map.n) + map.n_pages * PAGE)) < 0)
-		r = -errno;
 	close(all.mem_fd); /* only read */
 	if (r < 0)
 		return r;

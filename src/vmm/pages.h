@@ -54,7 +54,8 @@ int pages_each_mapping(pid_t pid, const struct stat *file, pages_mapping_fn fn, 
  * runs in it meanwhile.
  *
  *   mem_fd   the memory file
- *   to_fd    a new, empty file; written from its start
+ *   to_fd    a new, empty file; written from its start.  After a failure to write its size is the
+ *            one that was needed
  *   ret      SHA-256 of what was written
  *
  * Returns the number of pages, or -errno.

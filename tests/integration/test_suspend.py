@@ -3,7 +3,10 @@
 
 import json
 import os
+import re
 import socket
+import subprocess
+import unittest
 
 import guests
 import harness
@@ -84,7 +87,8 @@ class Suspend(guests.TestCase):
         self.start()
         self.suspend()
         machine_id = self.inspect("vm")["machine_id"].encode()
-        for name in ("pages.bin", "vmstate.bin", "saved.json"):
+        start = re.search(r"restored, \d+ ms", self.mvm_ok("ps")).group()
+        for name in ("pages.bin", "vmstate.bin", "saved.json", "../data.ext4"):
             path = self.saved(name)
             with open(path, "rb") as file:
                 good = file.read()
@@ -92,12 +96,17 @@ class Suspend(guests.TestCase):
             for bad in (good[:-1] + bytes([good[-1] ^ 1]), good[:-7], *others):
                 with open(path, "wb") as file:
                     file.write(bad)
-                error = self.refused("resume", "vm")
-                self.assertIn("instance 'vm' stays suspended", error)
+                error = self.mvm_fails(5, "resume", "vm", says="instance 'vm' stays suspended")
                 self.assertIn("mvm start vm", error)
+                if name != "saved.json": # which may say many things
+                    self.assertIn(os.path.basename(name), error)
                 self.assertEqual(self.inspect("vm")["state"], "suspended")
+                self.assertIn(start, self.mvm_ok("ps"))
+            # the same bytes in another file, and without its holes, are fine
+            os.unlink(path)
             with open(path, "wb") as file:
                 file.write(good)
+            os.chmod(path, 0o600)
         self.mvm_ok("resume", "vm")
         self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
         self.suspend()
@@ -105,6 +114,54 @@ class Suspend(guests.TestCase):
         self.assertEqual(self.inspect("vm")["start"], "boot")
         self.assertEqual(self.exec("vm", "sh", "-c", "ls /tmp; cat /data/file"), "kept\n")
         self.assertFalse(os.path.exists(self.saved()))
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
+    def test_a_full_disk_is_explained_and_the_guest_goes_on(self):
+        script = r"""
+import json, os, subprocess, sys
+mvm, instances = sys.argv[1:]
+def run(*args):
+    done = subprocess.run([mvm, *args], capture_output=True, text=True)
+    return {"args": args, "status": done.returncode, "stderr": done.stderr, "stdout": done.stdout}
+steps = [run("run", "-T", "web-worker", "-d", "--name", "vm"),
+         run("exec", "vm", "sh", "-c", "busybox dd if=/dev/urandom of=/tmp/big bs=1M count=24")]
+with open(instances + "/fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(65536))
+    except OSError:
+        pass
+    for room in (0, 4 << 20):
+        file.truncate(file.tell() - room)
+        steps += [run("suspend", "vm"), run("fork", "vm"), run("exec", "vm", "echo", "runs"),
+                  run("ps", "--format", "{{.Name}} {{.State}}")]
+        steps[-1]["left"] = [n for n in os.listdir(instances + "/vm") if n[:3] in ("sav", "for")]
+os.unlink(instances + "/fill")
+steps += [run("suspend", "vm"), run("resume", "vm"), run("fork", "vm", "--name", "f"),
+          run("rm", "--force", "vm", "f")]
+print(json.dumps(steps))
+"""
+        instances = self.data("instances")
+        os.makedirs(instances, 0o700, exist_ok=True)
+        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=128m,mode=0700"))
+        try:
+            done = subprocess.run(["python3", "-c", script, harness.MVM, instances], text=True,
+                                  env=self.environment(), capture_output=True, preexec_fn=enter,
+                                  timeout=self.timeout, check=False)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"cannot mount here: {error}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        steps = json.loads(done.stdout)
+        failing = [step for step in steps if step["args"][:2] in (["suspend", "vm"], ["fork", "vm"])]
+        for step in failing[:4]:
+            self.assertEqual(step["status"], 1, step)
+            self.assertRegex(step["stderr"], r"takes up to [\d.]+ MiB, and only [\d.]+ \w+ are free")
+            self.assertIn("make room on its disk", step["stderr"])
+        for step in steps:
+            if step not in failing[:4]:
+                self.assertEqual(step["status"], 0, step)
+            if "left" in step:
+                self.assertEqual((step["stdout"], step["left"]), ("vm running\n", []), step)
 
     def test_a_resume_that_is_killed_loses_nothing(self):
         self.start()

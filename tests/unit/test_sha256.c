@@ -96,6 +96,38 @@ static void holes_count_as_zeros(void **state)
 	}
 }
 
+static void zeros_count_as_holes_in_a_sparse_digest(void **state)
+{
+	(void)state;
+	struct mvm_digest holes, zeros, other;
+	char chunk[4096] = { 0 };
+	int with_holes = memfd_create("holes", MFD_CLOEXEC);
+	int with_zeros = memfd_create("zeros", MFD_CLOEXEC);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(file_write_all(with_zeros, chunk, sizeof(chunk)), 0);
+	assert_int_equal(ftruncate(with_holes, 64 * 4096), 0);
+	memset(chunk, 'x', 100);
+	for (int i = 3; i < 64; i += 20) {
+		assert_int_equal(pwrite(with_holes, chunk, 100, i * 4096 + 7), 100);
+		assert_int_equal(pwrite(with_zeros, chunk, 100, i * 4096 + 7), 100);
+	}
+	assert_int_equal(sha256_sparse_fd(with_holes, NULL, &holes), 0);
+	assert_int_equal(sha256_sparse_fd(with_zeros, NULL, &zeros), 0);
+	assert_true(digest_equal(&holes, &zeros));
+	/* the same bytes elsewhere, one bit, and the size make a difference */
+	assert_int_equal(pwrite(with_zeros, chunk, 1, 17), 1);
+	assert_int_equal(sha256_sparse_fd(with_zeros, NULL, &other), 0);
+	assert_false(digest_equal(&holes, &other));
+	assert_int_equal(ftruncate(with_holes, 63 * 4096 + 512), 0);
+	assert_int_equal(sha256_sparse_fd(with_holes, NULL, &other), 0);
+	assert_false(digest_equal(&holes, &other));
+	/* a terabyte of nothing takes no time */
+	assert_int_equal(ftruncate(with_holes, (off_t)1 << 40), 0);
+	assert_int_equal(sha256_sparse_fd(with_holes, NULL, &other), 0);
+	close(with_holes);
+	close(with_zeros);
+}
+
 static void a_descriptor_that_cannot_be_read_is_an_error(void **state)
 {
 	(void)state;
@@ -130,6 +162,7 @@ int main(void)
 		cmocka_unit_test(digests_of_known_texts),
 		cmocka_unit_test(a_file_is_digested_whole_and_its_offset_stays),
 		cmocka_unit_test(holes_count_as_zeros),
+		cmocka_unit_test(zeros_count_as_holes_in_a_sparse_digest),
 		cmocka_unit_test(a_descriptor_that_cannot_be_read_is_an_error),
 		cmocka_unit_test(only_64_lower_case_hex_digits_are_a_digest),
 	};
