@@ -70,7 +70,8 @@ const struct command command_events = {
 	.details = "The events are started, healthy, unhealthy, paused, resumed, "
 		   "volumes (some files were not copied), restarting, stopped (by a "
 		   "command or the time to live), exited (the guest ended by itself), "
-		   "failed, refused (a rule kept the guest from a destination), network "
+		   "failed, suspended, not-suspended, forked, refused (a rule kept the guest from "
+		   "a destination), network "
 		   "(its rules were changed), network-down, network-up, renamed and removed. With "
 		   "--json each event is an object on its own line.",
 	.options = options,

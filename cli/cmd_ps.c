@@ -63,23 +63,44 @@ static int print_formatted(struct cli_context *c, const struct mvm_instance_info
 	return r;
 }
 
+/* The columns that only some lists have; most instances have nothing to show there. */
+static size_t more_columns(const struct mvm_instance_info_list *list, bool size, size_t ret[3])
+{
+	size_t n = 0;
+	bool allowed = false, ends = false;
+	for (size_t i = 0; i < list->n; i++) {
+		allowed |= list->v[i]->network_allow[0] != NULL;
+		ends |= list->v[i]->ttl_ms || list->v[i]->on_idle_ms;
+	}
+	if (size)
+		ret[n++] = PS_DISK;
+	if (allowed)
+		ret[n++] = PS_ALLOWED;
+	if (ends)
+		ret[n++] = PS_ENDS;
+	return n;
+}
+
 static int print_table(const struct mvm_instance_info_list *list, bool size)
 {
-	AUTO_DONE(table) t = { .columns = 8 + size };
-	size_t ninth = size ? PS_DISK : PS_ALLOWED;
+	static const char *const titles[PS_COLUMNS] = {
+		[PS_ALLOWED] = "ALLOWED",
+		[PS_DISK] = "DISK",
+		[PS_ENDS] = "ENDS",
+	};
+	size_t more[3] = { 0 };
+	AUTO_DONE(table) t = { .columns = 8 + more_columns(list, size, more) };
 
-	for (size_t i = 0; i < list->n; i++) /* most have no such rules, and no such column */
-		if (list->v[i]->network_allow[0])
-			t.columns = 9 + size;
 	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS",
-		  size ? "DISK" : "ALLOWED", "ALLOWED");
+		  titles[more[0]], titles[more[1]], titles[more[2]]);
 	for (size_t i = 0; i < list->n; i++) {
 		AUTO_DONE(strv) cells = { 0 };
 		ps_cells(list->v[i], &cells);
 		if (cells.failed)
 			return -ENOMEM;
 		table_row(&t, cells.v[0], cells.v[1], cells.v[PS_STATUS], cells.v[3], cells.v[4],
-			  cells.v[5], cells.v[6], cells.v[7], cells.v[ninth], cells.v[PS_ALLOWED]);
+			  cells.v[5], cells.v[6], cells.v[7], cells.v[more[0]], cells.v[more[1]],
+			  cells.v[more[2]]);
 	}
 	return table_print(&t, stdout);
 }
@@ -231,12 +252,14 @@ const struct command command_ps = {
 	.details =
 		"MEMORY is the private memory of an instance's VMM; 'mvm stats' "
 		"shows more. PORTS are shown while the instance runs, and so is "
-		"ALLOWED, where rules let an instance reach more of the network. "
+		"ALLOWED, where rules let an instance reach more of the network, and "
+		"ENDS, what ends or suspends it (--ttl, --on-idle). "
 		"'running (no network)' is an instance that lacks the network that it should have; "
 		"'mvm network show' tells why.\n\n--format "
 		"knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
 		"{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
-		"{{.Backend}}, {{.Allowed}}, {{.Disk}}, {{.Labels}} (K=V,K=V), {{.Label \"KEY\"}} "
+		"{{.Backend}}, {{.Allowed}}, {{.Disk}}, {{.Ends}}, {{.Labels}} (K=V,K=V), {{.Label "
+		"\"KEY\"}} "
 		"(its "
 		"value) and {{.Status}} (STATE as the table has it), and \\t and \\n. States are "
 		"starting, running, paused, exited and "

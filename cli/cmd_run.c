@@ -17,6 +17,7 @@
 #include "ports.h"
 #include "rules.h"
 #include "run_choose.h"
+#include "run_limits.h"
 #include "started.h"
 
 #define STOP_MS 10000
@@ -251,7 +252,7 @@ static enum mvm_start_kind start_kind(const struct args *a)
 static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		 const struct wanted *w, struct started *ret)
 {
-	const struct mvm_start_options options = {
+	struct mvm_start_options options = {
 		.size = sizeof(options),
 		.template_ref = w->template_ref,
 		.name = args_string(a, "name"),
@@ -274,7 +275,6 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.exec = w->with_command,
 		.env = w->with_command ? NULL : (const char *const *)w->env.v,
 		.hostname = args_string(a, "hostname"),
-		.ttl_ms = args_ms(a, "ttl", 0),
 		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
 		.volume_timeout_ms = args_ms(a, "volume-timeout", 0),
 		.volumes = w->volumes.v,
@@ -286,7 +286,9 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.network_dns = (const char *const *)args_list(a, "dns")->v,
 	};
 
-	int r = started_begin(c, w->count, ret);
+	int r = run_limits(c, a, &options);
+	if (r == 0)
+		r = started_begin(c, w->count, ret);
 	if (r < 0)
 		return r;
 	r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
@@ -490,11 +492,7 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .help = "keep the VM when its workload has ended",
 	  .group = "Life" },
-	{ .name = "ttl",
-	  .kind = OPTION_DURATION,
-	  .value = "TIME",
-	  .help = "stop it after this time; 0: never",
-	  .group = "Life" },
+	RUN_LIMITS_OPTIONS,
 	{ .name = "volume-timeout",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",

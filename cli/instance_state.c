@@ -15,3 +15,8 @@ void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE
 	else
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s", name);
 }
+
+const char *then_name(enum mvm_then then)
+{
+	return then == MVM_THEN_SUSPEND ? "suspend" : "stop";
+}

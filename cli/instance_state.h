@@ -8,4 +8,7 @@
 #define INSTANCE_STATE_SIZE 32
 void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE_STATE_SIZE]);
 
+/* "stop" or "suspend". */
+const char *then_name(enum mvm_then then);
+
 #endif

@@ -11,7 +11,7 @@
 
 const char *const ps_columns[PS_COLUMNS] = { "Name",	"Template", "State",  "Health",	  "Start",
 					     "Started", "Memory",   "Ports",  "Revision", "Backend",
-					     "Status",	"Allowed",  "Labels", "Disk" };
+					     "Status",	"Allowed",  "Labels", "Disk",	  "Ends" };
 
 void ps_host(const struct mvm_forward *f, struct strbuf *b)
 {
@@ -48,16 +48,28 @@ static void add_labels(const struct mvm_instance_info *info, struct strbuf *b)
 		strbuf_addf(b, "%s%s", i ? "," : "", info->labels[i]);
 }
 
+/* "suspend 2026-11-29T20:00:00Z, stop when idle for 1800 s" */
+static void add_ends(const struct mvm_instance_info *info, struct strbuf *b)
+{
+	if (info->ttl_ms && info->expires_at && runs(info))
+		strbuf_addf(b, "%s %s", then_name(info->ttl_action), info->expires_at);
+	if (info->on_idle_ms && runs(info))
+		strbuf_addf(b, "%s%s when idle for %.0f s", b->len ? ", " : "",
+			    then_name(info->on_idle_action), (double)info->on_idle_ms / 1000);
+}
+
 void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 {
 	AUTO_DONE(strbuf) ports = { 0 };
 	AUTO_DONE(strbuf) allowed = { 0 };
 	AUTO_DONE(strbuf) labels = { 0 };
+	AUTO_DONE(strbuf) ends = { 0 };
 	char memory[32] = "-", disk[32], state[INSTANCE_STATE_SIZE];
 
 	add_ports(info, &ports);
 	add_allowed(info, &allowed);
 	add_labels(info, &labels);
+	add_ends(info, &ends);
 	if (info->vmm_pid > 0)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	str_bytes(info->disk_bytes, disk, sizeof(disk));
@@ -82,7 +94,8 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, allowed.data ? allowed.data : "");
 	strv_add(b, labels.data ? labels.data : "");
 	strv_add(b, disk);
-	b->failed |= ports.failed || allowed.failed || labels.failed;
+	strv_add(b, ends.data ? ends.data : "");
+	b->failed |= ports.failed || allowed.failed || labels.failed || ends.failed;
 }
 
 /* The place of a column, in upper or lower case, or PS_COLUMNS. */

@@ -9,10 +9,11 @@
 #include "base/str.h"
 #include "command.h"
 
-#define PS_COLUMNS 14
+#define PS_COLUMNS 15
 #define PS_STATUS  10 /* the state for people */
 #define PS_ALLOWED 11 /* the rules that open the network; "" for none */
 #define PS_DISK	   13
+#define PS_ENDS	   14 /* what ends or suspends it; "" for nothing */
 
 /* The columns' names as --format spells them: Name, Template, Revision ... */
 extern const char *const ps_columns[PS_COLUMNS];

@@ -116,6 +116,12 @@ enum mvm_restart {
 	MVM_RESTART_UNLESS_STOPPED, /* as ALWAYS: no instance outlives its host's boot */
 };
 
+/* What is done with an instance whose time is over. */
+enum mvm_then {
+	MVM_THEN_STOP,
+	MVM_THEN_SUSPEND, /* mvm/suspend.h */
+};
+
 /*
  * Parse "no", "on-failure[:N]", "always" or "unless-stopped".
  *
@@ -151,7 +157,7 @@ struct mvm_start_options {
 	 * starts in each clone (doc/clones.md). */
 	const char *const *env;
 	const char *hostname;	/* NULL: the instance's name */
-	int64_t ttl_ms;		/* stop it after this time; 0: never */
+	int64_t ttl_ms;		/* its time to live, see ttl_action; 0: no end */
 	uint64_t log_max_bytes; /* size limit of each of its logs; 0: 8 MiB */
 	/* time to copy its volumes in, and to copy them back when nobody waits for that: at the
 	 * end of its workload or its time to live; 0: 5 minutes */
@@ -177,6 +183,16 @@ struct mvm_start_options {
 	/* size of the disk that takes what the guest writes to its root; 0: the template's.  A
 	 * snapshot fits the disk that it was made with: with another size the VM boots. */
 	uint32_t root_disk_mib;
+	/* What happens when ttl_ms are over, and when nobody has used the VM for on_idle_ms (0: no
+	 * limit; at least 10 seconds): no command, copy or session runs in its guest, and no data
+	 * comes or goes by its forwarded ports.  Needs QEMU.  The times begin anew with each start
+	 * and resume.  With MVM_THEN_SUSPEND the VM must be restored, detached and without volumes
+	 * that are copied back: -EINVAL or -EOPNOTSUPP.  Is it in use at the end of its time, it is
+	 * suspended once it is not; a VM that has booted, by mvm_instance_start_again() say, is
+	 * stopped instead. */
+	enum mvm_then ttl_action;
+	int64_t on_idle_ms;
+	enum mvm_then on_idle_action;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
@@ -303,6 +319,9 @@ struct mvm_instance_info {
 	char *forked_from;	   /* the instance that it is a fork of; NULL: none */
 	/* name servers that its start named, in place of others; NULL-terminated, never NULL */
 	const char *const *network_dns;
+	/* its limits (struct mvm_start_options) */
+	int64_t ttl_ms, on_idle_ms;
+	enum mvm_then ttl_action, on_idle_action;
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

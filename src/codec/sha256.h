@@ -47,9 +47,9 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
 int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes);
 
 /*
- * Digest a file that is mostly holes, such as a disk, by its blocks of 4 KiB that are not all zeros:
- * each with its offset, then the file's size.  So the digest is the same however many zeros are
- * holes, and takes only as long as the data.  The rest as sha256_fd().
+ * Digest a file that is mostly holes, such as a disk, by its blocks of 4 KiB that are not all
+ * zeros: each with its offset, then the file's size.  So the digest is the same however many zeros
+ * are holes, and takes only as long as the data.  The rest as sha256_fd().
  */
 int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret);
 

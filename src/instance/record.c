@@ -31,6 +31,7 @@ static const char *const continues_names[] = {
 	[RECORD_CONTINUES_FORK] = "fork",
 };
 
+static const char *const then_names[] = { "stop", "suspend" };
 static const char *const start_names[] = { "boot", "restore" };
 
 static const char *const memory_names[] = {
@@ -219,6 +220,9 @@ static const struct field record[] = {
 	FIELD_BOOL(record, no_workload, FIELD_SPARSE),
 	FIELD_NUMBER(record, restarts, unsigned, FIELD_REQUIRED, 0, UINT32_MAX),
 	FIELD_NUMBER(record, ttl_ms, int64_t, FIELD_REQUIRED, 0, INT64_MAX),
+	FIELD_ENUM(record, ttl_action, enum record_then, FIELD_SPARSE, then_names),
+	FIELD_NUMBER(record, on_idle_ms, int64_t, FIELD_SPARSE, 0, INT64_MAX),
+	FIELD_ENUM(record, on_idle_action, enum record_then, FIELD_SPARSE, then_names),
 	FIELD_TEXT(record, expires_at),
 	FIELD_NUMBER(record, volume_timeout_ms, int64_t, FIELD_SPARSE, 0, INT64_MAX),
 	FIELD_STRING(record, volumes_note, FIELD_SPARSE),

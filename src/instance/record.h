@@ -60,6 +60,12 @@ enum record_restart {
 	RECORD_RESTART_UNLESS_STOPPED,
 };
 
+/* What to do with a VM whose time is over. */
+enum record_then {
+	RECORD_THEN_STOP,
+	RECORD_THEN_SUSPEND,
+};
+
 /* Where the guest's memory comes from. */
 enum record_memory {
 	RECORD_MEMORY_OWN,     /* it has booted */
@@ -157,11 +163,14 @@ struct record {
 	/* what the starter wants beyond the machine */
 	uint64_t log_max_bytes; /* of each log; 0: the default */
 	enum record_restart restart;
-	unsigned restart_max;	   /* of ON_FAILURE, in a row; 0: the default */
-	bool keep_running;	   /* its workload's end does not end it */
-	bool no_workload;	   /* it starts none */
-	bool remove_at_end;	   /* remove it when it has ended, even if not attached */
-	int64_t ttl_ms;		   /* stop it after this time; 0: never */
+	unsigned restart_max; /* of ON_FAILURE, in a row; 0: the default */
+	bool keep_running;    /* its workload's end does not end it */
+	bool no_workload;     /* it starts none */
+	bool remove_at_end;   /* remove it when it has ended, even if not attached */
+	int64_t ttl_ms;	      /* its time to live; 0: no end */
+	enum record_then ttl_action;
+	int64_t on_idle_ms; /* and the time that nobody may use it; 0: no limit */
+	enum record_then on_idle_action;
 	int64_t volume_timeout_ms; /* to copy its volumes in, or back; 0: the default */
 
 	/* what became of it */

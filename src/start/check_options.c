@@ -13,6 +13,9 @@
 #include "start/start.h"
 #include "start/volumes.h"
 
+/* mvm-net tells every five seconds whether forwarded ports are in use. */
+#define ON_IDLE_MS_MIN INT64_C(10000)
+
 static int check_numbers(const struct mvm_start_options *o, struct mvm_error *err)
 {
 	if ((unsigned)o->kind > MVM_START_REQUIRE_SNAPSHOT)
@@ -23,6 +26,13 @@ static int check_numbers(const struct mvm_start_options *o, struct mvm_error *er
 				     (int)o->restart);
 	if (o->ttl_ms < 0)
 		return mvm_error_set(err, -EINVAL, "ttl_ms is negative: %" PRId64, o->ttl_ms);
+	if (o->on_idle_ms && o->on_idle_ms < ON_IDLE_MS_MIN)
+		return mvm_error_set(err, -EINVAL,
+				     "on_idle_ms is neither 0 nor at least %" PRId64 ": %" PRId64,
+				     ON_IDLE_MS_MIN, o->on_idle_ms);
+	if ((unsigned)o->ttl_action > MVM_THEN_SUSPEND ||
+	    (unsigned)o->on_idle_action > MVM_THEN_SUSPEND)
+		return mvm_error_set(err, -EINVAL, "an action is no enum mvm_then");
 	if (o->volume_timeout_ms < 0)
 		return mvm_error_set(err, -EINVAL, "volume_timeout_ms is negative: %" PRId64,
 				     o->volume_timeout_ms);
@@ -73,6 +83,30 @@ static int check_forward(const struct mvm_forward *f, size_t i, struct mvm_error
 	return 0;
 }
 
+bool start_wants_suspend(const struct mvm_start_options *o)
+{
+	return (o->ttl_ms && o->ttl_action == MVM_THEN_SUSPEND) ||
+	       (o->on_idle_ms && o->on_idle_action == MVM_THEN_SUSPEND);
+}
+
+static int check_suspend(const struct mvm_start_options *o, struct mvm_error *err)
+{
+	if (!start_wants_suspend(o))
+		return 0;
+	if (o->attached)
+		return mvm_error_set(err, -EINVAL,
+				     "a VM that ends with its starter cannot be suspended");
+	if (o->kind == MVM_START_COLD)
+		return mvm_error_set(err, -EINVAL, "a VM that boots cannot be suspended");
+	for (size_t i = 0; i < o->n_volumes; i++)
+		if (o->volumes[i].write_back)
+			return mvm_error_set(err, -EINVAL,
+					     "a VM whose volume '%s' is copied back at its end "
+					     "cannot be suspended",
+					     o->volumes[i].guest);
+	return 0;
+}
+
 int start_options_check(const struct mvm_start_options *o, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_strings) labels = { 0 };
@@ -95,5 +129,5 @@ int start_options_check(const struct mvm_start_options *o, struct mvm_error *err
 		r = check_forward(&o->forwards[i], i, err);
 	for (size_t i = 0; i < o->n_volumes && r == 0; i++)
 		r = volume_check_reserved(&o->volumes[i], i, err);
-	return r;
+	return r < 0 ? r : check_suspend(o, err);
 }

@@ -316,6 +316,21 @@ static int check_workload(const struct mvm_start_options *o, struct mvm_error *e
 	return 0;
 }
 
+/* What a limit of its life needs.  An instance that starts again may boot: it is stopped, not
+ * suspended. */
+static int check_limits(struct batch *b, struct mvm_error *err)
+{
+	struct mvm_start_options *o = &b->options;
+	bool suspends = start_wants_suspend(o);
+	if ((suspends || o->on_idle_ms) && !b->request.ops->save_devices)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "backend %s cannot suspend a VM, nor tell whether it is idle",
+				     b->request.ops->name);
+	if (suspends && !b->again)
+		o->kind = MVM_START_REQUIRE_SNAPSHOT;
+	return 0;
+}
+
 /* Choose revision and backend, decide how to start, and check the memory. */
 static int plan(struct batch *b, struct mvm_error *err)
 {
@@ -340,6 +355,8 @@ static int plan(struct batch *b, struct mvm_error *err)
 		.progress = b->progress,
 	};
 	r = check_workload(o, err);
+	if (r == 0)
+		r = check_limits(b, err);
 	if (r < 0)
 		return r;
 	if (o->exec || o->no_workload || o->n_volumes || o->hostname || (o->env && o->env[0]))
@@ -360,7 +377,10 @@ static int plan(struct batch *b, struct mvm_error *err)
 		return mvm_error_reason(err, r, "suspended-unusable", b->again->name);
 	}
 	if (!b->plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
-		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
+		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s'%s: %s", o->template_ref,
+				     start_wants_suspend(o) ? ", and a VM that boots cannot be "
+							      "suspended"
+							    : "",
 				     b->plan.reason);
 	if (b->plan.reason)
 		progress_note(b->progress, "booting instead of restoring: %s", b->plan.reason);

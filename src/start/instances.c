@@ -307,6 +307,10 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->supervisor_pid = rec->supervisor_pid;
 	info->vmm_pid = rec->vmm_pid;
 	info->forked_from = TAKE_PTR(rec->forked_from);
+	info->ttl_ms = rec->ttl_ms;
+	info->ttl_action = (enum mvm_then)rec->ttl_action;
+	info->on_idle_ms = rec->on_idle_ms;
+	info->on_idle_action = (enum mvm_then)rec->on_idle_action;
 	info->network_problem = TAKE_PTR(rec->network_problem);
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
@@ -322,6 +326,8 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 _Static_assert((int)MVM_RESTART_ON_FAILURE == (int)RECORD_RESTART_ON_FAILURE &&
 		       (int)MVM_RESTART_UNLESS_STOPPED == (int)RECORD_RESTART_UNLESS_STOPPED,
 	       "the public policies are the record's");
+_Static_assert((int)MVM_THEN_SUSPEND == (int)RECORD_THEN_SUSPEND,
+	       "the public actions are the record's");
 _Static_assert((int)MVM_INSTANCE_STARTING == (int)RECORD_STARTING &&
 		       (int)MVM_INSTANCE_SUSPENDED == (int)RECORD_SUSPENDED,
 	       "the public states are the record's");

@@ -209,6 +209,9 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		.no_workload = o->no_workload,
 		.remove_at_end = o->remove_at_end,
 		.ttl_ms = o->ttl_ms,
+		.ttl_action = (enum record_then)o->ttl_action,
+		.on_idle_ms = o->on_idle_ms,
+		.on_idle_action = (enum record_then)o->on_idle_action,
 		.volume_timeout_ms = o->volume_timeout_ms,
 		.log_max_bytes = o->log_max_bytes,
 	};

@@ -88,6 +88,9 @@ extern const struct mvm_start_options start_for_ourselves;
  */
 int start_options_check(const struct mvm_start_options *o, struct mvm_error *err);
 
+/* Is the instance to be suspended when a time is over? */
+bool start_wants_suspend(const struct mvm_start_options *o);
+
 struct start_plan {
 	bool restore;
 	char *reason; /* why not a restore; NULL for a restore and for a requested cold start */

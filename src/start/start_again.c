@@ -85,6 +85,9 @@ int again_options(struct again *a, struct mvm_error *err)
 		.hostname = hostname_of(rec),
 		.labels = (const char *const *)rec->labels.v,
 		.ttl_ms = rec->ttl_ms,
+		.ttl_action = (enum mvm_then)rec->ttl_action,
+		.on_idle_ms = rec->on_idle_ms,
+		.on_idle_action = (enum mvm_then)rec->on_idle_action,
 		.log_max_bytes = rec->log_max_bytes,
 		.volume_timeout_ms = rec->volume_timeout_ms,
 	};

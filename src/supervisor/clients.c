@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/sock.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -84,6 +85,10 @@ static struct stream *take_stream(struct clients *c)
 static void end_stream(struct clients *c, struct stream *s)
 {
 	leave_client(s);
+	if (s->used && s->exec) {
+		c->n_used--;
+		c->used_ns = clock_now_ns();
+	}
 	s->used = false;
 	s->next = c->free_streams;
 	c->free_streams = s;
@@ -256,6 +261,10 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 		.client_window = WINDOW_BYTES,
 	};
 	client->streams = s;
+	if (exec) {
+		c->n_used++;
+		c->used_ns = clock_now_ns();
+	}
 	return true;
 }
 

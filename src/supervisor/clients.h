@@ -84,6 +84,8 @@ struct clients {
 	bool comes_back;   /* it will be started again: refuse with `busy` meanwhile */
 	char goodbye[128]; /* refusal text when the guest is gone; "": the usual one */
 	bool guest_paused; /* refuse new calls for the guest; running ones just wait */
+	unsigned n_used;   /* commands and copies that run in the guest */
+	int64_t used_ns;   /* when the last of them began or ended; 0: never */
 	bool some_left;	   /* clients have hung up since the owner last set this to false */
 	void (*on_leash_gone)(void *arg);
 	void (*on_job)(void *arg, const struct job *j); /* it was queued; may be NULL */

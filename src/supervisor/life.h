@@ -90,7 +90,7 @@ enum life_state {
 enum life_end {
 	LIFE_GOES_ON,
 	LIFE_ENDS_ASKED,     /* a `stop`, or a signal */
-	LIFE_ENDS_EXPIRED,   /* its time to live is over */
+	LIFE_ENDS_EXPIRED,   /* its time to live is over, or nobody has used it for too long */
 	LIFE_ENDS_UNLEASHED, /* its starter is gone */
 	LIFE_ENDS_BROKEN,    /* a bug: an illegal step was refused */
 };

@@ -166,6 +166,10 @@ static void note_refusal(struct supervisor *s, const struct vmm_refusal *r)
 void on_network(void *arg, const struct vmm_network_news *news)
 {
 	struct supervisor *s = arg;
+	if (news->visited)
+		s->used_ns = clock_now_ns();
+	if (!news->n_refused && !news->n && !news->problem && !news->is_back)
+		return;
 	s->record.network_refused += news->n_refused;
 	for (size_t i = 0; i < news->n; i++)
 		note_refusal(s, &news->refusals[i]);

@@ -24,14 +24,6 @@ void set_time(char **to, int64_t from_now_ms)
 	set_string(to, text);
 }
 
-void limit_life(struct supervisor *s)
-{
-	if (s->record.ttl_ms <= 0)
-		return;
-	loop_source_arm(s->ttl_timer, clock_deadline_ns(s->record.ttl_ms));
-	set_time(&s->record.expires_at, s->record.ttl_ms);
-}
-
 void save_record(struct supervisor *s)
 {
 	life_note(s);
@@ -146,15 +138,15 @@ void note_end(struct supervisor *s, const struct mvm_error *err)
 	else
 		set_time(&s->record.ended_at, 0);
 	const char *lost = s->lost.code ? s->lost.text : NULL;
-	const char *expired = s->end == LIFE_ENDS_EXPIRED ? "its time to live is over" : NULL;
+	const char *over = s->over[0] ? s->over : NULL;
 	set_string(&s->record.error, failed || (suspended && err->code) ? err->text : lost);
 	save_record(s);
 	if (suspended)
-		tell(s, "suspended", err->code ? err->text : NULL);
+		tell(s, "suspended", err->code ? err->text : over);
 	else if (failed)
 		tell(s, "failed", err->text);
 	else if (s->state == LIFE_STOPPED)
-		tell(s, "stopped", lost ? lost : expired);
+		tell(s, "stopped", lost ? lost : over);
 	else if (s->state == LIFE_FOLLOWED)
 		tell(s, "exited", lost ? lost : text);
 	else

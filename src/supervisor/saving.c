@@ -168,7 +168,7 @@ static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
 	return 0;
 }
 
-static int do_suspend(struct supervisor *s, struct mvm_error *err)
+int suspend_now(struct supervisor *s, struct mvm_error *err)
 {
 	char nonce_sha256[DIGEST_HEX_SIZE];
 	forget_forked(s, false);
@@ -185,6 +185,7 @@ static int do_suspend(struct supervisor *s, struct mvm_error *err)
 		r = check_goes_on(s, LIFE_SUSPENDING, err);
 	if (r == 0)
 		r = warden_save_suspend(&s->warden, nonce_sha256, err);
+	s->suspended = r == 0;
 	if (r == 0)
 		return 0;
 	warden_save_drop(&s->warden, NULL);
@@ -199,11 +200,10 @@ void suspend(struct supervisor *s, struct job *taken)
 {
 	AUTO(job) j = taken;
 	struct mvm_error err = { 0 };
-	if (do_suspend(s, &err) < 0) {
+	if (suspend_now(s, &err) < 0) {
 		answer(s, j, &err, NULL);
 		return;
 	}
-	s->suspended = true;
 	wait_for_end(s, TAKE_PTR(j));
 }
 

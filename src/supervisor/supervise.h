@@ -4,9 +4,9 @@
 
 /* The state and functions that the parts of mvm-supervisor share.  supervisor.c runs an instance's
  * life, bringup.c starts its machine, fill.c copies its volumes in and back, restart.c starts it
- * again, saving.c suspends and forks it, jobs.c answers calls, notes.c writes the record and
- * events, standby.c turns a VM of a pool into an instance, workload.c follows the workload,
- * network.c its network, life.c keeps the state.
+ * again, saving.c suspends and forks it, limits.c ends or suspends it when its time is over, jobs.c
+ * answers calls, notes.c writes the record and events, standby.c turns a VM of a pool into an
+ * instance, workload.c follows the workload, network.c its network, life.c keeps the state.
  */
 
 #include "model/template.h"
@@ -51,7 +51,12 @@ struct supervisor {
 	struct agent_later workload; /* CALL_AWAIT */
 	char workload_end[64];	     /* "exit status 3"; "" while it runs */
 	bool workload_untold;	     /* the VM ended before the agent reported its workload's end */
-	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
+	struct loop_source *signal_source, *ttl_timer, *idle_timer, *restart_timer, *kill_timer;
+	int64_t used_ns;		/* when somebody last used a forwarded port */
+	struct loop_source *over_timer; /* of the time that is over; borrowed */
+	bool wants_suspend;		/* one of its times is over, and it is to be suspended */
+	bool suspend_failed;		/* and an event has told why it is not yet */
+	char over[160];			/* which time that is; "": none */
 	struct mvm_error lost;		/* volumes that were not copied back; code 0: none */
 	const struct record *fill_from; /* the next start copies this record's volumes */
 	int signal_fd;
@@ -160,6 +165,9 @@ void network_exchange_rules(struct record *a, struct record *b);
 /* What its network tells (vmm_on_network()); arg is the struct supervisor. */
 void on_network(void *arg, const struct vmm_network_news *news);
 
+/* End the VM soon: shut the guest down if it is up, else kill the VMM at once. */
+void end_soon(struct supervisor *s, enum life_end why);
+
 /* Send the VMM SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);
 
@@ -172,7 +180,9 @@ void stop_guest(struct supervisor *s, int64_t timeout_ms);
 /* Resume a paused guest, as CALL_RESUME does. */
 int resume_guest(struct supervisor *s, struct mvm_error *err);
 
-/* CALL_SUSPEND and CALL_FORK.  suspend() takes the job over. */
+/* CALL_SUSPEND and CALL_FORK.  suspend() takes the job over.  After suspend_now() the VMM is to
+ * end. */
+int suspend_now(struct supervisor *s, struct mvm_error *err);
 void suspend(struct supervisor *s, struct job *taken);
 void fork_guest(struct supervisor *s, const struct job *j);
 /* Remove the states that were kept for clients that have hung up; all: for every client. */
@@ -203,8 +213,12 @@ void note_stopping(struct supervisor *s);
 /* Record an event. */
 void tell(struct supervisor *s, const char *event, const char *message);
 
-/* Start the clock of the time to live, if there is one. */
+/* Start the clocks of the time to live and of the time without use, as far as there are such. */
 void limit_life(struct supervisor *s);
+void on_ttl(void *arg);
+void on_idle(void *arg);
+/* Suspend a VM whose time is over.  One that cannot be suspended yet is asked again later. */
+void suspend_expired(struct supervisor *s);
 
 /* Record that the guest is up.  settle_in() does the work that can wait until the starter has its
  * answer. */

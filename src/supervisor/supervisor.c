@@ -35,8 +35,7 @@
 #define LAST_WORDS_MS 1000
 #define STARTER_MS    10000
 
-/* End the VM soon: shut the guest down if it is up, else kill the VMM at once. */
-static void end_soon(struct supervisor *s, enum life_end why)
+void end_soon(struct supervisor *s, enum life_end why)
 {
 	life_want_end(s, why);
 	note_stopping(s);
@@ -80,12 +79,6 @@ static void on_signal(void *arg, uint32_t events)
 	end_soon(s, LIFE_ENDS_ASKED);
 	if (again && life_has_guest(s->state))
 		cut_stop_short(s, STOP_DEFAULT_MS);
-}
-
-static void on_ttl(void *arg)
-{
-	struct supervisor *s = arg;
-	end_soon(s, LIFE_ENDS_EXPIRED);
 }
 
 static void on_kill_due(void *arg)
@@ -190,6 +183,10 @@ static int serve(struct supervisor *s)
 		}
 		if (workload_wants_end(s)) {
 			workload_follow(s);
+			continue;
+		}
+		if (s->wants_suspend && (s->state == LIFE_UP || s->state == LIFE_PAUSED)) {
+			suspend_expired(s);
 			continue;
 		}
 		int r = loop_run_once(s->loop, DEADLINE_NONE);
@@ -375,6 +372,8 @@ static int start_timers(struct supervisor *s)
 {
 	int r = loop_add_timer(s->loop, DEADLINE_NONE, on_ttl, s, &s->ttl_timer);
 	if (r == 0)
+		r = loop_add_timer(s->loop, DEADLINE_NONE, on_idle, s, &s->idle_timer);
+	if (r == 0)
 		r = loop_add_timer(s->loop, DEADLINE_NONE, on_kill_due, s, &s->kill_timer);
 	return r < 0 ? r
 		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
@@ -447,6 +446,7 @@ int supervise(const struct supervisor_given *given)
 	clients_done(&s.clients);
 	loop_source_free(s.signal_source);
 	loop_source_free(s.ttl_timer);
+	loop_source_free(s.idle_timer);
 	loop_source_free(s.restart_timer);
 	loop_source_free(s.kill_timer);
 	if (s.signal_fd >= 0)

@@ -164,7 +164,7 @@ static const char *event_named(const struct wire_field *f)
 	static const char *const names[] = {
 		"started",  "healthy",	    "unhealthy",  "paused",    "resumed", "volumes",
 		"refused",  "restarting",   "stopped",	  "exited",    "failed",  "network",
-		"starting", "network-down", "network-up", "suspended", "forked",
+		"starting", "network-down", "network-up", "suspended", "forked",  "not-suspended",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)

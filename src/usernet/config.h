@@ -15,7 +15,8 @@
  *	         or {"error": "cannot forward port 8080 of 127.0.0.1: ...", "code": -98}
  *	last:    {"ended": true}, when the VMM has hung up
  *	unasked: {"refused": 7, "refusals": [{"target": "192.0.2.1", "port": 80, "protocol": "tcp",
- *	          "reason": "denied", "count": 3}, ...]}, of late, at most every five seconds
+ *	          "reason": "denied", "count": 3}, ...], "visited": true}, of late, at most every
+ *	         five seconds; "visited" when somebody has used a forwarded port
  */
 
 #include <mvm/error.h>

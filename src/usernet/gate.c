@@ -125,8 +125,10 @@ static struct flow *flow_of(struct gate *g, const struct frame *f, const struct 
 			    int64_t now_ns)
 {
 	struct flow *flow = flows_get(table_of(g, (uint8_t)f->kind), key, now_ns);
-	if (!flow && f->kind == FRAME_TCP)
-		flow = flows_get(&g->in, key, now_ns);
+	if (flow || f->kind != FRAME_TCP)
+		return flow;
+	flow = flows_get(&g->in, key, now_ns);
+	g->visits += flow && f->payload_len > 0;
 	return flow;
 }
 
@@ -326,6 +328,7 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 		g->dropped++;
 		return GATE_DROP;
 	}
+	g->visits++;
 	if (!flows_has(&g->in, &key, now_ns))
 		add_in(g, &key, now_ns);
 	return GATE_PASS;

@@ -63,6 +63,7 @@ struct gate {
 	/* This TCP flow ends now; the gate forgets it after the call. */
 	void (*on_end)(void *arg, const struct flow *flow);
 	uint64_t refused, dropped;
+	uint64_t visits; /* frames with data of connections that have come by a forwarded port */
 	struct gate_refusal { /* the last one */
 		enum policy_verdict verdict;
 		struct policy_address address;

@@ -59,6 +59,11 @@ void refusals_note_name(struct refusals *r, const char *name, enum policy_verdic
 	note(r, &what);
 }
 
+void refusals_note_visit(struct refusals *r)
+{
+	r->is_visited = r->is_due = true;
+}
+
 int refusals_wait_ms(const struct refusals *r, int64_t now_ns)
 {
 	if (!r->is_due)
@@ -77,8 +82,10 @@ json_t *refusals_take(struct refusals *r, int64_t now_ns)
 						      "protocol", r->all[i].protocol, "reason",
 						      r->all[i].reason, "count",
 						      (json_int_t)r->all[i].count));
+	bool visited = r->is_visited;
 	r->n = 0;
-	r->is_due = false;
+	r->is_due = r->is_visited = false;
 	r->next_ns = now_ns + REFUSALS_PAUSE_NS;
-	return json_pack("{s:I, s:o}", "refused", (json_int_t)r->total, "refusals", list);
+	return json_pack("{s:I, s:o, s:o*}", "refused", (json_int_t)r->total, "refusals", list,
+			 "visited", visited ? json_true() : NULL);
 }

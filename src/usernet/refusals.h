@@ -3,7 +3,8 @@
 #define USERNET_REFUSALS_H
 
 /*
- * Counts packets and names that were refused, by destination, until a report of them is sent.
+ * Counts packets and names that were refused, by destination, until a report of them is sent.  The
+ * report also says whether forwarded ports are in use.
  *
  * The table has a fixed size.  When it is full, further destinations are counted together.
  */
@@ -26,12 +27,16 @@ struct refusals {
 		const char *protocol, *reason;	 /* "tcp", "udp", "icmp", "dns"; "denied", ... */
 		uint64_t count;
 	} all[REFUSALS_MAX];
+	bool is_visited; /* by a forwarded port, since the last report */
 	bool is_due;	 /* something new */
 	int64_t next_ns; /* no report before */
 };
 
 void refusals_note(struct refusals *r, const struct gate_refusal *refusal);
 void refusals_note_name(struct refusals *r, const char *name, enum policy_verdict why);
+
+/* Somebody uses a forwarded port. */
+void refusals_note_visit(struct refusals *r);
 
 /* How long until a report is due, in ms; -1: no report is due. */
 int refusals_wait_ms(const struct refusals *r, int64_t now_ns);

@@ -134,13 +134,17 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	struct frame f;
 	count(u, len);
 	frame_read(frame, len, &f);
-	if (udp_forwards_take(&u->udp_forwards, frame, &f, clock_now_ns()))
+	if (udp_forwards_take(&u->udp_forwards, frame, &f, clock_now_ns())) {
+		refusals_note_visit(&u->refusals);
 		return;
+	}
 	u->gate.is_full = rate_wait_ns(f.kind == FRAME_TCP ? &u->new_tcp : &u->new_others) != 0;
-	uint64_t refused = u->gate.refused;
+	uint64_t refused = u->gate.refused, visits = u->gate.visits;
 	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
 	if (u->gate.refused > refused)
 		refusals_note(&u->refusals, &u->gate.last);
+	if (u->gate.visits > visits)
+		refusals_note_visit(&u->refusals);
 	if (verdict == GATE_PASS)
 		pass(u, frame, len, &f);
 	else if (verdict == GATE_REFUSE)
@@ -157,9 +161,13 @@ static ssize_t on_packet(const void *frame, size_t len, void *arg)
 {
 	struct usernet *u = arg;
 	struct frame f;
+	uint64_t visits = u->gate.visits;
 	count(u, len);
 	frame_read(frame, len, &f);
-	if (gate_in(&u->gate, &f, clock_now_ns()) == GATE_PASS) {
+	enum gate_verdict verdict = gate_in(&u->gate, &f, clock_now_ns());
+	if (u->gate.visits > visits)
+		refusals_note_visit(&u->refusals);
+	if (verdict == GATE_PASS) {
 		link_write(&u->link, frame, len);
 		sockets_seen(&u->sockets, &f, &u->gate, clock_now_ns());
 	}
@@ -299,8 +307,10 @@ __attribute__((visibility("default"))) int setsockopt(int fd, int level, int nam
 
 static void forward_datagram(void *arg, const uint8_t *frame, size_t len)
 {
-	count(arg, len);
-	link_write(&((struct usernet *)arg)->link, frame, len);
+	struct usernet *u = arg;
+	count(u, len);
+	refusals_note_visit(&u->refusals);
+	link_write(&u->link, frame, len);
 }
 
 static int forward_udp(struct usernet *u, const struct sockaddr_in *host,

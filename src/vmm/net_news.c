@@ -67,6 +67,8 @@ int net_news_read(json_t *doc, uint64_t *known, struct vmm_network_news *ret,
 		if (read_refusal(&item, &refusals[i]) < 0)
 			return -EBADMSG;
 	}
+	if (json_get_bool(&root, "visited", JSON_OPTIONAL, &ret->visited, NULL) < 0)
+		return -EBADMSG;
 	ret->refusals = refusals;
 	ret->n = json_array_size(list.value);
 	ret->n_refused = total - *known;

@@ -10,10 +10,10 @@
 
 /*
  * Read {"refused": 7, "refusals": [{"target": "192.0.2.1", "port": 80, "protocol": "tcp",
- * "reason": "denied", "count": 3}, ...]}.
+ * "reason": "denied", "count": 3}, ...], "visited": true}.
  *
  *   known  how many were refused by the last report; becomes this one's
- *   ret    n_refused and n
+ *   ret    n_refused, n and visited
  *
  * Returns 0 or -EBADMSG.
  */

@@ -103,6 +103,7 @@ struct vmm_network_news {
 	size_t n;
 	const char *problem; /* the network has ended, and why; NULL: nothing new */
 	bool is_back;	     /* and serves again */
+	bool visited;	     /* somebody has used a forwarded port since the last news */
 };
 /* Called from the loop. */
 typedef void (*vmm_network_fn)(void *arg, const struct vmm_network_news *news);

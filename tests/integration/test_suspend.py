@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 import unittest
 
 import guests
@@ -192,6 +193,40 @@ print(json.dumps(steps))
         self.mvm_ok("stop", "vm")
         self.assertEqual(self.inspect("vm")["state"], "exited")
         self.assertFalse(os.path.exists(self.saved()))
+
+    def test_its_time_suspends_it(self):
+        record = self.run_detached("web-worker", "--name", "vm", "--on-idle", "10s", "-p", "0:8080")
+        port, began = record["forwards"][0]["host_port"], time.monotonic()
+        self.assertIn("suspend when idle for 10 s", self.mvm_ok("ps"))
+        self.run_detached("web-worker", "--name", "short", "--ttl", "4s", "--ttl-action", "suspend")
+        self.assertRegex(self.mvm_ok("ps"), r"ENDS\n(.*\n)*.*suspend \d{4}-")
+        while time.monotonic() < began + 17: # others ask its server
+            self.assertIn("<title>", guests.get(port, "/index.html"))
+            time.sleep(1)
+        self.assertEqual(self.inspect("vm")["state"], "running")
+        self.assertEqual(self.inspect("short")["state"], "suspended")
+        self.assertIsNone(self.inspect("short")["expires_at"])
+        self.mvm_ok("resume", "short") # with a new time
+        self.assertIsNotNone(self.inspect("short")["expires_at"])
+        for name, why in (("short", "its time to live is over"),
+                          ("vm", "nobody has used it for 10 s")):
+            self.assertTrue(guests.wait_until(
+                lambda name=name: self.inspect(name)["state"] == "suspended"), name)
+            self.assertRegex(self.mvm_ok("events"), f"suspended +{name} .*{why}")
+        self.mvm_ok("resume", "vm")
+        self.assertIn("<title>", guests.get(port, "/index.html"))
+        self.assertEqual(self.inspect("vm")["on_idle_ms"], 10000)
+        os.mkdir(self.path("back"))
+        for status, options in ((2, ["--on-idle", "1m"]), (2, ["-d", "--on-idle", "9s"]),
+                                (2, ["-d", "--on-idle", "1m=sleep"]),
+                                (2, ["-d", "--ttl-action", "suspend"]),
+                                (2, ["-d", "--cold", "--on-idle", "1m"]),
+                                (1, ["-d", "--on-idle", "1m", "-v", self.path("back") + ":/b:rw"]),
+                                (1, ["-d", "--on-idle", "1m", "--mem", "160M"])):
+            done = self.mvm("run", "-T", "web-worker", *options)
+            self.assertTrue(done.returncode == status or status == 1 and done.returncode not in (0, 2),
+                            (options, done.returncode, done.stderr))
+        self.assertEqual(sorted(self.instances()), ["short", "vm"])
 
     def test_it_says_what_cannot_be_suspended(self):
         os.mkdir(self.path("out"))

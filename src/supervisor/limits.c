@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM's time to live, and the time that nobody may use it.
+ *
+ * In use is a VM in whose guest clients run commands or copy files, and one whose forwarded ports
+ * carry data.  What its guest does by itself, health checks and whoever looks at the logs do not
+ * count.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "supervisor/supervise.h"
+
+#define AGAIN_MS INT64_C(10000) /* until the next try of a suspend */
+
+void limit_life(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	s->wants_suspend = s->suspend_failed = false;
+	s->over[0] = '\0';
+	s->used_ns = clock_now_ns();
+	if (rec->on_idle_ms > 0)
+		loop_source_arm(s->idle_timer, clock_deadline_ns(rec->on_idle_ms));
+	if (rec->ttl_ms > 0) {
+		loop_source_arm(s->ttl_timer, clock_deadline_ns(rec->ttl_ms));
+		set_time(&rec->expires_at, rec->ttl_ms);
+	}
+}
+
+static void be_over(struct supervisor *s, struct loop_source *timer, enum record_then action)
+{
+	s->over_timer = timer;
+	if (action == RECORD_THEN_SUSPEND)
+		s->wants_suspend = true; /* the main loop does it */
+	else
+		end_soon(s, LIFE_ENDS_EXPIRED);
+}
+
+void on_ttl(void *arg)
+{
+	struct supervisor *s = arg;
+	snprintf(s->over, sizeof(s->over), "its time to live is over");
+	be_over(s, s->ttl_timer, s->record.ttl_action);
+}
+
+void on_idle(void *arg)
+{
+	struct supervisor *s = arg;
+	int64_t idle_ns = s->record.on_idle_ms * NS_PER_MS, now_ns = clock_now_ns();
+	int64_t used_ns = s->used_ns > s->clients.used_ns ? s->used_ns : s->clients.used_ns;
+	if (s->clients.n_used > 0 || !life_has_guest(s->state))
+		used_ns = now_ns;
+	if (now_ns - used_ns < idle_ns) {
+		loop_source_arm(s->idle_timer, used_ns + idle_ns);
+		return;
+	}
+	snprintf(s->over, sizeof(s->over), "nobody has used it for %.0f s",
+		 (double)s->record.on_idle_ms / 1000);
+	be_over(s, s->idle_timer, s->record.on_idle_action);
+}
+
+static void try_again(struct supervisor *s, const struct mvm_error *why)
+{
+	char text[sizeof(s->over) + 256];
+	snprintf(text, sizeof(text), "%s, but it cannot be suspended yet: %.200s", s->over,
+		 why->text);
+	if (!s->suspend_failed)
+		tell(s, "not-suspended", text);
+	s->suspend_failed = true;
+	s->over[0] = '\0'; /* it may be in use again by then */
+	loop_source_arm(s->over_timer, clock_deadline_ns(AGAIN_MS));
+}
+
+void suspend_expired(struct supervisor *s)
+{
+	struct mvm_error err = { 0 };
+	s->wants_suspend = false;
+	int r = s->state == LIFE_PAUSED ? resume_guest(s, &err) : 0;
+	if (r == 0)
+		r = suspend_now(s, &err);
+	if (r == 0 || s->machine.ended)
+		return;
+	if (r != -EOPNOTSUPP) {
+		try_again(s, &err);
+		return;
+	}
+	/* it never can, and its user does not want it to run on */
+	size_t len = strlen(s->over);
+	snprintf(s->over + len, sizeof(s->over) - len, "; it could not be suspended: %.100s",
+		 err.text);
+	end_soon(s, LIFE_ENDS_EXPIRED);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The time to live, and the time that nobody may use a VM. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/own.h"
+#include "supervisor_world.h"
+
+#define SHORT_MS 30
+
+static void assert_state(struct world *x, enum record_state state)
+{
+	AUTO_DONE(record) r = { 0 };
+	load_record(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(state));
+}
+
+static void sleep_ms(int64_t ms)
+{
+	usleep((useconds_t)ms * 1000);
+}
+
+/* Until its last file is written. */
+static void finish_suspend(struct world *x, const char *why)
+{
+	freeze_clone(x);
+	go_on(x);
+	expect_end(x, 0);
+	assert_state(x, RECORD_SUSPENDED);
+	assert_int_equal(events(x, "suspended", why), 1);
+}
+
+static void the_time_to_live_can_suspend(void **state)
+{
+	struct world *x = *state;
+	x->record.ttl_ms = SHORT_MS;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	finish_suspend(x, "its time to live is over");
+}
+
+static void a_vm_that_nobody_uses_is_suspended(void **state)
+{
+	struct world *x = *state;
+	x->record.on_idle_ms = SHORT_MS;
+	x->record.on_idle_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	finish_suspend(x, "nobody has used it for 0 s");
+}
+
+static void a_vm_that_nobody_uses_is_stopped(void **state)
+{
+	struct world *x = *state;
+	x->record.on_idle_ms = SHORT_MS;
+	start_up(x);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_state(x, RECORD_EXITED);
+	assert_int_equal(events(x, "stopped", "nobody has used it"), 1);
+}
+
+static void a_command_keeps_a_vm_in_use(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(strbuf) end = { 0 };
+	struct control c;
+	x->record.on_idle_ms = 200;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t call = begin_call(&c, CALL_EXEC);
+	uint32_t stream = expect_call(x, CALL_EXEC);
+	answer_call(x, stream, 0, NULL);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	sleep_ms(500);
+	assert_state(x, RECORD_RUNNING);
+	wire_put_u64(&end, FIELD_EXIT_CODE, 0);
+	int64_t ended_ns = clock_now_ns();
+	say(x, FRAME_END, stream, &end);
+	shut_down(x); /* once it was idle since the command's end */
+	assert_true(clock_now_ns() - ended_ns >= 200 * NS_PER_MS);
+	expect_end(x, 0);
+	control_done(&c);
+}
+
+static void a_vm_in_use_is_suspended_later(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 200;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	connect_client(x, &c);
+	begin_call(&c, CALL_EXEC);
+	answer_call(x, expect_call(x, CALL_EXEC), 0, NULL);
+	sleep_ms(400);
+	assert_state(x, RECORD_RUNNING);
+	assert_int_equal(events(x, "not-suspended", "its time to live is over, but"), 1);
+	assert_int_equal(events(x, "not-suspended", "clients run commands"), 1);
+	begin_stop(&c, 0);
+	expect_end(x, 0);
+	assert_state(x, RECORD_EXITED);
+	assert_int_equal(events(x, "stopped", "its time"), 0);
+	control_done(&c);
+}
+
+static void a_vm_that_cannot_be_suspended_is_stopped(void **state)
+{
+	struct world *x = *state;
+	x->record.ttl_ms = SHORT_MS;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_up(x);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_state(x, RECORD_EXITED);
+	assert_int_equal(events(x, "stopped", "it could not be suspended: it has booted"), 1);
+}
+
+static void a_paused_vm_is_suspended(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 200;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	connect_client(x, &c);
+	uint32_t call = begin_call(&c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	control_done(&c);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	finish_suspend(x, "its time to live is over");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_time_to_live_can_suspend),
+		TEST(a_vm_that_nobody_uses_is_suspended),
+		TEST(a_vm_that_nobody_uses_is_stopped),
+		TEST(a_command_keeps_a_vm_in_use),
+		TEST(a_vm_in_use_is_suspended_later),
+		TEST(a_vm_that_cannot_be_suspended_is_stopped),
+		TEST(a_paused_vm_is_suspended),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
