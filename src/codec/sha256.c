@@ -35,6 +35,14 @@ void sha256_add(struct sha256 *h, const void *data, size_t len)
 	sha256_update(ctx(h), len, data);
 }
 
+void sha256_add_zeros(struct sha256 *h, uint64_t n)
+{
+	static const char zeros[65536];
+	for (; n > sizeof(zeros); n -= sizeof(zeros))
+		sha256_add(h, zeros, sizeof(zeros));
+	sha256_add(h, zeros, (size_t)n);
+}
+
 void sha256_end(struct sha256 *h, struct mvm_digest *ret)
 {
 	sha256_digest(ctx(h), SHA256_DIGEST_SIZE, ret->bytes);

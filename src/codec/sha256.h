@@ -28,6 +28,9 @@ struct sha256 {
 void sha256_init(struct sha256 *h);
 void sha256_add(struct sha256 *h, const void *data, size_t len);
 
+/* Add n bytes that are all zero. */
+void sha256_add_zeros(struct sha256 *h, uint64_t n);
+
 /* Give the digest, and reset h as sha256_init() does. */
 void sha256_end(struct sha256 *h, struct mvm_digest *ret);
 

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Documents of an artifact from a stranger: refused, or what they say is in bounds. */
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "artifact/chunk.h"
+#include "artifact/document.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void look_at_index(const uint8_t *data, size_t size)
+{
+	AUTO_DONE(chunk_index) x = { 0 };
+	AUTO_FREE uint8_t *text = NULL;
+	struct mvm_error err = { 0 };
+	size_t len;
+
+	int r = chunk_index_parse(data, size, &x, &err);
+	assert(r == err.code && r <= 0);
+	if (r < 0)
+		return;
+	for (uint32_t i = 0; i < x.n_files; i++) {
+		const struct index_file *f = &x.files[i];
+		assert(f->name[0] != '/' && !strstr(f->name, "..") && f->n_parts > 0);
+		assert(f->first_chunk + f->n_chunks <= x.n_chunks);
+		assert(f->first_part + f->n_parts <= x.n_parts);
+		uint64_t at = 0;
+		for (uint32_t k = 0; k < f->n_chunks; k++) {
+			assert(at < f->bytes && x.chunks[f->first_chunk + k].part < f->n_parts);
+			at += chunk_bytes(f, at, &x.chunks[f->first_chunk + k]);
+		}
+		assert(at == f->bytes);
+	}
+	assert(chunk_index_format(&x, &text, &len, &err) == 0);
+	assert(len == size && memcmp(text, data, size) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct artifact_manifest m;
+	struct mvm_error err = { 0 };
+
+	look_at_index(data, size);
+	int r = artifact_manifest_parse((const char *)data, size, "manifest", &m, &err);
+	assert(r == err.code && r <= 0);
+	if (r == 0)
+		assert(m.n_blobs <= INDEX_MAX_PARTS && m.index.bytes <= INDEX_MAX_BYTES &&
+		       m.config.bytes <= ARTIFACT_CONFIG_MAX);
+	return 0;
+}
