@@ -13,6 +13,8 @@ static const struct hint {
 	const char *reason, *text;
 	const char *bare; /* without a subject; NULL: then there is no hint */
 } hints[] = {
+	{ "artifact-ambiguous", "name the tag of one with --tag",
+	  "name the tag of one with --tag" },
 	{ "backend-no-network", "run templates with network = \"none\", or --backend qemu", NULL },
 	{ "backend-unusable", "'mvm doctor' says what is missing", NULL },
 	{ "current-damaged",
@@ -58,6 +60,8 @@ static const struct hint {
 	  NULL },
 	{ "data-folder-unfit", "name another folder with --data-dir", NULL },
 	{ "data-folder-volatile", "name another folder with --data-dir", NULL },
+	{ "file-exists", "choose another name, or replace it with --force",
+	  "choose another name, or replace it with --force" },
 	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0 %1$s'", NULL },
 	{ "guest-memory-full",
 	  "the guest's files are in its memory, except on a disk: give it a disk for its root with "

@@ -206,7 +206,7 @@ static int choose(const struct artifact *a, const struct oci_index *list, const 
 	if (n_tagged > 1 || (n > 1 && n_tagged == 0)) {
 		int r = mvm_error_set(err, -EINVAL, "'%s' has %zu artifacts", a->files.path,
 				      n_tagged ? n_tagged : n);
-		return mvm_error_hint(err, r, "name the tag of one with --tag");
+		return mvm_error_reason(err, r, "artifact-ambiguous", a->files.path);
 	}
 	*ret = found;
 	return 0;

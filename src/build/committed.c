@@ -16,7 +16,8 @@ static int not_committed(const struct build_source *source, struct mvm_error *er
 	int r = mvm_error_set(err, -ENOENT,
 			      "flake_ref is '%s', and the template has no revision to build from",
 			      source->flake_ref);
-	return mvm_error_hint(err, r, "commit a running VM to it, or set another flake_ref");
+	return mvm_error_hint(
+		err, r, "commit a running VM to it, import it again, or set another flake_ref");
 }
 
 /* Open the current revision's image, and find its digest. */

@@ -13,6 +13,8 @@ static const struct field fields[] = {
 	FIELD_U8(mvm_snapshot_info, vcpus),
 	FIELD_U32(mvm_snapshot_info, mem_mib),
 	FIELD_PAIRS(mvm_snapshot_info, compat),
+	FIELD_STRING(mvm_snapshot_info, origin, FIELD_SPARSE),
+	FIELD_STRING(mvm_snapshot_info, signed_by, FIELD_SPARSE),
 };
 
 const struct fields snapshot_info_fields = FIELDS(mvm_snapshot_info, fields);
@@ -30,6 +32,8 @@ int mvm_snapshot_info_copy(const struct mvm_snapshot_info *info, struct mvm_snap
 
 	copy.compat = (struct mvm_strings){ 0 };
 	copy.boot_args = str_dup(info->boot_args, &failed);
+	copy.origin = str_dup(info->origin, &failed);
+	copy.signed_by = str_dup(info->signed_by, &failed);
 	copy.other = json_incref(info->other);
 	if (strings_copy(&info->compat, &copy.compat) < 0 || failed) {
 		mvm_snapshot_info_done(&copy);

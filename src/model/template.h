@@ -208,6 +208,8 @@ struct mvm_snapshot_info {
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	struct mvm_strings compat; /* "key=value", in order: properties a restore must match */
+	char *origin;	 /* the artifact that it came with, "sha256:..."; NULL: made here */
+	char *signed_by; /* fingerprint of the key that signed that artifact; NULL: none */
 	struct json_t *other;
 };
 

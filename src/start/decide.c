@@ -179,6 +179,8 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the image's own initrd has no agent, so no snapshot is possible";
 	else if (!rev->has_snapshot)
 		no = "the revision has no snapshot";
+	else if (rev->snapshot.origin)
+		no = "the snapshot was made elsewhere, and no key that you trust has signed it";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
 	else if (q->options->env && q->options->env[0] && !run_starts_in_clone(&rev->run) &&

@@ -77,7 +77,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 			r = progress_check(progress, err);
 		bool made = r == 0;
 		if (made)
-			r = publish_revision(mvm, spec, &a, flags, progress, result, err);
+			r = publish_revision(mvm, spec, &a, NULL, flags, progress, result, err);
 		again = made && r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
 		if (again)
 			r = 0;

@@ -239,8 +239,8 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
 	mvm_template_cache_key(c->artifacts.lock, c->spec.profile, c->spec.role, result->cache_key);
 	result->rootfs_bytes = c->artifacts.rootfs_bytes;
-	r = publish_revision(c->mvm, &c->spec, &c->artifacts, c->is_new ? PUBLISH_TEMPLATE : 0,
-			     c->progress, result, err);
+	r = publish_revision(c->mvm, &c->spec, &c->artifacts, NULL,
+			     c->is_new ? PUBLISH_TEMPLATE : 0, c->progress, result, err);
 	if (r < 0)
 		return r;
 	result->build_ns = clock_now_ns() - start_ns;

@@ -88,11 +88,24 @@ static int fill_revision(const struct mvm_template_spec *spec, const struct buil
 	return failed ? mvm_error_oom(err) : mvm_run_copy(&spec->run, &ret->run, err);
 }
 
-static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
-			  const struct build_artifacts *a, const char *hash, struct staging *st,
-			  struct mvm_error *err)
+/* Move a snapshot into the staged revision. */
+static int stage_snapshot(const struct publish_snapshot *snapshot, const struct staging *st,
+			  struct mvm_artifact *known, size_t *n_known,
+			  struct mvm_template_revision *rev, struct mvm_error *err)
 {
-	struct mvm_artifact known[] = {
+	for (size_t i = 0; i < snapshot->n_files; i++)
+		known[(*n_known)++] = snapshot->files[i];
+	if (renameat(snapshot->dir_fd, "snapshot", st->fd, "snapshot") < 0)
+		return mvm_error_set(err, -errno, "cannot move the snapshot: %s", strerror(errno));
+	rev->has_snapshot = true;
+	return mvm_snapshot_info_copy(snapshot->info, &rev->snapshot, err);
+}
+
+static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
+			  const struct build_artifacts *a, const struct publish_snapshot *snapshot,
+			  const char *hash, struct staging *st, struct mvm_error *err)
+{
+	struct mvm_artifact known[4 + PUBLISH_SNAPSHOT_FILES] = {
 		{ NAME_VMLINUX, a->vmlinux },
 		{ NAME_ROOTFS, a->rootfs },
 		{ NAME_INITRD, a->initrd },
@@ -108,6 +121,8 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 		r = store_blob_link(s, &known[i].digest, st->fd, known[i].name, err);
 	if (r == 0)
 		r = write_fc_config(st->fd, spec, err);
+	if (r == 0 && snapshot)
+		r = stage_snapshot(snapshot, st, known, &n_known, &rev, err);
 	if (r == 0)
 		r = store_checksums_write(st->fd, spec->template_id, hash, known, n_known, NULL,
 					  err);
@@ -177,20 +192,21 @@ static int publish_first(struct store *s, const struct mvm_template_spec *spec, 
 }
 
 int publish_revision(struct mvm *mvm, const struct mvm_template_spec *spec,
-		     const struct build_artifacts *a, unsigned flags,
-		     const struct mvm_progress *progress, struct mvm_build_result *result,
-		     struct mvm_error *err)
+		     const struct build_artifacts *a, const struct publish_snapshot *snapshot,
+		     unsigned flags, const struct mvm_progress *progress,
+		     struct mvm_build_result *result, struct mvm_error *err)
 {
 	const char *id = spec->template_id, *hash = result->revision;
 	char current[MVM_REVISION_SIZE] = "";
 	struct store *s = mvm->store;
 	int r = 0;
 
-	if (!publish_has(mvm, id, hash) || (flags & PUBLISH_MEND && !is_sound(s, id, hash))) {
+	bool has = publish_has(mvm, id, hash);
+	if (!has || snapshot || (flags & PUBLISH_MEND && !is_sound(s, id, hash))) {
 		AUTO_DONE(staging) st = STAGING_NONE;
 		AUTO_DONE(progress_step) step = { 0 };
 		progress_begin(&step, progress, "publishing %s@%.12s", id, hash);
-		r = stage_revision(s, spec, a, hash, &st, err);
+		r = stage_revision(s, spec, a, snapshot, hash, &st, err);
 		if (r == 0)
 			r = flags & PUBLISH_TEMPLATE
 				    ? publish_first(s, spec, &st, hash, err)
@@ -198,7 +214,7 @@ int publish_revision(struct mvm *mvm, const struct mvm_template_spec *spec,
 		if (r < 0)
 			return r;
 		progress_end(&step, NULL);
-		result->new_revision = true;
+		result->new_revision = !has || !snapshot;
 		note_secrets(&st, spec, progress);
 		if (store_blobs_copied(s))
 			progress_note(progress, "this file system cannot link files, so artifacts "

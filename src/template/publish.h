@@ -21,17 +21,28 @@ enum publish_flags {
 	PUBLISH_TEMPLATE = 1u << 1, /* the template does not exist yet: make it from the spec */
 };
 
+#define PUBLISH_SNAPSHOT_FILES 8u
+
+/* A snapshot that comes with its revision. */
+struct publish_snapshot {
+	int dir_fd; /* a staging folder with the folder "snapshot", which moves into the revision */
+	const struct mvm_snapshot_info *info;
+	const struct mvm_artifact *files; /* "snapshot/mem.bin" and so on, with their digests */
+	size_t n_files;			  /* at most PUBLISH_SNAPSHOT_FILES */
+};
+
 /*
  * Publish result->revision unless it exists, and make it current.
  *
- *   flags   enum publish_flags
- *   result  new_revision is set
+ *   snapshot  publish the revision with this snapshot, even if it exists; NULL: none
+ *   flags     enum publish_flags
+ *   result    new_revision is set
  *
  * The caller holds the template's lock.  -ENOENT when a prune has collected an artifact.
  */
 int publish_revision(struct mvm *mvm, const struct mvm_template_spec *spec,
-		     const struct build_artifacts *a, unsigned flags,
-		     const struct mvm_progress *progress, struct mvm_build_result *result,
-		     struct mvm_error *err);
+		     const struct build_artifacts *a, const struct publish_snapshot *snapshot,
+		     unsigned flags, const struct mvm_progress *progress,
+		     struct mvm_build_result *result, struct mvm_error *err);
 
 #endif

@@ -25,6 +25,8 @@ PRINTS = {
     "template diff": ["web@OLD", "web"],
     "template verify": ["web"],
     "template prune": ["--keep", "1", "--dry-run"],
+    "template export": ["web", "web.tar", "--force"],
+    "template import": ["web.tar", "copy"],
     "template delete": ["spare", "--force", "--json"],
     "ps": [],
     "stats": [],

@@ -45,7 +45,7 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 		return mvm_error_set(err, r, "cannot write the snapshot: %s", strerror(-r));
 	mvm_snapshot_info_done(&rev.snapshot);
 	rev.snapshot.boot_args = strdup("console=ttyS0");
-	rev.snapshot.mem_size_bytes = strlen(MEMORY);
+	rev.snapshot.mem_size_bytes = rev.snapshot.vmstate_size_bytes = strlen(MEMORY);
 	rev.has_snapshot = true;
 	r = store_checksums_write(st.fd, id, current, NULL, 0, NULL, err);
 	if (r >= 0)

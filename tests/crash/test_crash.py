@@ -301,6 +301,39 @@ class Crash(harness.TestCase):
         self.with_vm = True
         self.everywhere(harness.MVM, "commit", "vm", "new")
 
+    def artifact(self):
+        """A file with a new revision of web-worker and its snapshot."""
+        self.write("root/etc/hostname", "two\n")
+        other, path = self.path("other"), self.path("web.tar")
+        subprocess.run(["cp", "-a", self.base, other], check=True)
+        for command in ([harness.MVM, "template", "build", "web-worker"],
+                        [DRIVER, "DATA", "snapshot", "web-worker"],
+                        [harness.MVM, "template", "export", "web-worker", path]):
+            done = self.run_in(other, command)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        return path, self.current(other)
+
+    def test_importing_a_revision(self):
+        path, new = self.artifact()
+
+        def after(data):
+            self.assertEqual(self.current(data), new)
+            self.assertTrue(os.path.exists(data + "/templates/web-worker/current/snapshot/mem.bin"))
+
+        self.everywhere(harness.MVM, "template", "import", path, "web-worker", after=after)
+
+    def test_importing_a_new_template(self):
+        path, _ = self.artifact()
+        self.everywhere(harness.MVM, "template", "import", path, "new")
+
+    def test_exporting(self):
+        out = self.path("out.tar")
+        self.everywhere(harness.MVM, "template", "export", "web-worker", out, "--force")
+
+    def test_pruning_beside_an_import(self):
+        path, _ = self.artifact()
+        self.prune_beside(harness.MVM, "template", "import", path, "web-worker")
+
     def test_pruning_beside_a_commit(self):
         self.with_vm = True
         self.prune_beside(harness.MVM, "commit", "vm", "web-worker")

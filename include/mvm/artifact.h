@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MVM_ARTIFACT_H
+#define MVM_ARTIFACT_H
+
+/* Templates outside of a data folder: a revision as an artifact, which any OCI tool can copy. */
+
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+#include <mvm/progress.h>
+#include <mvm/struct.h>
+#include <mvm/template.h>
+#include <mvm/visibility.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MVM_ARTIFACT_DIGEST_SIZE 72 /* "sha256:", 64 hex digits and a NUL */
+
+struct mvm_artifact_result {
+	size_t size; /* MVM_ARTIFACT_RESULT_INIT sets it (mvm/struct.h) */
+	char template_id[MVM_TEMPLATE_ID_SIZE];
+	char revision[MVM_REVISION_SIZE];
+	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of the manifest */
+	bool new_revision;		       /* import: the revision was not here */
+	bool has_snapshot;		       /* the artifact, or the imported revision, has one */
+	bool new_snapshot;		       /* import: the snapshot came with the artifact */
+	uint64_t file_bytes;		       /* of the revision's files */
+	uint64_t blob_bytes;		       /* of the artifact's blobs */
+	uint64_t reused_bytes;		       /* import: of files that were here already */
+};
+#define MVM_ARTIFACT_RESULT_INIT MVM_STRUCT_INIT(struct mvm_artifact_result)
+
+struct mvm_export_options {
+	size_t size;	 /* MVM_EXPORT_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool image_only; /* leave the snapshot out */
+	bool force;	 /* replace an existing file */
+	const char *tag; /* in the file's index.json; NULL: the template's id */
+};
+#define MVM_EXPORT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_export_options)
+
+/*
+ * Write a revision to a file: an OCI image layout as a tar.
+ *
+ *   ref       "ID" (its current revision) or "ID@REVISION"
+ *   path      of the file, which appears when it is whole
+ *   options   borrowed; NULL: all defaults
+ *   progress  a step for the files; may be NULL
+ *   ret       may be NULL
+ *
+ * The same revision with the same snapshot gives the same manifest on every host.  Each file is
+ * compared with its checksum on the way.
+ * Errors: -ENOENT, -EEXIST (the file is there), -EBADMSG (a file of the revision is damaged),
+ * -EOPNOTSUPP (another program made the revision), -ECANCELED, -ENOSPC and others.
+ */
+MVM_API int mvm_template_export(struct mvm *mvm, const char *ref, const char *path,
+				const struct mvm_export_options *options,
+				const struct mvm_progress *progress,
+				struct mvm_artifact_result *ret, struct mvm_error *err);
+
+struct mvm_import_options {
+	size_t size;	 /* MVM_IMPORT_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool image_only; /* leave the snapshot out */
+	bool no_wait;	 /* -EBUSY instead of waiting for the template's lock */
+	const char *tag; /* which of the file's artifacts; NULL: the only one */
+	const char *id;	 /* of the template; NULL: the artifact's tag */
+};
+#define MVM_IMPORT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_import_options)
+
+/*
+ * Read a revision from a file that mvm_template_export() wrote, or from an OCI layout's folder, and
+ * make it current.
+ *
+ *   path      of the file or folder
+ *   options   borrowed; NULL: all defaults
+ *   progress  a step for the files; may be NULL
+ *   ret       may be NULL
+ *
+ * A template that does not exist is made, with the revision's settings.  Every chunk, file and
+ * document is compared with its digest, and the revision with its name, before anything is
+ * published.  After a failure or a crash the template is as before.
+ *
+ * An imported snapshot does not start a VM unless a key that this host trusts has signed it; the
+ * revision boots instead.  A snapshot that was made here stays.
+ *
+ * Errors: -ENOENT, -EINVAL (no template's artifact, or no name for the template), -EBADMSG
+ * (damaged), -EOPNOTSUPP (a newer format, or another architecture), -EBUSY, -ECANCELED, -ENOSPC and
+ * others.
+ */
+MVM_API int mvm_template_import(struct mvm *mvm, const char *path,
+				const struct mvm_import_options *options,
+				const struct mvm_progress *progress,
+				struct mvm_artifact_result *ret, struct mvm_error *err);
+
+#endif

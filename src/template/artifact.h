@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_ARTIFACT_H
+#define TEMPLATE_ARTIFACT_H
+
+/* Revisions to artifacts, and artifacts to revisions. */
+
+#include <mvm/artifact.h>
+
+#include "artifact/layout.h"
+#include "start/start.h"
+
+/*
+ * Write the blobs of a revision: its files, the chunk index, the configuration and the manifest.
+ *
+ *   ret_manifest  digest and size of the manifest
+ *   result        revision, digest, file_bytes and has_snapshot are set
+ *
+ * Errors: as mvm_template_export().
+ */
+int artifact_make(const struct revision *rev, bool image_only, const struct blob_sink *sink,
+		  const struct mvm_progress *progress, struct index_part *ret_manifest,
+		  struct mvm_artifact_result *result, struct mvm_error *err);
+
+/* Settings of a receipt. */
+struct artifact_receive {
+	bool image_only, no_wait;
+	const char *id; /* of the template */
+};
+
+/* Make an artifact the current revision of a template.  Errors: as mvm_template_import(). */
+int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct artifact_receive *how,
+		     const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		     struct mvm_error *err);
+
+/* "sha256:<hex>" */
+void artifact_digest_text(const struct mvm_digest *digest, char ret[MVM_ARTIFACT_DIGEST_SIZE]);
+
+/* Names in a revision of the files that an artifact may have; ends with NULL. */
+extern const char *const artifact_image_files[], *const artifact_snapshot_files[];
+
+/*
+ * The configuration of an artifact is the revision.json without what differs between hosts.
+ *
+ *   snapshot  with the snapshot, which the revision has
+ *   ret       free(3) it
+ */
+int artifact_config_format(const struct mvm_template_revision *rev, const struct checksums *sums,
+			   bool snapshot, char **ret, struct mvm_error *err);
+
+/* Does a fact of a snapshot tell where a file lies on the host of the capture? */
+bool artifact_fact_is_local(const char *pair);
+
+/* Is this the architecture of this host's guests?  0, or -EOPNOTSUPP.  -EBADMSG for a
+ * configuration whose settings no template may have. */
+int artifact_config_check(const struct mvm_template_revision *rev, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An artifact becomes the current revision of a template. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "build/committed.h"
+#include "codec/sha256.h"
+#include "start/disks.h"
+#include "start/facts.h"
+#include "start/memory_file.h"
+#include "store/blob.h"
+#include "template/artifact.h"
+#include "template/publish.h"
+#include "template/spec_rules.h"
+
+DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
+DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
+DEFINE_AUTO_DONE(mvm_snapshot_info, mvm_snapshot_info_done)
+
+struct receipt {
+	struct mvm *mvm;
+	const struct artifact *a;
+	const struct artifact_receive *how;
+	const struct mvm_progress *progress;
+	struct mvm_artifact_result *result;
+	struct mvm_template_revision rev; /* the artifact's configuration */
+	struct mvm_template_spec spec;	  /* that gives this revision */
+	bool is_new;			  /* the template */
+	bool with_snapshot;
+	struct staging staging;
+	struct build_artifacts artifacts;
+	struct mvm_artifact files[PUBLISH_SNAPSHOT_FILES]; /* of the snapshot */
+	size_t n_files;
+	struct progress_step step;
+};
+
+static void receipt_done(struct receipt *r)
+{
+	mvm_template_revision_done(&r->rev);
+	mvm_template_spec_done(&r->spec);
+	staging_done(&r->staging);
+	build_artifacts_done(&r->artifacts);
+	progress_failed(&r->step);
+}
+DEFINE_AUTO_DONE(receipt, receipt_done)
+
+/* ---- what the artifact says ---- */
+
+static bool is_listed(const char *const *names, const char *name)
+{
+	for (; *names; names++) {
+		if (str_eq(*names, name))
+			return true;
+	}
+	return false;
+}
+
+static int lacks(const char *name, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBADMSG, "it has no '%s', which its configuration needs", name);
+}
+
+/* Which files must a snapshot of this revision have, of which size?  0: it has no such file. */
+static uint64_t snapshot_bytes(const struct mvm_template_revision *rev, const char *name)
+{
+	if (str_eq(name, "snapshot/vmstate.bin"))
+		return rev->snapshot.vmstate_size_bytes;
+	if (str_eq(name, "snapshot/mem.bin"))
+		return rev->snapshot.mem_size_bytes;
+	if (str_eq(name, own_disks[OWN_DISK_DATA].captured))
+		return (uint64_t)rev->data_disk_mib << 20;
+	if (str_eq(name, own_disks[OWN_DISK_ROOT].captured))
+		return (uint64_t)rev->root_disk_mib << 20;
+	return 0;
+}
+
+static int check_files(const struct receipt *c, struct mvm_error *err)
+{
+	const struct chunk_index *x = &c->a->index;
+
+	for (uint32_t i = 0; i < x->n_files; i++) {
+		const char *name = x->files[i].name;
+		if (!is_listed(artifact_image_files, name) &&
+		    !(c->rev.has_snapshot && is_listed(artifact_snapshot_files, name)))
+			return mvm_error_set(err, -EBADMSG, "it has '%s', which no revision has",
+					     name);
+	}
+	for (const char *const *name = artifact_image_files; *name; name++) {
+		if (!chunk_index_find(x, *name))
+			return lacks(*name, err);
+	}
+	for (const char *const *n = artifact_snapshot_files; c->rev.has_snapshot && *n; n++) {
+		const struct index_file *file = chunk_index_find(x, *n);
+		uint64_t bytes = snapshot_bytes(&c->rev, *n);
+		if (bytes && !file)
+			return lacks(*n, err);
+		if (file && file->bytes != bytes && !str_eq(*n, "snapshot/working-set.bin"))
+			return mvm_error_set(err, -EBADMSG,
+					     "the size of '%s' is not that of its configuration",
+					     *n);
+	}
+	return 0;
+}
+
+/* The settings that give this revision.  A new template gets them, too. */
+static int make_spec(struct receipt *c, struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &c->rev;
+	struct mvm_template_spec *spec = &c->spec;
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	bool failed = false;
+
+	artifact_digest_text(&c->a->manifest.digest, digest);
+	spec->schema_version = MVM_SCHEMA_VERSION;
+	spec->template_id = str_dup(c->how->id, &failed);
+	spec->flake_ref = str_printf(RECEIVED_PREFIX "%s", digest);
+	spec->profile = str_dup(rev->profile, &failed);
+	spec->role = str_dup(rev->role, &failed);
+	spec->vcpus = rev->vcpus;
+	spec->mem_mib = rev->mem_mib;
+	spec->data_disk_mib = rev->data_disk_mib;
+	spec->root_disk_mib = rev->root_disk_mib;
+	spec->created_at = spec->updated_at = clock_wall_ns() / NS_PER_S;
+	int r = failed || !spec->flake_ref ? mvm_error_oom(err)
+					   : mvm_run_copy(&rev->run, &spec->run, err);
+	if (r == 0)
+		r = spec_check(spec, err);
+	if (r == 0)
+		r = disks_check(spec->data_disk_mib, spec->root_disk_mib, err);
+	return r;
+}
+
+static void digest_of(const struct receipt *c, const char *name, struct mvm_digest *ret,
+		      uint64_t *ret_bytes)
+{
+	const struct index_file *file = chunk_index_find(&c->a->index, name);
+	*ret = file->digest; /* check_files() has found it */
+	*ret_bytes = file->bytes;
+}
+
+/* Describe the revision, and check that its name follows from its files and settings. */
+static int describe(struct receipt *c, struct mvm_error *err)
+{
+	struct build_artifacts *a = &c->artifacts;
+	char hash[MVM_REVISION_HASH_SIZE];
+	bool failed = false;
+
+	digest_of(c, "vmlinux", &a->vmlinux, &a->vmlinux_bytes);
+	digest_of(c, "initrd", &a->initrd, &a->initrd_bytes);
+	digest_of(c, "rootfs.ext4", &a->rootfs, &a->rootfs_bytes);
+	digest_hex(&a->rootfs, a->lock);
+	a->flake_ref = str_dup(c->spec.flake_ref, &failed);
+	a->info.builder = str_dup("artifact", &failed);
+	a->info.mvm_version = str_dup(MVM_VERSION, &failed);
+	int r = failed ? mvm_error_oom(err) : publish_hash(&c->spec, a, hash, err);
+	if (r == 0 && !str_eq(hash, c->rev.revision_hash))
+		r = mvm_error_set(err, -EBADMSG, "it calls itself revision %.12s, and is %.12s",
+				  c->rev.revision_hash, hash);
+	return r;
+}
+
+static int read_config(struct receipt *c, struct mvm_error *err)
+{
+	int r = mvm_template_revision_parse(c->a->config, c->a->config_len, "its configuration",
+					    &c->rev, err);
+	if (r == 0)
+		r = artifact_config_check(&c->rev, err);
+	if (r == 0)
+		r = check_files(c, err);
+	if (r == 0)
+		r = make_spec(c, err);
+	if (r == -EINVAL) { /* the artifact's fault, not the caller's */
+		r = mvm_error_context(err, r, "its configuration");
+		if (err)
+			err->code = -EBADMSG;
+		r = -EBADMSG;
+	}
+	return r < 0 ? r : describe(c, err);
+}
+
+/* ---- what is here ---- */
+
+/* Is the snapshot wanted?  One that was made here stays, as it surely works here. */
+static bool wants_snapshot(const struct receipt *c)
+{
+	AUTO_DONE(revision) here = REVISION_NONE;
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+
+	if (!c->rev.has_snapshot || c->how->image_only)
+		return false;
+	if (revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) < 0 ||
+	    !here.rev.has_snapshot)
+		return true;
+	artifact_digest_text(&c->a->manifest.digest, digest);
+	if (str_eq(here.rev.snapshot.origin, digest))
+		return false; /* this one */
+	if (!here.rev.snapshot.origin)
+		progress_note(c->progress,
+			      "%s: the revision keeps its snapshot, which was made on this host",
+			      c->how->id);
+	return here.rev.snapshot.origin != NULL;
+}
+
+static bool is_here(const struct receipt *c, const struct index_file *file)
+{
+	uint64_t bytes;
+	return store_blob_has(c->mvm->store, &file->digest, &bytes) && bytes == file->bytes;
+}
+
+/* How many bytes are there to unpack? */
+static uint64_t count(const struct receipt *c)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
+		const struct index_file *file = &c->a->index.files[i];
+		bool image = is_listed(artifact_image_files, file->name);
+		if (image ? !is_here(c, file) : c->with_snapshot)
+			total += file->bytes;
+	}
+	return total;
+}
+
+/* ---- unpacking ---- */
+
+static int unpack(struct receipt *c, const struct index_file *file, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = openat(c->staging.fd, file->name,
+				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot create '%s': %s", file->name,
+				     strerror(errno));
+	int r = artifact_unpack(c->a, file, fd, &c->step, err);
+	return r == -ENOSPC ? store_mend(c->mvm->store, r, err) : r;
+}
+
+static int take_image_file(struct receipt *c, const char *name, struct mvm_error *err)
+{
+	const struct index_file *file = chunk_index_find(&c->a->index, name);
+	struct mvm_digest digest;
+
+	/* the link keeps a prune from collecting the blob */
+	if (is_here(c, file) &&
+	    store_blob_link(c->mvm->store, &file->digest, c->staging.fd, name, NULL) >= 0) {
+		c->result->reused_bytes += file->bytes;
+		return 0;
+	}
+	int r = unpack(c, file, err);
+	if (r == 0)
+		r = store_blob_take(c->mvm->store, c->staging.fd, name, &digest, NULL, err);
+	if (r >= 0 && !digest_equal(&digest, &file->digest))
+		r = mvm_error_set(err, -EBADMSG, "'%s' changed while it was stored", name);
+	return r < 0 ? r : 0;
+}
+
+static int take_snapshot_files(struct receipt *c, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = dir_make_at(c->staging.fd, "snapshot");
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot make a folder in staging: %s", strerror(-fd));
+	for (const char *const *name = artifact_snapshot_files; *name; name++) {
+		const struct index_file *file = chunk_index_find(&c->a->index, *name);
+		if (!file)
+			continue;
+		int r = unpack(c, file, err);
+		if (r < 0)
+			return r;
+		c->files[c->n_files++] = (struct mvm_artifact){ *name, file->digest };
+	}
+	return 0;
+}
+
+/* Add what this host knows its large files by. */
+static int add_identities(const struct receipt *c, struct strv *compat, struct mvm_error *err)
+{
+	static const struct {
+		const char *fact, *name;
+	} files[] = {
+		{ FACT_MEM_FILE, "snapshot/mem.bin" },
+		{ FACT_DATA_FILE, "snapshot/data.ext4" },
+		{ FACT_ROOT_FILE, "snapshot/root.ext4" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
+		AUTO_FREE char *identity = NULL;
+		AUTO_CLOSE int fd = openat(c->staging.fd, files[i].name,
+					   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 && errno == ENOENT)
+			continue;
+		int r = fd < 0 ? -errno : memory_file_identity(fd, &identity);
+		if (r < 0)
+			return mvm_error_set(err, r, "'%s': %s", files[i].name, strerror(-r));
+		strv_addf(compat, "%s=%s", files[i].fact, identity);
+	}
+	return 0;
+}
+
+static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *ret,
+			     struct mvm_error *err)
+{
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	AUTO_DONE(strv) compat = { 0 };
+	bool failed = false;
+
+	int r = mvm_snapshot_info_copy(&c->rev.snapshot, ret, err);
+	for (size_t i = 0; r == 0 && i < ret->compat.n; i++) {
+		if (!artifact_fact_is_local(ret->compat.v[i]))
+			strv_add(&compat, ret->compat.v[i]);
+	}
+	if (r == 0)
+		r = add_identities(c, &compat, err);
+	artifact_digest_text(&c->a->manifest.digest, digest);
+	ret->origin = str_dup(digest, &failed);
+	if (r == 0 && (failed || compat.failed))
+		r = mvm_error_oom(err);
+	if (r < 0)
+		return r;
+	mvm_strings_done(&ret->compat);
+	ret->compat = (struct mvm_strings){ .v = compat.v, .n = compat.n };
+	compat = (struct strv){ 0 };
+	return 0;
+}
+
+static int publish(struct receipt *c, struct mvm_error *err)
+{
+	struct mvm_build_result built = { 0 };
+	AUTO_DONE(mvm_snapshot_info) info = { 0 };
+	const struct publish_snapshot snapshot = {
+		.dir_fd = c->staging.fd,
+		.info = &info,
+		.files = c->files,
+		.n_files = c->n_files,
+	};
+
+	int r = c->with_snapshot ? describe_snapshot(c, &info, err) : 0;
+	if (r == 0)
+		r = progress_check(c->progress, err);
+	if (r < 0)
+		return r;
+	snprintf(built.revision, sizeof(built.revision), "%s", c->rev.revision_hash);
+	r = publish_revision(c->mvm, &c->spec, &c->artifacts, c->with_snapshot ? &snapshot : NULL,
+			     c->is_new ? PUBLISH_TEMPLATE : 0, c->progress, &built, err);
+	c->result->new_revision = built.new_revision;
+	c->result->new_snapshot = c->with_snapshot;
+	return r;
+}
+
+static int take_files(struct receipt *c, struct mvm_error *err)
+{
+	char size[24];
+	uint64_t total = count(c);
+
+	int r = store_stage(c->mvm->store, &c->staging, err);
+	if (r < 0)
+		return r;
+	progress_begin(&c->step, c->progress, "unpacking %s@%.12s", c->how->id,
+		       c->rev.revision_hash);
+	c->step.total_bytes = total;
+	for (const char *const *name = artifact_image_files; r == 0 && *name; name++)
+		r = take_image_file(c, *name, err);
+	if (r == 0 && c->with_snapshot)
+		r = take_snapshot_files(c, err);
+	if (r < 0)
+		return r;
+	str_bytes(total, size, sizeof(size));
+	progress_end(&c->step, "%s", size);
+	return 0;
+}
+
+static int receive(struct receipt *c, struct mvm_error *err)
+{
+	AUTO_DONE(revision) here = REVISION_NONE;
+
+	int r = read_config(c, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int lock_fd = template_lock(c->mvm, c->how->id, "import", c->how->no_wait,
+					       c->progress, err);
+	if (lock_fd < 0)
+		return lock_fd;
+	r = store_template_exists(c->mvm->store, c->how->id, err);
+	if (r < 0)
+		return r;
+	c->is_new = r == 0;
+	c->with_snapshot = wants_snapshot(c);
+	r = take_files(c, err);
+	if (r == 0)
+		r = publish(c, err);
+	if (r < 0)
+		return r;
+	if (revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) == 0)
+		c->result->has_snapshot = here.rev.has_snapshot;
+	return 0;
+}
+
+int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct artifact_receive *how,
+		     const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		     struct mvm_error *err)
+{
+	AUTO_DONE(receipt) c = { .mvm = mvm,
+				 .a = a,
+				 .how = how,
+				 .progress = progress,
+				 .result = result,
+				 .staging = STAGING_NONE };
+
+	int r = receive(&c, err);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < a->index.n_files; i++)
+		result->file_bytes += a->index.files[i].bytes;
+	for (uint32_t i = 0; i < a->index.n_parts; i++)
+		result->blob_bytes += a->index.parts[i].bytes;
+	artifact_digest_text(&a->manifest.digest, result->digest);
+	snprintf(result->template_id, sizeof(result->template_id), "%s", how->id);
+	snprintf(result->revision, sizeof(result->revision), "%s", c.rev.revision_hash);
+	return 0;
+}
