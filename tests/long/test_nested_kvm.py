@@ -25,7 +25,6 @@ import harness
 import outer_vm
 import summary
 
-BOOT_S = 180
 # steps inside the VM: name, deadline in seconds, program (with paths inside)
 STEPS = (
     ("contract", 600, "/mvm/contract"),
@@ -33,6 +32,7 @@ STEPS = (
     ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
     ("seals", 1800, "/src/tests/integration/test_seals.py"),
     ("confine", 120, "/mvm/confine"),
+    ("reach", 1200, "/src/tests/integration/test_reach.py"),
 )
 BEGIN, END = "@begin ", "@end "
 
@@ -63,7 +63,7 @@ def make_vm(folder):
     image = vm.image
     image.add_qemu()
     python = image.add_python()
-    for name in ("cp", "setpriv", "e2fsck", "mkfs.ext4"):
+    for name in ("cp", "setpriv", "e2fsck", "mkfs.ext4", "ip", "nsenter", "unshare"):
         if shutil.which(name):
             image.add_program(shutil.which(name), "/usr/bin/" + name)
     for name in ("mvm", "mvm-supervisor", "mvm-net", "mvm-agent"):
@@ -78,7 +78,8 @@ def make_vm(folder):
     image.add_file(deb, "/mvm/" + os.path.basename(deb))
     for part in ("tests/integration", "tests/long", "examples/http/rootfs"):
         image.add_tree(os.path.join(SOURCE_DIR, part), "/src/" + part)
-    image.add_file(os.path.join(SOURCE_DIR, "tests", "harness.py"), "/src/tests/harness.py")
+    for name in ("tests/harness.py", "doc/network.md"):
+        image.add_file(os.path.join(SOURCE_DIR, name), "/src/" + name)
 
     guest = os.path.join(folder, "guest")
     subprocess.run([sys.executable, os.path.join(SOURCE_DIR, "tests/contract/make_guest.py"), deb,
@@ -107,7 +108,7 @@ def script(python):
 
 def wait(vm, process, seconds):
     """Wait for the VM's end, or for the deadline.  Returns False if the VM's clock stopped."""
-    deadline = time.monotonic() + BOOT_S + seconds
+    deadline = time.monotonic() + outer_vm.BOOT_S + seconds
     alive = True
     while alive and process.poll() is None and time.monotonic() < deadline:
         try:
