@@ -42,10 +42,9 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 {
 	struct record *rec = &s->record;
 	char isolation[VMM_ISOLATION_TEXT_SIZE];
-	bool network = s->revision.run.network != MVM_NETWORK_NONE;
 	s->machine.on_logged = clients_logged;
 	s->machine.logged_arg = &s->clients;
-	int r = machine_spawn(&s->machine, ops, rec, network, deadline_ns, err);
+	int r = machine_spawn(&s->machine, ops, rec, &s->revision, deadline_ns, err);
 	if (r < 0)
 		return r;
 	if (s->end)

@@ -112,16 +112,12 @@ static int take_channels(struct machine *m, struct warden_started *s, uint64_t l
 
 /* The VMM runs in the warden's care: talk to it. */
 static int attach(struct machine *m, const struct vmm_ops *ops, const struct record *rec,
-		  bool network, struct warden_started *s, int64_t deadline_ns,
-		  struct mvm_error *err)
+		  const struct mvm_template_revision *revision, struct warden_started *s,
+		  int64_t deadline_ns, struct mvm_error *err)
 {
-	struct vmm_config config = {
-		.name = rec->name,
-		.network = network,
-		.memory = memory_of(rec),
-		.restores = rec->restore,
-		.log_fd = -1,
-	};
+	struct vmm_config config = vmm_description(rec, revision);
+	config.on_agent = on_agent;
+	config.on_agent_arg = m;
 	const struct vmm_keeper keeper = warden_keeper(m->warden);
 	return vmm_attach(ops, &config, &s->ends, &keeper, m->loop, deadline_ns, &m->vmm, err);
 }
@@ -141,8 +137,9 @@ static int spawn(struct machine *m, const struct vmm_ops *ops, int64_t deadline_
 	return r;
 }
 
-int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
-		 struct warden_started *started, int64_t deadline_ns, struct mvm_error *err)
+int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec,
+		 const struct mvm_template_revision *revision, struct warden_started *started,
+		 int64_t deadline_ns, struct mvm_error *err)
 {
 	snprintf(m->hostname, sizeof(m->hostname), "%s", rec->name);
 	rec->memory = started->memory;
@@ -151,7 +148,7 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 	int r = take_channels(m, started, rec->log_max_bytes);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch the guest: %s", strerror(-r));
-	r = started->apart ? attach(m, ops, rec, network, started, deadline_ns, err)
+	r = started->apart ? attach(m, ops, rec, revision, started, deadline_ns, err)
 			   : spawn(m, ops, deadline_ns, err);
 	if (r < 0)
 		return r;
@@ -161,12 +158,13 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 	return 0;
 }
 
-int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
-		  int64_t deadline_ns, struct mvm_error *err)
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec,
+		  const struct mvm_template_revision *revision, int64_t deadline_ns,
+		  struct mvm_error *err)
 {
 	AUTO_DONE(warden_started) started = { 0 };
 	int r = warden_start(m->warden, &started, err);
-	return r < 0 ? r : machine_meet(m, ops, rec, network, &started, deadline_ns, err);
+	return r < 0 ? r : machine_meet(m, ops, rec, revision, &started, deadline_ns, err);
 }
 
 /* Add the fields that tell one clone from the others. */

@@ -68,12 +68,15 @@ void machine_begin(struct machine *m, struct loop *loop, struct warden_link *war
  *
  * On failure machine_free must still be called.
  */
-int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
-		  int64_t deadline_ns, struct mvm_error *err);
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec,
+		  const struct mvm_template_revision *revision, int64_t deadline_ns,
+		  struct mvm_error *err);
 
-/* The second half of that: meet the VMM, with what warden_start() has given. */
-int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
-		 struct warden_started *started, int64_t deadline_ns, struct mvm_error *err);
+/* The second half of that: meet the VMM, with what warden_start() has given.  revision is unused
+ * unless the VMM runs apart. */
+int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec,
+		 const struct mvm_template_revision *revision, struct warden_started *started,
+		 int64_t deadline_ns, struct mvm_error *err);
 
 /* Add the arguments of CALL_HEALTH for a template's check.  The agent makes the attempts. */
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,

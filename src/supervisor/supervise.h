@@ -80,6 +80,10 @@ int bring_up(struct supervisor *s, struct mvm_error *err);
 struct vmm_network network_rules(const struct mvm_template_revision *revision,
 				 const struct record *rec);
 
+/* The VM of a record and its revision, without descriptors and forwards.  It borrows from both. */
+struct vmm_config vmm_description(const struct record *rec,
+				  const struct mvm_template_revision *revision);
+
 /* Where the guest's memory of such an instance is. */
 enum vmm_memory memory_of(const struct record *rec);
 

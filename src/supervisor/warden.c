@@ -421,7 +421,7 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 	case ASK_START:
 		return vmm_answer_start(w, ret, err);
 	case ASK_SEAL:
-		return w->body ? w->ops->seal(w->body, err) : -ESRCH;
+		return w->body && w->ops->seal ? w->ops->seal(w->body, err) : -ESRCH;
 	case ASK_REAP:
 		return vmm_answer_reap(w, ret);
 	case ASK_OPEN_STATE:
@@ -496,8 +496,12 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 void warden_answer(struct warden *w, const struct line_message *asked, struct line_message *ret)
 {
 	struct mvm_error err = { 0 };
-	ret->what = asked->what >= (int32_t)ASK_SAVED ? saved_answer(w, asked, ret, &err)
-						      : do_it(w, asked, ret, &err);
+	if (asked->what >= (int32_t)ASK_BODY)
+		ret->what = body_answer(w, asked, ret, &err);
+	else if (asked->what >= (int32_t)ASK_SAVED)
+		ret->what = saved_answer(w, asked, ret, &err);
+	else
+		ret->what = do_it(w, asked, ret, &err);
 	if (ret->what >= 0)
 		return;
 	int code = err.code ? err.code : ret->what;

@@ -174,6 +174,54 @@ static int keeper_seal_network(void *arg, struct mvm_error *err)
 	return ask_only(arg, question(ASK_SEAL_NETWORK), err);
 }
 
+static int keeper_connect(void *arg)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_CONNECT);
+	int r = ask(arg, &q, &reply, NULL);
+	int fd = r < 0 ? r : take_fd(&reply, 0);
+	return r < 0 ? r : fd < 0 ? -EPROTO : fd;
+}
+
+static int keeper_halt(void *arg, bool on)
+{
+	return ask_only(arg, question_about(ASK_HALT, on), NULL);
+}
+
+/* Without an answer nothing is captured either. */
+static bool keeper_host_swaps(void *arg)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_HOST_SWAPS);
+	return ask(arg, &q, &reply, NULL) < 0 || number_of(&reply, TAG_NUMBER);
+}
+
+static int keeper_move_state(void *arg, bool store, struct mvm_error *err)
+{
+	return ask_only(arg, question_about(ASK_MOVE_STATE, store), err);
+}
+
+static int keeper_open_port(void *arg, const struct vmm_forward *forward, struct mvm_error *err)
+{
+	struct line_message q = question(ASK_OPEN_PORT);
+	wire_put_bytes(&q.fields, TAG_FORWARDS, forward, sizeof(*forward));
+	return ask_only(arg, q, err);
+}
+
+static void put_rules(struct strbuf *b, uint16_t tag, char *const *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		wire_put_str(b, tag, rules[i]);
+}
+
+static int keeper_set_rules(void *arg, const struct vmm_network *rules, struct mvm_error *err)
+{
+	struct line_message q = question(ASK_SET_RULES);
+	put_rules(&q.fields, TAG_ALLOW, rules->allow, rules->n_allow);
+	put_rules(&q.fields, TAG_DENY, rules->deny, rules->n_deny);
+	return ask_only(arg, q, err);
+}
+
 struct vmm_keeper warden_keeper(struct warden_link *l)
 {
 	return (struct vmm_keeper){
@@ -185,6 +233,12 @@ struct vmm_keeper warden_keeper(struct warden_link *l)
 		.end = keeper_end,
 		.start_network = keeper_start_network,
 		.seal_network = keeper_seal_network,
+		.connect = keeper_connect,
+		.halt = keeper_halt,
+		.host_swaps = keeper_host_swaps,
+		.move_state = keeper_move_state,
+		.open_port = keeper_open_port,
+		.set_rules = keeper_set_rules,
 		.arg = l,
 	};
 }

@@ -49,6 +49,17 @@ enum warden_saved_question {
 	ASK_USE_SAVED, /* NUMBER: enum warden_use */
 };
 
+/* What a backend's body does, by the ops of these names: warden_body.c. */
+enum warden_body_question {
+	ASK_BODY = 0x200, /* the first of them */
+	ASK_CONNECT = ASK_BODY,
+	ASK_HALT, /* NUMBER: on */
+	ASK_HOST_SWAPS,
+	ASK_MOVE_STATE, /* NUMBER: store */
+	ASK_OPEN_PORT,	/* FORWARDS: one of the record's */
+	ASK_SET_RULES,	/* ALLOW, DENY */
+};
+
 enum warden_tag {
 	TAG_NUMBER = 1,
 	TAG_TEXT,
@@ -71,6 +82,8 @@ enum warden_tag {
 	TAG_REFUSAL_REASON,
 	TAG_REFUSAL_AT,
 	TAG_NAME_SERVER, /* of the host; one each */
+	TAG_ALLOW,	 /* one each */
+	TAG_DENY,
 	TAG_RECORD_TEXTS = 0x100,
 	TAG_RECORD_NUMBERS = 0x200,
 };

@@ -3,7 +3,8 @@
 #define SUPERVISOR_WARDEN_PARTS_H
 
 /* What the warden's files share: warden.c has the record and the folder, warden_vmm.c the VMM,
- * warden_copy.c the volumes, warden_saved.c the state that a suspend or a fork keeps. */
+ * warden_body.c the ops of its backend, warden_copy.c the volumes, warden_saved.c the state that a
+ * suspend or a fork keeps. */
 
 #include "net/wire.h"
 #include "supervisor/warden.h"
@@ -16,6 +17,10 @@ int vmm_answer_capture_disks(struct warden *w, struct mvm_error *err);
 uint64_t vmm_touched_bytes(const struct warden *w);
 void vmm_forget_memory(struct warden *w);
 void vmm_put_away(struct warden *w);
+
+/* warden_body.c: what the backend's body does. */
+int body_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,
+		struct mvm_error *err);
 
 /* warden_saved.c: the VM's state is kept, and continued. */
 int saved_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,

@@ -130,41 +130,48 @@ enum vmm_memory memory_of(const struct record *rec)
 	return rec->purpose == RECORD_FOR_CAPTURE ? VMM_MEMORY_CAPTURE : VMM_MEMORY_PRIVATE;
 }
 
+struct vmm_config vmm_description(const struct record *rec,
+				  const struct mvm_template_revision *revision)
+{
+	struct vmm_config c = {
+		.name = rec->name,
+		.vcpus = rec->vcpus,
+		.mem_mib = rec->mem_mib,
+		.kernel = revision->artifact_paths.vmlinux,
+		.initrd = revision->artifact_paths.initrd,
+		.cmdline = rec->cmdline,
+		.drives = { { .name = revision->artifact_paths.rootfs, .read_only = true } },
+		.n_drives = 1,
+		.network = revision->run.network != MVM_NETWORK_NONE,
+		.network_rules = network_rules(revision, rec),
+		.memory = memory_of(rec),
+		.memory_name = MEMORY_NAME,
+		.restores = rec->restore,
+		.log_fd = -1,
+	};
+	uint32_t mib[OWN_DISKS];
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		mib[i] = rec->disks[i].size_mib;
+	own_disks_attach(mib, &c);
+	return c;
+}
+
 static void configure(struct warden *w)
 {
 	const struct record *rec = &w->record;
 	const int *fds = w->given->fd;
 	bool copied = rec->restore && rec->memory >= RECORD_MEMORY_SPARSE;
 	int memory_fd = rec->restore ? w->memory_dir_fd : fds[SUPERVISOR_FD_CAPTURE];
-	w->config = (struct vmm_config){
-		.name = rec->name,
-		.vcpus = rec->vcpus,
-		.mem_mib = rec->mem_mib,
-		.dir_fd = fds[SUPERVISOR_FD_REVISION],
-		.kernel = w->revision.artifact_paths.vmlinux,
-		.initrd = w->revision.artifact_paths.initrd,
-		.cmdline = rec->cmdline,
-		.drives = { { .name = w->revision.artifact_paths.rootfs, .read_only = true } },
-		.n_drives = 1,
-		.own_dir_fd = fds[SUPERVISOR_FD_INSTANCE],
-		.network = w->revision.run.network != MVM_NETWORK_NONE,
-		.network_rules = network_rules(&w->revision, rec),
-		.forwards = w->ports.inner,
-		.n_forwards = rec->n_forwards,
-		.memory = memory_of(rec),
-		.memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd,
-		.memory_name = MEMORY_NAME,
-		.restores = rec->restore,
-		.state_dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd,
-		.work_fd = fds[SUPERVISOR_FD_INSTANCE],
-		.agent_fd = w->theirs[0],
-		.console_fd = w->theirs[1],
-		.log_fd = -1,
-	};
-	uint32_t mib[OWN_DISKS];
-	for (size_t i = 0; i < OWN_DISKS; i++)
-		mib[i] = rec->disks[i].size_mib;
-	own_disks_attach(mib, &w->config);
+	struct vmm_config *c = &w->config;
+	*c = vmm_description(rec, &w->revision);
+	c->dir_fd = fds[SUPERVISOR_FD_REVISION];
+	c->own_dir_fd = c->work_fd = fds[SUPERVISOR_FD_INSTANCE];
+	c->forwards = w->ports.inner;
+	c->n_forwards = rec->n_forwards;
+	c->memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd;
+	c->state_dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd;
+	c->agent_fd = w->theirs[0];
+	c->console_fd = w->theirs[1];
 }
 
 static int make_channels(struct warden *w, struct line_message *ret, struct mvm_error *err)

@@ -177,6 +177,9 @@ enum vmm_end {
 	VMM_END_WORDS,	 /* the reading end of its standard error */
 	VMM_END_PROCESS, /* a pidfd */
 	VMM_END_NETWORK, /* the connection on which mvm-net takes orders */
+	VMM_END_NOTICE,	 /* an inotify descriptor: the VMM may have made its control socket */
+	VMM_END_LISTEN,	 /* a listening socket, which the guest calls */
+	VMM_END_CHANNEL, /* the far end of the agent channel, until the guest has called */
 	VMM_ENDS,
 };
 struct vmm_ends {
@@ -186,7 +189,7 @@ struct vmm_ends {
 };
 #define VMM_ENDS_NONE                                                                              \
 	{                                                                                          \
-		.fd = { -1, -1, -1, -1 }                                                           \
+		.fd = { -1, -1, -1, -1, -1, -1, -1 }                                               \
 	}
 void vmm_ends_done(struct vmm_ends *e);
 DEFINE_AUTO_DONE(vmm_ends, vmm_ends_done)
@@ -221,6 +224,13 @@ struct vmm_keeper {
 	int (*start_network)(void *arg, int *ret_control_fd, struct mvm_error *err);
 	/* Take the host's files from the network's process, which serves. */
 	int (*seal_network)(void *arg, struct mvm_error *err);
+	/* The ops of these names. */
+	int (*connect)(void *arg);
+	int (*halt)(void *arg, bool on);
+	bool (*host_swaps)(void *arg);
+	int (*move_state)(void *arg, bool store, struct mvm_error *err);
+	int (*open_port)(void *arg, const struct vmm_forward *forward, struct mvm_error *err);
+	int (*set_rules)(void *arg, const struct vmm_network *rules, struct mvm_error *err);
 	void *arg;
 };
 
@@ -326,6 +336,26 @@ struct vmm_ops {
 	int (*seal_network)(struct vmm_body *b, struct mvm_error *err);
 	/* The pid of the network's process; 0: there is none.  Optional. */
 	pid_t (*network_pid)(const struct vmm_body *b);
+	/*
+	 * For a VMM that makes its control socket itself, and a network that the kernel has.  All
+	 * are optional.
+	 *
+	 * connect() connects to that socket, once: the VMM, which a guest may take over later, has
+	 * its folder.  -ENOENT, -ECONNREFUSED or -EAGAIN: not yet; VMM_END_NOTICE tells when.
+	 * halt() stops the process itself, or lets it go on.  -EOPNOTSUPP: ask the VMM.  -EPERM: it
+	 * cannot go on.
+	 * host_swaps() tells whether memory may have been swapped out.
+	 * move_state() stores the device state that the VMM has written, in dir_fd, or lays the one
+	 * from there before the VMM.  It checks that the state is whole.
+	 */
+	int (*connect)(struct vmm_body *b);
+	int (*halt)(struct vmm_body *b, bool on);
+	bool (*host_swaps)(void);
+	int (*move_state)(struct vmm_body *b, int dir_fd, bool store, struct mvm_error *err);
+	int (*open_port)(struct vmm_body *b, const struct vmm_forward *forward,
+			 struct mvm_error *err);
+	int (*set_rules)(struct vmm_body *b, const struct vmm_network *rules,
+			 struct mvm_error *err);
 
 	/* Start the guest.  State SPAWNED. */
 	int (*boot)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);

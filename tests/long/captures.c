@@ -104,7 +104,7 @@ static int spawn(struct loader *l, enum vmm_memory memory, int memory_fd, struct
 	ret->warden.config.agent_fd = ret->warden.theirs[0];
 	ret->warden.config.console_fd = ret->warden.theirs[1];
 	machine_begin(&ret->machine, l->loop, &ret->link);
-	return machine_meet(&ret->machine, l->ops, &ret->record, false, &started, soon(), err);
+	return machine_meet(&ret->machine, l->ops, &ret->record, NULL, &started, soon(), err);
 }
 
 static int prepare(struct loader *l, const char *revision, const char *scratch,

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import time
@@ -211,6 +212,65 @@ class OnFirecracker(guests.TestCase):
             self.assertFalse(os.path.exists(f"/proc/{record['vmm_pid']}/root/etc"))
             seen.add(fields["Uid"])
         self.assertEqual(len(seen), 2)
+
+    def test_the_supervisor_that_listens_to_the_guest_is_shut_in(self):
+        record = self.clone()
+        with open(f"/proc/{record['supervisor_pid']}/status", encoding="utf-8") as file:
+            fields = dict(line.split(":", 1) for line in file.read().splitlines())
+        self.assertGreaterEqual(int(fields["Uid"].split()[0]), 0x70000000)
+        self.assertEqual([int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")], [0, 0, 0])
+        self.assertEqual((fields["NoNewPrivs"].strip(), fields["Seccomp"].strip()), ("1", "2"))
+        opened = {os.readlink(f"/proc/{record['supervisor_pid']}/fd/{fd}")
+                  for fd in os.listdir(f"/proc/{record['supervisor_pid']}/fd")}
+        self.assertFalse({path for path in opened if os.path.isdir(path)}, opened)
+
+    def test_each_thread_has_firecrackers_own_filter(self):
+        record = self.clone()
+        for thread in os.listdir(f"/proc/{record['vmm_pid']}/task"):
+            with open(f"/proc/{record['vmm_pid']}/task/{thread}/status", encoding="utf-8") as file:
+                self.assertIn("\nSeccomp:\t2\n", file.read())
+
+    def test_doctor_tells_the_isolation_of_both_backends(self):
+        checks = {check["name"]: check["message"]
+                  for check in json.loads(self.mvm("doctor", "--json").stdout)["checks"]}
+        self.assertIn("user", checks["qemu-isolation"])
+        self.assertIn("syscalls", checks["firecracker-isolation"])
+
+    @unittest.skipIf(os.environ.get("MVM_JAILER"), "MVM_JAILER is set")
+    def test_root_gets_no_firecracker_without_its_jailer(self):
+        alone = self.path("firecracker")
+        shutil.copy(FIRECRACKER, alone)
+        done = self.mvm("run", "--template", "web-worker", "-d", "--backend", "firecracker",
+                        env={"MVM_FIRECRACKER": alone})
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("MVM_JAILER=none allows it", done.stderr)
+
+    def test_a_vm_of_a_pool_gets_its_ports(self):
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        self.addCleanup(self.mvm, "pool", "set", "web-worker", "--size", "0")
+        server = self.start_mvm("pool", "serve")
+        self.assertTrue(guests.wait_until(
+            lambda: [p["ready"] for p in self.mvm_json("pool", "list")["pools"]] == [1]))
+        record = self.clone("-p", "0:8080", "--deny", "all")
+        self.assertTrue(record["from_pool"])
+        self.assertIn("<title>mvm", guests.get(record["forwards"][0]["host_port"]))
+        server.terminate()
+        server.wait(harness.PATIENCE_S)
+
+    def test_a_state_that_cannot_be_kept_is_refused_and_the_vm_runs_on(self):
+        record = self.clone()
+        for command in ("suspend", "fork"):
+            done = self.mvm(command, record["name"])
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("firecracker cannot keep the state of a running VM", done.stderr)
+        self.assertEqual(self.exec(record["name"], "echo", "here"), "here\n")
+
+    def test_the_files_of_a_running_vm_become_a_template(self):
+        record = self.clone()
+        self.exec(record["name"], "sh", "-c", "echo mine > /etc/mine")
+        self.mvm_ok("commit", record["name"], "committed")
+        self.assertEqual(self.mvm_ok("run", "--template", "committed", "--", "cat", "/etc/mine"),
+                         "mine\n")
 
     def test_a_killed_supervisor_takes_its_whole_vm_along(self):
         record = self.clone("-p", "0:8080")

@@ -357,13 +357,10 @@ static int prepare(void **state, int (*on_agent)(void *arg, int fd))
 	r.dir_fd = open(r.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(loop_new(&r.loop), 0);
 	assert_int_equal(sock_pair(pair), 0);
-	const struct vmm_config config = {
-		.agent_fd = pair[1],
-		.on_agent = on_agent,
-		.on_agent_arg = &r,
-	};
-	assert_int_equal(fc_agent_listen(&r.agent, r.loop, r.dir_fd, &config), 0);
-	close(pair[1]);
+	const struct vmm_config config = { .on_agent = on_agent, .on_agent_arg = &r };
+	int listen_fd = sock_listen_at(r.dir_fd, FC_AGENT_SOCKET);
+	assert_true(listen_fd >= 0);
+	assert_int_equal(fc_agent_wait(&r.agent, r.loop, listen_fd, pair[1], &config), 0);
 	r.agent_fd = pair[0];
 	*state = &r;
 	return 0;
@@ -439,7 +436,7 @@ static void only_the_first_connection_counts(void **state)
 	int guest = dial(r);
 	assert_int_equal(send(guest, "1", 1, 0), 1);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
-	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
+	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ECONNREFUSED);
 	close(guest);
 }
 
@@ -513,7 +510,7 @@ static void a_connection_is_handed_over_to_its_taker(void **state)
 	assert_int_equal(send(guest, "hello", 5, 0), 5);
 	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
-	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
+	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ECONNREFUSED);
 	close(guest);
 }
 

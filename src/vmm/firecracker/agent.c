@@ -2,20 +2,16 @@
 #include "vmm/firecracker/agent.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/sock.h"
-#include "vmm/firecracker/folder.h"
 
 static void stop_listening(struct fc_agent *a)
 {
 	loop_source_free(TAKE_PTR(a->listen_source));
-	if (a->listen_fd < 0)
-		return;
-	close(TAKE_FD(a->listen_fd));
-	unlinkat(a->dir_fd, FC_AGENT_SOCKET, 0); /* or its folder's removal takes it */
+	auto_close(&a->listen_fd);
+	a->listen_fd = -1;
 }
 
 static void on_link_end(void *arg, struct link *l)
@@ -59,20 +55,15 @@ static void on_guest(void *arg, uint32_t events)
 	}
 }
 
-int fc_agent_listen(struct fc_agent *a, struct loop *loop, int dir_fd,
-		    const struct vmm_config *config)
+int fc_agent_wait(struct fc_agent *a, struct loop *loop, int listen_fd, int host_fd,
+		  const struct vmm_config *config)
 {
 	a->loop = loop;
-	a->dir_fd = dir_fd;
 	a->on_agent = config->on_agent;
 	a->arg = config->on_agent_arg;
-	a->host_fd = fcntl(config->agent_fd, F_DUPFD_CLOEXEC, 3);
-	if (a->host_fd < 0)
-		return -errno;
-	a->listen_fd = sock_listen_at(dir_fd, FC_AGENT_SOCKET);
-	if (a->listen_fd < 0)
-		return a->listen_fd;
-	return loop_add_fd(loop, a->listen_fd, EPOLLIN, on_guest, a, &a->listen_source);
+	a->listen_fd = listen_fd;
+	a->host_fd = host_fd;
+	return loop_add_fd(loop, listen_fd, EPOLLIN, on_guest, a, &a->listen_source);
 }
 
 void fc_agent_done(struct fc_agent *a)

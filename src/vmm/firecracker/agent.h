@@ -19,7 +19,6 @@
 
 struct fc_agent {
 	struct loop *loop;
-	int dir_fd; /* borrowed; the socket's folder */
 	int listen_fd;
 	int host_fd; /* the channel's end until the guest dials */
 	struct loop_source *listen_source;
@@ -33,14 +32,15 @@ struct fc_agent {
 	}
 
 /*
- * Listen for the guest.
+ * Wait for the guest.
  *
- *   a       FC_AGENT_NONE; fc_agent_done() it, also after a failure
- *   dir_fd  Firecracker's working folder; outlives a
- *   config  uses agent_fd, which is duplicated, and on_agent
+ *   a          FC_AGENT_NONE; fc_agent_done() it, also after a failure
+ *   listen_fd  a listening socket, FC_AGENT_SOCKET in Firecracker's folder
+ *   host_fd    the far end of the agent channel; both are taken over, also after a failure
+ *   config     uses on_agent
  */
-int fc_agent_listen(struct fc_agent *a, struct loop *loop, int dir_fd,
-		    const struct vmm_config *config);
+int fc_agent_wait(struct fc_agent *a, struct loop *loop, int listen_fd, int host_fd,
+		  const struct vmm_config *config);
 
 void fc_agent_done(struct fc_agent *a);
 

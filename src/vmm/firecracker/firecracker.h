@@ -6,9 +6,9 @@
  * The Firecracker backend: KVM only, controlled by an HTTP API on a Unix socket.
  *
  * requests.c makes the requests, probe.c finds the version, folder.c lays out the working folder,
- * process.c starts and ends Firecracker, api.c sends the requests, agent.c carries the agent's
- * vsock connection, snapshot.c saves and loads device state, crc64.c checks it, jail.c uses the
- * jailer.
+ * body.c starts and ends Firecracker, process.c talks to it, api.c sends the requests, agent.c
+ * carries the agent's vsock connection, snapshot.c saves and loads device state, crc64.c checks it,
+ * jail.c uses the jailer.
  *
  * A snapshot names its disk and sockets by path, and a restore finds them at the same paths.  So
  * every path is a bare name in the working folder, and each VM has a working folder of its own.
@@ -32,19 +32,30 @@ extern const struct vmm_ops vmm_firecracker;
 
 #define FC_STATE_FILE "vmstate.bin" /* as vmm.h has it */
 
+/* Firecracker's process: body.c.  Nothing there reads a byte that Firecracker sends, but for the
+ * checks of its device state. */
+struct fc_body {
+	struct vmm_body body; /* first */
+	struct fc_folder folder;
+	struct fc_jail jail;
+	struct netns *netns;	     /* NULL without a network */
+	char *binary, *state_format; /* the probe's */
+	unsigned isolation;
+	bool pause_breaks_vsock; /* see fc_pause_breaks_vsock() */
+	bool captured;		 /* its memory is to be */
+	bool connected;		 /* to its API */
+};
+
 struct firecracker {
 	struct vmm vmm; /* first */
 	struct loop *loop;
 	struct http *http;
 	struct loop_source *exit_source;
 	struct words words;
-	struct fc_folder folder;
 	struct fc_agent agent;
-	struct fc_jail jail;
-	struct netns *netns;	     /* NULL without a network */
-	struct vmm_network rate;     /* its bytes_per_s and packets_per_s alone */
-	char *binary, *state_format; /* the probe's */
-	bool pause_breaks_vsock;     /* see fc_pause_breaks_vsock() */
+	struct vmm_keeper keeper;
+	bool network;
+	struct vmm_network rate; /* its bytes_per_s and packets_per_s alone */
 };
 
 /* ---- requests.c: pure ---- */
@@ -125,6 +136,20 @@ bool fc_version_at_least(const char *version, unsigned major, unsigned minor);
  */
 bool fc_pause_breaks_vsock(const char *version);
 
+/* ---- body.c: the ops of these names ---- */
+
+int fc_start(const struct vmm_probe *probe, const struct vmm_config *config, struct loop *loop,
+	     struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err);
+int fc_connect(struct vmm_body *b);
+int fc_halt(struct vmm_body *b, bool on);
+bool fc_host_swaps(void);
+int fc_open_port(struct vmm_body *b, const struct vmm_forward *forward, struct mvm_error *err);
+int fc_set_rules(struct vmm_body *b, const struct vmm_network *rules, struct mvm_error *err);
+void fc_take_back(struct vmm_body *b);
+void fc_end(struct vmm_body *b);
+int fc_refuses(const struct vmm_probe *probe, char **ret_why);
+unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle);
+
 /* ---- api.c ---- */
 
 /* Make the calls, one after the other.  -EREMOTEIO with Firecracker's fault message, or, when
@@ -141,6 +166,7 @@ int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_err
 
 /* ---- snapshot.c ---- */
 
+int fc_move_state(struct vmm_body *b, int dir_fd, bool store, struct mvm_error *err);
 int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 

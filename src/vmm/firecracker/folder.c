@@ -8,12 +8,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/sock.h"
-
-/* inotify reports bind(2), but nothing reports listen(2), which follows microseconds later. */
-#define LISTEN_RETRY_NS (NS_PER_MS / 2)
 
 static bool leads_to(int dir_fd, const char *name, const char *target)
 {
@@ -134,64 +129,12 @@ void fc_folder_done(struct fc_folder *folder)
 	*folder = (struct fc_folder)FC_FOLDER_NONE;
 }
 
-/* Discard the events: whatever they are, wait_and_connect() tries again after each. */
-static void on_inotify(void *arg, uint32_t events)
+int fc_folder_watch(const struct fc_folder *folder)
 {
-	const int *fd = arg;
-	char buffer[4096];
-	(void)events;
-	while (read(*fd, buffer, sizeof(buffer)) > 0)
-		;
-}
-
-static void on_timer(void *arg)
-{
-	(void)arg; /* it only ends the loop's turn */
-}
-
-static int wait_and_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
-			    struct loop_source *timer, const enum vmm_state *state,
-			    int64_t deadline_ns)
-{
-	for (;;) {
-		if (clock_now_ns() >= deadline_ns)
-			return -ETIMEDOUT;
-		int fd = sock_connect_at(folder->fd, name);
-		if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED))
-			return fd;
-		if (*state == VMM_ENDED)
-			return -ECANCELED;
-		if (fd == -ECONNREFUSED)
-			loop_source_arm(timer, clock_now_ns() + LISTEN_RETRY_NS);
-		int r = loop_run_once(loop, deadline_ns);
-		if (r < 0)
-			return r;
-	}
-}
-
-int fc_folder_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
-		      int (*start)(void *arg, struct mvm_error *err), void *start_arg,
-		      const enum vmm_state *state, int64_t deadline_ns, struct mvm_error *err)
-{
-	AUTO(loop_source) timer = NULL;
-	AUTO(loop_source) source = NULL;
 	char path[FD_PATH_SIZE];
-	AUTO_CLOSE int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	AUTO_CLOSE int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	fd_path(folder->fd, path);
-	int r = inotify_fd < 0 || inotify_add_watch(inotify_fd, path, IN_CREATE) < 0 ? -errno : 0;
-	if (r == 0)
-		r = loop_add_fd(loop, inotify_fd, EPOLLIN, on_inotify, &inotify_fd, &source);
-	if (r == 0)
-		r = loop_add_timer(loop, DEADLINE_NONE, on_timer, NULL, &timer);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot watch the working folder: %s", strerror(-r));
-	r = start(start_arg, err);
-	if (r < 0)
-		return r;
-	r = wait_and_connect(folder, name, loop, timer, state, deadline_ns);
-	if (r == -ETIMEDOUT)
-		return mvm_error_set(err, r, "Firecracker did not open its API in time");
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot reach Firecracker's API: %s", strerror(-r));
-	return r;
+	if (fd < 0 || inotify_add_watch(fd, path, IN_CREATE) < 0)
+		return -errno;
+	return TAKE_FD(fd);
 }

@@ -57,18 +57,7 @@ int fc_folder_make(const struct vmm_config *config, struct fc_jail *jail, const 
 void fc_folder_done(struct fc_folder *folder);
 DEFINE_AUTO_DONE(fc_folder, fc_folder_done)
 
-/*
- * Connect to the socket `name` as soon as it appears; inotify(7) tells.
- *
- *   start      starts the process that will listen; called once the watch has begun
- *   start_arg  its argument
- *   state      of that process; VMM_ENDED ends the wait
- *
- * Returns the connected socket, the error of start, -ECANCELED (the process ended), -ETIMEDOUT or
- * -errno.
- */
-int fc_folder_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
-		      int (*start)(void *arg, struct mvm_error *err), void *start_arg,
-		      const enum vmm_state *state, int64_t deadline_ns, struct mvm_error *err);
+/* An inotify(7) descriptor that tells of new files in the folder, such as sockets; or -errno. */
+int fc_folder_watch(const struct fc_folder *folder);
 
 #endif

@@ -4,6 +4,9 @@
  * one name that it knows.  mvm copies it to and from the snapshot's folder and checks the copy, so
  * the bytes that it stores or loads are the ones that it has checked.  Firecracker, which has run
  * an untrusted guest, owns the working folder: its file there may be a link to anywhere.
+ *
+ * fc_move_state() does that, for a supervisor of two processes in the one with the rights.  Of the
+ * bytes it looks only at the checksum; Firecracker itself says of which format they are.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +18,7 @@
 #include "vmm/firecracker/firecracker.h"
 
 #define STATE_MAX (64u << 20)
+#define ASK_MS	  30000
 
 /* Read a folder's device state, and check that it is whole. */
 static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error *err)
@@ -33,7 +37,7 @@ static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error 
 }
 
 /* Does a folder's device state have the format of this Firecracker?  Ask the program. */
-static int check_format(const struct firecracker *f, int dir_fd, int64_t deadline_ns,
+static int check_format(const struct fc_body *f, int dir_fd, int64_t deadline_ns,
 			struct mvm_error *err)
 {
 	char text[ASK_TEXT_MAX];
@@ -53,19 +57,6 @@ static int check_format(const struct firecracker *f, int dir_fd, int64_t deadlin
 	return 0;
 }
 
-/* A Diff snapshot finds the touched pages with mincore(2), which misses swapped-out pages. */
-static bool swap_is_on(void)
-{
-	AUTO_FREE char *text = NULL;
-	AUTO_CLOSE int fd = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno != ENOENT; /* a kernel without swap has no such file */
-	if (file_read_fd(fd, 65536, &text, NULL) < 0)
-		return true;
-	const char *first = strchr(text, '\n');
-	return first && first[1];
-}
-
 static int do_action(struct firecracker *f, enum fc_action action, int64_t deadline_ns,
 		     struct mvm_error *err)
 {
@@ -74,8 +65,7 @@ static int do_action(struct firecracker *f, enum fc_action action, int64_t deadl
 	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
-static int store_state(const struct firecracker *f, int dir_fd, int64_t deadline_ns,
-		       struct mvm_error *err)
+static int store_state(const struct fc_body *f, int dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
@@ -85,41 +75,62 @@ static int store_state(const struct firecracker *f, int dir_fd, int64_t deadline
 	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600); /* whole, or not at all */
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r));
-	r = check_format(f, dir_fd, deadline_ns, err);
+	r = check_format(f, dir_fd, clock_deadline_ns(ASK_MS), err);
 	if (r < 0) /* the first failure is the one to report */
 		unlinkat(dir_fd, FC_STATE_FILE, 0);
 	return r;
 }
 
-int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+static int lay_state(const struct fc_body *f, int dir_fd, struct mvm_error *err)
 {
-	struct firecracker *f = (struct firecracker *)v;
-	/* check this before the memory file is touched: it belongs to the existing state */
-	if (faccessat(dir_fd, FC_STATE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
-				     strerror(EEXIST));
-	int r = do_action(f, swap_is_on() ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
-	fc_jail_give_back(&f->jail);
-	if (r == 0)
-		r = store_state(f, dir_fd, deadline_ns, err);
-	unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* or its folder's removal takes it */
-	return r;
-}
-
-int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
-{
-	struct firecracker *f = (struct firecracker *)v;
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
 	int r = read_state(dir_fd, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = file_replace_unsynced_at(f->folder.fd, FC_STATE_FILE, text, len, 0644);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot hand over '" FC_STATE_FILE "': %s",
-				     strerror(-r));
+	return r < 0 ? mvm_error_set(err, r, "cannot hand over '" FC_STATE_FILE "': %s",
+				     strerror(-r))
+		     : 0;
+}
+
+int fc_move_state(struct vmm_body *b, int dir_fd, bool store, struct mvm_error *err)
+{
+	const struct fc_body *f = (const struct fc_body *)b;
+	if (!store)
+		return lay_state(f, dir_fd, err);
+	int r = store_state(f, dir_fd, err);
+	unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* or its folder's removal takes it */
+	return r;
+}
+
+/* By the keeper, if this process may not open the state itself. */
+static int move_state(struct firecracker *f, int dir_fd, bool store, struct mvm_error *err)
+{
+	return f->keeper.move_state ? f->keeper.move_state(f->keeper.arg, store, err)
+				    : fc_move_state(f->keeper.arg, dir_fd, store, err);
+}
+
+int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct firecracker *f = (struct firecracker *)v;
+	/* check this before the memory file is touched: it belongs to the existing state */
+	if (dir_fd >= 0 && faccessat(dir_fd, FC_STATE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
+				     strerror(EEXIST));
+	bool swaps = f->keeper.host_swaps(f->keeper.arg);
+	int r = do_action(f, swaps ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
+	f->keeper.take_back(f->keeper.arg);
+	return r < 0 ? r : move_state(f, dir_fd, true, err);
+}
+
+int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct firecracker *f = (struct firecracker *)v;
 	AUTO_DONE(fc_requests) requests = { 0 };
-	r = fc_requests_load(f->netns ? &f->rate : NULL, &requests, err);
+	int r = move_state(f, dir_fd, false, err);
+	if (r == 0)
+		r = fc_requests_load(f->network ? &f->rate : NULL, &requests, err);
 	if (r == 0)
 		r = fc_do(f, &requests, deadline_ns, err);
 	if (r < 0)

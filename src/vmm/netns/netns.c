@@ -253,6 +253,17 @@ static int read_rules(const struct vmm_network *rules, struct wall *ret, struct 
 	return wall_read(rules->allow, rules->n_allow, rules->deny, rules->n_deny, ret, err);
 }
 
+/* The first name server of the rules; without one, the host's, asked for each time. */
+static void take_dns(struct netns *n, const struct vmm_network *rules)
+{
+	char line[80];
+	n->dns.ss_family = AF_UNSPEC;
+	if (rules->n_dns == 0)
+		return;
+	snprintf(line, sizeof(line), "nameserver %s", rules->dns[0]);
+	netns_name_server(line, &n->dns); /* an address, as the template was checked for */
+}
+
 int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_error *err)
 {
 	AUTO_FREE struct wall *wall = calloc(1, sizeof(*wall));
@@ -263,20 +274,10 @@ int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_err
 		r = netns_parts_rules(&n->parts, wall, err);
 	if (r < 0)
 		return r;
+	take_dns(n, rules);
 	close_inner_ports(n);
 	return add_inner_ports(n, wall, err);
 }
-
-/* The template's first name server; without one, the host's, asked for each time. */
-static void take_dns(struct netns *n, const struct vmm_network *rules)
-{
-	char line[80];
-	if (rules->n_dns == 0)
-		return;
-	snprintf(line, sizeof(line), "nameserver %s", rules->dns[0]);
-	netns_name_server(line, &n->dns); /* an address, as the template was checked for */
-}
-
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
 	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
 	      struct mvm_error *err)
