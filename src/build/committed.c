@@ -37,6 +37,8 @@ static int open_image(const struct build_source *source, int *ret_fd, struct mvm
 		r = store_revision_load(source->store, id, hash, &rev, &dir_fd, err);
 	if (r == 0)
 		r = store_checksums_read(dir_fd, &sums, err);
+	if (r == 0)
+		r = store_checksums_hold_revision(dir_fd, &sums, err);
 	if (r < 0)
 		return r;
 	const char *name = rev.artifact_paths.rootfs;

@@ -70,6 +70,8 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 	if (r == -ENOENT) /* other programs' revisions may lack it; mvm runs only checked files */
 		r = mvm_error_set(err, -EBADMSG,
 				  "checksums.json is missing: its files cannot be checked");
+	if (r == 0)
+		r = store_checksums_hold_revision(dir_fd, &ret->sums, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(artifacts); i++) {

@@ -15,6 +15,8 @@
 
 #define CHECKSUMS_MAX ((size_t)1024 * 1024)
 #define DEPTH_MAX     8
+#define REVISION      "revision.json"
+#define REVISION_KEY  "revision_sha256"
 
 static int list_below(int fd, const char *prefix, unsigned depth, struct strv *ret)
 {
@@ -47,7 +49,7 @@ int store_revision_files(int dir_fd, struct strv *ret)
 		return r;
 	for (size_t i = 0; i < all.n; i++) {
 		if (strcmp(all.v[i], "checksums.json") != 0 &&
-		    strcmp(all.v[i], "revision.json") != 0 && strcmp(all.v[i], STORE_VERIFIED) != 0)
+		    strcmp(all.v[i], REVISION) != 0 && strcmp(all.v[i], STORE_VERIFIED) != 0)
 			strv_add(ret, all.v[i]);
 	}
 	strv_sort(ret);
@@ -126,8 +128,25 @@ int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_
 		if (add_checksum(&sums, paths.v[i], have ? have : &digest) < 0)
 			return mvm_error_oom(err);
 	}
+	r = digest_file(dir_fd, REVISION, NULL, &sums.revision);
+	if (r < 0 && r != -ENOENT)
+		return mvm_error_set(err, r, "cannot read '" REVISION "': %s", strerror(-r));
+	sums.has_revision = r == 0;
 	*ret = sums;
 	sums = (struct checksums){ 0 };
+	return 0;
+}
+
+int store_checksums_hold_revision(int dir_fd, const struct checksums *c, struct mvm_error *err)
+{
+	struct mvm_digest now;
+	int r = c->has_revision ? digest_file(dir_fd, REVISION, NULL, &now) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r == -ENOENT ? -EBADMSG : r, "cannot read '" REVISION "': %s",
+				     strerror(-r));
+	if (c->has_revision && !digest_equal(&now, &c->revision))
+		return mvm_error_set(err, -EBADMSG,
+				     "'" REVISION "' is damaged: its digest is not the one recorded");
 	return 0;
 }
 
@@ -152,6 +171,11 @@ int store_checksums_write(int dir_fd, const char *id, const char *revision,
 	json_put_string(&out, o, "template_id", id);
 	json_put_string(&out, o, "revision_hash", revision);
 	json_put(&out, o, "files", files);
+	if (sums.has_revision) {
+		char hex[DIGEST_HEX_SIZE];
+		digest_hex(&sums.revision, hex);
+		json_put_string(&out, o, REVISION_KEY, hex); /* "files" never had this file */
+	}
 	AUTO_FREE char *text = NULL;
 	r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
 	if (r < 0)
@@ -183,6 +207,18 @@ static int read_files(const struct json_at *files, struct checksums *ret, struct
 	return 0;
 }
 
+static int read_revision(const struct json_at *root, struct checksums *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *hex = NULL;
+	int r = json_get_string(root, REVISION_KEY, JSON_OPTIONAL, &hex, err);
+	if (r < 0 || !hex)
+		return r < 0 ? r : 0;
+	if (digest_parse(hex, &ret->revision) < 0)
+		return json_error(root, REVISION_KEY, err, "is no SHA-256 digest");
+	ret->has_revision = true;
+	return 0;
+}
+
 int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -205,7 +241,8 @@ int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *er
 	json_root(&root, "checksums.json", doc);
 	if ((r = read_schema_version(&root, &version, err)) < 0 ||
 	    (r = json_get_object(&root, "files", JSON_REQUIRED, &files, err)) < 0 ||
-	    (r = read_files(&files, &sums, err)) < 0)
+	    (r = read_files(&files, &sums, err)) < 0 ||
+	    (r = read_revision(&root, &sums, err)) < 0)
 		return r;
 	*ret = sums;
 	sums = (struct checksums){ 0 };

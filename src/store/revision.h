@@ -10,8 +10,8 @@
  *	AUTO_DONE(staging) st = STAGING_NONE;
  *	store_stage(s, &st, err);
  *	... files into st.fd: blobs by store_blob_take() or store_blob_link(), fc-base.json ...
- *	store_checksums_write(st.fd, id, revision, NULL, 0, NULL, err);
  *	store_revision_save(st.fd, &rev, err);
+ *	store_checksums_write(st.fd, id, revision, NULL, 0, NULL, err);
  *	store_revision_publish(s, &st, id, revision, err);
  *	store_current_set(s, id, revision, err);
  *
@@ -151,12 +151,15 @@ struct checksum {
 struct checksums {
 	struct checksum *v;
 	size_t n;
+	bool has_revision; /* not in lists that other programs or an older mvm wrote */
+	struct mvm_digest revision; /* of revision.json */
 };
 void checksums_done(struct checksums *c);
 DEFINE_AUTO_DONE(checksums, checksums_done)
 
 /*
- * The SHA-256 of every file below dir_fd except checksums.json and revision.json.
+ * The SHA-256 of every file below dir_fd except checksums.json, and apart from them that of
+ * revision.json, if it is there.
  *
  *   known    digests that are known already, by path ("rootfs.ext4"); may be NULL
  *   step     told how far it is, and may stop it: -ECANCELED; may be NULL
@@ -172,6 +175,10 @@ int store_checksums_write(int dir_fd, const char *id, const char *revision,
 /* Read checksums.json.  Its paths are untrusted: compare them, never open them.
  * -ENOENT when it is missing, -EBADMSG when it is damaged. */
 int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *err);
+
+/* Is revision.json the file that checksums.json was written with?  -EBADMSG if not; 0 also when the
+ * list does not say. */
+int store_checksums_hold_revision(int dir_fd, const struct checksums *c, struct mvm_error *err);
 
 /* The recorded digest of a path, or NULL. */
 const struct mvm_digest *checksums_find(const struct checksums *c, const char *path);

@@ -99,6 +99,9 @@ int store_verify_revision(int dir_fd, struct verify *v)
 	int r = store_checksums_read(dir_fd, &sums, &why);
 	if (r < 0)
 		return r == -ENOMEM ? r : v->problem(v->arg, "checksums.json", why.text);
+	r = store_checksums_hold_revision(dir_fd, &sums, &why);
+	if (r < 0 && (r = v->problem(v->arg, "revision.json", why.text)) < 0)
+		return r;
 	r = store_revision_files(dir_fd, &paths);
 	if (r < 0)
 		return r == -ENOMEM ? r

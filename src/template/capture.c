@@ -149,11 +149,12 @@ int capture_write_metadata(struct capture *c, struct progress_step *step, struct
 	rev.has_snapshot = true;
 	rev.snapshot = info;
 	seal_files(c);
-	r = capture_checksums(c->revision->dir_fd, false, c->staging.fd, c->revision, step, err);
-	if (r == 0) {
+	r = store_revision_save(c->staging.fd, &rev, err);
+	if (r == 0)
+		r = capture_checksums(c->revision->dir_fd, false, c->staging.fd, c->revision, step,
+				      err);
+	if (r == 0)
 		store_trust_stage(c->revision->dir_fd, c->staging.fd, "snapshot/");
-		r = store_revision_save(c->staging.fd, &rev, err);
-	}
 	mvm_snapshot_info_done(&info);
 	return r;
 }

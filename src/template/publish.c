@@ -124,11 +124,12 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 	if (r == 0 && snapshot)
 		r = stage_snapshot(snapshot, st, known, &n_known, &rev, err);
 	if (r == 0)
-		r = store_checksums_write(st->fd, spec->template_id, hash, known, n_known, NULL,
-					  err);
-	if (r == 0)
 		r = fill_revision(spec, a, hash, &rev, err);
-	return r < 0 ? r : store_revision_save(st->fd, &rev, err);
+	if (r == 0)
+		r = store_revision_save(st->fd, &rev, err);
+	return r < 0 ? r
+		     : store_checksums_write(st->fd, spec->template_id, hash, known, n_known, NULL,
+					     err);
 }
 
 int publish_hash(const struct mvm_template_spec *spec, const struct build_artifacts *a,

@@ -26,13 +26,13 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 	rev.snapshot = (struct mvm_snapshot_info){ 0 };
 	int r = store_stage_revision(mvm->store, revision->id, revision->hash, &staging, err);
 	if (r == 0)
+		r = store_revision_save(staging.fd, &rev, err);
+	if (r == 0)
 		r = capture_checksums(revision->dir_fd, false, staging.fd, revision, &step, err);
 	if (r == 0) {
 		store_trust_stage(revision->dir_fd, staging.fd, NULL);
-		r = store_revision_save(staging.fd, &rev, err);
-	}
-	if (r == 0)
 		r = store_revision_publish(mvm->store, &staging, revision->id, revision->hash, err);
+	}
 	revision_done(revision); /* so that the replaced folder can go */
 	if (r < 0)
 		return r;

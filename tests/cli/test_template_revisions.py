@@ -249,6 +249,35 @@ class Verify(Revisions):
             file.write("[]")
         self.assertIn("template.json", [p["file"] for p in self.broken()[0]])
 
+    def test_an_edited_revision_json_is_damage(self):
+        """It parses, but its digest is not the one in checksums.json."""
+        revision = self.build()
+        path = self.revision_path(revision, "revision.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        edited = text.replace('"mem_mib": ', '"mem_mib": 1')
+        self.assertNotEqual(edited, text)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(edited)
+        problem, = self.broken("web")[0]
+        self.assertEqual((problem["revision_hash"], problem["file"]), (revision, "revision.json"))
+        self.mvm_fails(5, "run", "-T", "web", "-d", says="'revision.json' is damaged")
+        result, = self.mvm_json("template", "build", "web")
+        self.assertEqual((result["revision_hash"], result["new_revision"]), (revision, True))
+        with open(path, encoding="utf-8") as file:
+            self.assertIn('"mem_mib": ' + text.split('"mem_mib": ')[1].split(",")[0] + ",", file.read())
+        self.mvm_ok("template", "verify", "web")
+
+    def test_a_revision_without_a_digest_of_revision_json_is_read(self):
+        """An older mvm, or another program, wrote its checksums.json."""
+        path = self.revision_path(self.build(), "checksums.json")
+        with open(path, encoding="utf-8") as file:
+            sums = json.load(file)
+        del sums["revision_sha256"]
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(sums, file)
+        self.mvm_ok("template", "verify", "web")
+
     def test_a_forced_build_mends_a_revision_and_its_blobs(self):
         revision = self.build()
         path = self.revision_path(revision, "rootfs.ext4")

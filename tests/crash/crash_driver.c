@@ -47,9 +47,9 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 	rev.snapshot.boot_args = strdup("console=ttyS0");
 	rev.snapshot.mem_size_bytes = rev.snapshot.vmstate_size_bytes = strlen(MEMORY);
 	rev.has_snapshot = true;
-	r = store_checksums_write(st.fd, id, current, NULL, 0, NULL, err);
+	r = store_revision_save(st.fd, &rev, err);
 	if (r >= 0)
-		r = store_revision_save(st.fd, &rev, err);
+		r = store_checksums_write(st.fd, id, current, NULL, 0, NULL, err);
 	return r < 0 ? r : store_revision_publish(s, &st, id, current, err);
 }
 

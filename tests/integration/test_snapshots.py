@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots of existing revisions are made, replaced, removed, and used only where they fit."""
 
+import hashlib
 import json
 import os
 import signal
@@ -113,6 +114,17 @@ class Snapshots(guests.TestCase):
         self.assertEqual(os.listdir(self.data("tmp")), [])
         self.assertEqual(self.nonce(), first)
 
+    @staticmethod
+    def list_again(path):
+        """Make checksums.json agree with an edited revision.json."""
+        sums_path = os.path.join(os.path.dirname(path), "checksums.json")
+        with open(sums_path, encoding="utf-8") as file:
+            sums = json.load(file)
+        with open(path, "rb") as file:
+            sums["revision_sha256"] = hashlib.sha256(file.read()).hexdigest()
+        with open(sums_path, "w", encoding="utf-8") as file:
+            json.dump(sums, file)
+
     def test_a_snapshot_of_another_host_is_replaced(self):
         path = self.current("web-worker", "revision.json")
         with open(path, encoding="utf-8") as file:
@@ -120,6 +132,9 @@ class Snapshots(guests.TestCase):
         revision["snapshot"]["compat"]["host"] = "0" * 32
         with open(path, "w", encoding="utf-8") as file:
             json.dump(revision, file)
+        self.mvm_fails(5, "run", "--template", "web-worker", "-d",
+                       says="'revision.json' is damaged")
+        self.list_again(path)
         self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--require-snapshot",
                        says="the host it was made on differs")
         self.mvm_ok("template", "build", "web-worker", "--snapshot")

@@ -138,9 +138,9 @@ static inline void fill_folder(struct world *w)
 	put_file(w->snapshot_fd, "root.ext4", "frozen root", 1 << 20);
 	unlinkat(w->dir_fd, "checksums.json", 0);
 	unlinkat(w->dir_fd, "revision.json", 0);
+	fail_with(store_revision_save(w->dir_fd, &rev, &err), &err);
 	fail_with(store_checksums_write(w->dir_fd, "web", rev.revision_hash, NULL, 0, NULL, &err),
 		  &err);
-	fail_with(store_revision_save(w->dir_fd, &rev, &err), &err);
 }
 
 static inline void make_world(void **state, const struct vmm_ops *ops, enum vmm_accel accel,

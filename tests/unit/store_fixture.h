@@ -101,8 +101,8 @@ static inline int publish(struct store *s, const char *id, const char *revision,
 	put_file(st.fd, "vmlinux", text);
 	if ((r = store_blob_take(s, st.fd, "rootfs.ext4", &d, NULL, NULL)) < 0 ||
 	    (r = store_blob_take(s, st.fd, "vmlinux", &d, NULL, NULL)) < 0 ||
-	    (r = store_checksums_write(st.fd, id, revision, NULL, 0, NULL, NULL)) < 0 ||
-	    (r = store_revision_save(st.fd, &rev, NULL)) < 0)
+	    (r = store_revision_save(st.fd, &rev, NULL)) < 0 ||
+	    (r = store_checksums_write(st.fd, id, revision, NULL, 0, NULL, NULL)) < 0)
 		return r;
 	return store_revision_publish(s, &st, id, revision, NULL);
 }
