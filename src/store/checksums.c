@@ -48,8 +48,8 @@ int store_revision_files(int dir_fd, struct strv *ret)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < all.n; i++) {
-		if (strcmp(all.v[i], "checksums.json") != 0 &&
-		    strcmp(all.v[i], REVISION) != 0 && strcmp(all.v[i], STORE_VERIFIED) != 0)
+		if (strcmp(all.v[i], "checksums.json") != 0 && strcmp(all.v[i], REVISION) != 0 &&
+		    strcmp(all.v[i], STORE_VERIFIED) != 0)
 			strv_add(ret, all.v[i]);
 	}
 	strv_sort(ret);
@@ -142,11 +142,12 @@ int store_checksums_hold_revision(int dir_fd, const struct checksums *c, struct 
 	struct mvm_digest now;
 	int r = c->has_revision ? digest_file(dir_fd, REVISION, NULL, &now) : 0;
 	if (r < 0)
-		return mvm_error_set(err, r == -ENOENT ? -EBADMSG : r, "cannot read '" REVISION "': %s",
-				     strerror(-r));
+		return mvm_error_set(err, r == -ENOENT ? -EBADMSG : r,
+				     "cannot read '" REVISION "': %s", strerror(-r));
 	if (c->has_revision && !digest_equal(&now, &c->revision))
 		return mvm_error_set(err, -EBADMSG,
-				     "'" REVISION "' is damaged: its digest is not the one recorded");
+				     "'" REVISION
+				     "' is damaged: its digest is not the one recorded");
 	return 0;
 }
 
@@ -241,8 +242,7 @@ int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *er
 	json_root(&root, "checksums.json", doc);
 	if ((r = read_schema_version(&root, &version, err)) < 0 ||
 	    (r = json_get_object(&root, "files", JSON_REQUIRED, &files, err)) < 0 ||
-	    (r = read_files(&files, &sums, err)) < 0 ||
-	    (r = read_revision(&root, &sums, err)) < 0)
+	    (r = read_files(&files, &sums, err)) < 0 || (r = read_revision(&root, &sums, err)) < 0)
 		return r;
 	*ret = sums;
 	sums = (struct checksums){ 0 };

@@ -151,7 +151,7 @@ struct checksum {
 struct checksums {
 	struct checksum *v;
 	size_t n;
-	bool has_revision; /* not in lists that other programs or an older mvm wrote */
+	bool has_revision;	    /* not in lists that other programs or an older mvm wrote */
 	struct mvm_digest revision; /* of revision.json */
 };
 void checksums_done(struct checksums *c);

@@ -7,9 +7,9 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "vmm/landlock.h"
+#include "base/landlock.h"
+#include "base/syscalls.h"
 #include "vmm/privilege.h"
-#include "vmm/syscalls.h"
 #include "vmm/walls.h"
 
 /* Before it Landlock let nobody link or rename across folders. */

@@ -13,13 +13,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/landlock.h"
 #include "base/sock.h"
+#include "base/syscalls.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
-#include "vmm/landlock.h"
 #include "vmm/privilege.h"
-#include "vmm/syscalls.h"
 #include "vmm/uid.h"
 #include "vmm/walls.h"
 

@@ -57,6 +57,7 @@ static char *configuration(const struct vmm_config *c, bool resume)
 struct child {
 	struct net_process *net;
 	const char *binary;
+	bool new_user; /* in a user namespace of its own */
 };
 
 static int in_child(void *arg)
@@ -70,11 +71,12 @@ static int in_child(void *arg)
 static int before_exec(void *arg)
 {
 	const struct child *child = arg;
+	bool counted = child->net->user.fd >= 0 || (child->new_user && walls_count_threads());
 	const struct walls walls = {
 		.binary = child->binary,
 		.network = true,
 		.files_max = FILES_MAX,
-		.threads_max = child->net->user.fd >= 0 ? THREADS_MAX : 0,
+		.threads_max = counted ? THREADS_MAX : 0,
 		.memory_max_bytes = (uint64_t)NET_HELPER_MEMORY_MIB << 20,
 		.fd_above = FD_END,
 	};
@@ -84,15 +86,17 @@ static int before_exec(void *arg)
 	return r < 0 ? r : walls_filter(&walls);
 }
 
-static int spawn(struct net_process *h, const struct process_spec *spec)
+static int spawn(struct net_process *h, const struct process_spec *spec, struct child *child)
 {
 	bool alone = h->user.fd >= 0;
 	int r = -ENOTSUP;
+	child->new_user = !alone;
 	if (!walls_are_off())
 		r = box_spawn(&h->box, alone ? 0 : BOX_NEW_USER, spec, &h->process);
 	if (r != -ENOTSUP)
 		return r;
 	box_done(&h->box);
+	child->new_user = false;
 	r = process_spawn(spec, &h->process);
 	return r == 0 && alone ? own_uid_tie(&h->user, h->process.pid) : r;
 }
@@ -118,7 +122,7 @@ static int start(struct net_process *h, char *text, int log_fd, int *ret_control
 	char *const argv[] = { binary, text, NULL };
 	char *const no_env[] = { NULL };
 	const int fds[] = { h->link_fd, its_control, routes };
-	struct child child = { h, binary };
+	struct child child = { h, binary, false };
 	const struct process_spec spec = {
 		.argv = argv,
 		.env = no_env,
@@ -133,7 +137,7 @@ static int start(struct net_process *h, char *text, int log_fd, int *ret_control
 		.before_exec = before_exec,
 		.in_child_arg = &child,
 	};
-	r = spawn(h, &spec);
+	r = spawn(h, &spec, &child);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", binary, strerror(-r));
 	*ret_control_fd = TAKE_FD(our_control);

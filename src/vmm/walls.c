@@ -6,13 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/landlock.h"
 #include "base/own.h"
 #include "base/str.h"
-#include "vmm/landlock.h"
+#include "base/syscalls.h"
 #include "vmm/qemu/syscalls_x86_64.h"
-#include "vmm/syscalls.h"
 #include "vmm/vmm.h"
 
 #define ISOLATION_ENV "MVM_ISOLATION"
@@ -136,6 +138,11 @@ static int limit_resources(const struct walls *w)
 			return r;
 	}
 	return 0;
+}
+
+bool walls_count_threads(void)
+{
+	return syscall(SYS_memfd_secret, ~0u) < 0 && errno == EINVAL;
 }
 
 int walls_limit(const struct walls *w, unsigned isolation)

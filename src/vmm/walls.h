@@ -34,6 +34,10 @@ bool walls_are_off(void);
 /* Of one resource (setrlimit(2)) no more than this, and never more than there was. */
 int walls_limit_resource(int what, uint64_t most);
 
+/* Does the kernel count a user's processes for each user namespace, so that threads_max holds in a
+ * new one?  It does since Linux 5.14, which also brought memfd_secret(2). */
+bool walls_count_threads(void);
+
 /* In the child, last before exec: files and resources, as isolation has it.  Only system calls.
  * Returns 0 or -errno. */
 int walls_limit(const struct walls *w, unsigned isolation);

@@ -16,11 +16,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/landlock.h"
 #include "copy/pack.h"
 #include "copy/unpack.h"
 #include "scratch.h"
 #include "supervisor/copy_walls.h"
-#include "vmm/landlock.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #define UNDER_ASAN true

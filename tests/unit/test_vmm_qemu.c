@@ -75,9 +75,9 @@ static void assert_lines(const struct strv *got, const char *wanted)
 	"-mon chardev=qmp,mode=control\n"                                                          \
 	"-serial chardev:console\n"                                                                \
 	"-blockdev {\"driver\":\"raw\",\"node-name\":\"drive0\",\"read-only\":true,\"file\":"      \
-	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/10\"}}\n"                               \
+	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/10\",\"locking\":\"off\"}}\n"           \
 	"-blockdev {\"driver\":\"raw\",\"node-name\":\"drive1\",\"read-only\":false,\"file\":"     \
-	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/11\"}}\n"                               \
+	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/11\",\"locking\":\"off\"}}\n"           \
 	"-netdev {\"type\":\"socket\",\"id\":\"net0\",\"fd\":\"6\"}\n"
 
 #define COMMON_FLAGS                                                                               \

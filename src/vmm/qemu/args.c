@@ -53,12 +53,21 @@ static json_t *drive_path(size_t index)
 	return json_sprintf(QEMU_FD_PATH, QEMU_FD_DRIVES + (int)index);
 }
 
+/* No locks: a VMM that only reads the shared image can lock it too, and keep all others from it.
+ * mvm itself sees to it that a disk has one user. */
+static json_t *file_json(size_t index)
+{
+	return json_pack("{s:s, s:o, s:s}", "driver", "file", "filename", drive_path(index),
+			 "locking", "off");
+}
+
 /* A VM's own disk need not survive a crash of the host, as nothing of the instance does.  So the
  * guest's flushes need not reach the host's disk.  Blocks that the guest discards become holes. */
 static json_t *own_drive_json(size_t index)
 {
-	return json_pack("{s:s, s:o, s:s, s:{s:b}}", "driver", "file", "filename",
-			 drive_path(index), "discard", "unmap", "cache", "no-flush", 1);
+	return json_pack("{s:s, s:o, s:s, s:s, s:{s:b}}", "driver", "file", "filename",
+			 drive_path(index), "locking", "off", "discard", "unmap", "cache",
+			 "no-flush", 1);
 }
 
 static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t index,
@@ -66,10 +75,9 @@ static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t in
 {
 	if (!drive->own)
 		return add_json(args, "-blockdev",
-				json_pack("{s:s, s:o, s:b, s:{s:s, s:o}}", "driver", "raw",
-					  "node-name", json_sprintf("drive%zu", index), "read-only",
-					  drive->read_only, "file", "driver", "file", "filename",
-					  drive_path(index)),
+				json_pack("{s:s, s:o, s:b, s:o}", "driver", "raw", "node-name",
+					  json_sprintf("drive%zu", index), "read-only",
+					  drive->read_only, "file", file_json(index)),
 				err);
 	return add_json(args, "-blockdev",
 			json_pack("{s:s, s:o, s:b, s:s, s:{s:b}, s:o}", "driver", "raw",

@@ -5,10 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "vmm/landlock.h"
+#include "base/landlock.h"
 #include "vmm/qemu/qemu.h"
 #include "vmm/walls.h"
 
@@ -30,18 +28,11 @@ static int allow_files(void *arg, int rules_fd)
 	return r;
 }
 
-/* Does the kernel count a user's processes for each user namespace?  It does since Linux 5.14,
- * which also brought memfd_secret(2). */
-static bool namespaces_count(void)
-{
-	return syscall(SYS_memfd_secret, ~0u) < 0 && errno == EINVAL;
-}
-
 int qemu_walls_enter(void *arg)
 {
 	struct qemu_child *child = arg;
 	bool counted = child->user.fd >= 0 ||
-		       ((child->isolation & VMM_ISOLATION_NAMESPACES) && namespaces_count());
+		       ((child->isolation & VMM_ISOLATION_NAMESPACES) && walls_count_threads());
 	const struct walls walls = {
 		.binary = child->binary,
 		.kvm = child->kvm,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VMM_SYSCALLS_H
-#define VMM_SYSCALLS_H
+#ifndef BASE_SYSCALLS_H
+#define BASE_SYSCALLS_H
 
 /*
  * An allow-list of system calls as a seccomp filter.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/syscalls.h"
+#include "base/syscalls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
@@ -52,12 +53,12 @@ struct rule {
 
 static const struct rule rules[] = {
 	{ SYS_clone, EPERM, { { LOW(0), CLONE_CHECKED, VALUES(CLONE_THREAD) } }, 1 },
-	/* not F_SETOWN, F_SETSIG and F_SETLEASE, which send signals */
+	/* not F_SETOWN, F_SETSIG and F_SETLEASE, which send signals; no locks, which others heed */
 	{ SYS_fcntl,
 	  EPERM,
 	  { { LOW(1), ANY_BIT,
-	      VALUES(F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK,
-		     F_OFD_GETLK, F_OFD_SETLK) } },
+	      VALUES(F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
+		     F_OFD_GETLK) } },
 	  1 },
 	{ SYS_ioctl,
 	  ENOTTY,
@@ -90,8 +91,10 @@ static const struct rule socket_rule = {
 	SYS_socket,
 	EAFNOSUPPORT,
 	{ { LOW(0), ANY_BIT, VALUES(AF_INET, AF_INET6) },
-	  { LOW(1), SOCK_TYPE, VALUES(SOCK_STREAM, SOCK_DGRAM) } },
-	2,
+	  { LOW(1), SOCK_TYPE, VALUES(SOCK_STREAM, SOCK_DGRAM) },
+	  /* the kernel has many more, and loads modules for them */
+	  { LOW(2), ANY_BIT, VALUES(0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6) } },
+	3,
 };
 
 static const uint16_t network_calls[] = { SYS_socket, SYS_bind,	  SYS_connect,

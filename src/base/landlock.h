@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VMM_LANDLOCK_H
-#define VMM_LANDLOCK_H
+#ifndef BASE_LANDLOCK_H
+#define BASE_LANDLOCK_H
 
 /*
  * Landlock limits the files that a process may open.  It is the wall for a VMM whose user cannot
@@ -23,7 +23,7 @@ enum landlock_access {
 	LANDLOCK_RUN,	/* read, list and execute */
 	LANDLOCK_READ,	/* a file or a device */
 	LANDLOCK_WRITE, /* read, write, truncate and control (ioctl) it */
-	LANDLOCK_LOOK,	/* read and list a folder */
+	LANDLOCK_LOOK,	/* read a file; read and list a folder */
 	LANDLOCK_FILL,	/* and write, make, rename, link and remove files and folders in it */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/landlock.h"
+#include "base/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,7 +75,7 @@ static uint64_t rights(enum landlock_access access, bool is_dir)
 	if (access == LANDLOCK_READ)
 		return read;
 	if (access == LANDLOCK_LOOK)
-		return read | LANDLOCK_ACCESS_FS_READ_DIR;
+		return read | (is_dir ? LANDLOCK_ACCESS_FS_READ_DIR : 0);
 	if (access == LANDLOCK_FILL)
 		return read | write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR |
 		       LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |
