@@ -22,7 +22,14 @@
 
 #define PROGRAM	    "mvm-registry"
 #define MESSAGE_MAX 131072u /* as in registry.h, which is that program's own */
-#define HUB_HOST    "registry-1." IMAGE_REF_HUB
+/* All of the environment that it gets. */
+static const char *const variables[] = {
+	"http_proxy",  "https_proxy", "HTTPS_PROXY",   "all_proxy",	  "ALL_PROXY",
+	"no_proxy",    "NO_PROXY",    "SSL_CERT_FILE", "SSL_CERT_DIR",	  "NIX_SSL_CERT_FILE",
+	"RES_OPTIONS", "LOCALDOMAIN", "ASAN_OPTIONS",  "LD_LIBRARY_PATH",
+};
+
+#define HUB_HOST "registry-1." IMAGE_REF_HUB
 
 void session_done(struct session *s)
 {
@@ -127,9 +134,21 @@ static int await(struct session *s, struct progress_step *step, uint64_t total, 
 	}
 }
 
+static int environment(struct strv *ret)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(variables); i++) {
+		const char *value = getenv(variables[i]);
+		if (value)
+			strv_addf(ret, "%s=%s", variables[i], value);
+	}
+	return ret->failed ? -ENOMEM : 0;
+}
+
 static int start(struct session *s, struct mvm_error *err)
 {
 	AUTO_FREE char *path = NULL;
+	AUTO_DONE(strv) env = { 0 };
+	char *const nothing[] = { NULL };
 	int pair[2];
 
 	int r = program_helper_path(PROGRAM, &path);
@@ -143,7 +162,10 @@ static int start(struct session *s, struct mvm_error *err)
 	AUTO_CLOSE int theirs = pair[1];
 	s->sock = pair[0];
 	char *const argv[] = { path, NULL };
+	if (environment(&env) < 0)
+		return mvm_error_oom(err);
 	const struct process_spec spec = { .argv = argv,
+					   .env = env.n ? env.v : nothing,
 					   .cwd_fd = AT_FDCWD,
 					   .stdin_fd = theirs,
 					   .stdout_fd = -1,

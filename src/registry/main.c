@@ -14,9 +14,9 @@
 #define NOBODY 65534
 
 /*
- * Give up all rights that an HTTP client does not need.  Root becomes "nobody", so that bytes from
- * the network are never read with root's rights.  In a user namespace without that uid, the process
- * keeps its own.
+ * Give up all rights that an HTTP client does not need; confine.h takes the rest.  Root becomes
+ * "nobody", so that bytes from the network are never read with root's rights.  In a user namespace
+ * without that uid, the process keeps its own.
  */
 static void shed_rights(pid_t parent)
 {

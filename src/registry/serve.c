@@ -11,6 +11,7 @@
 #include "base/sock.h"
 #include "codec/json.h"
 #include "registry/client.h"
+#include "registry/confine.h"
 #include "registry/reply.h"
 
 #define BYTES_EVERY_NS (100 * NS_PER_MS)
@@ -217,6 +218,8 @@ int registry_serve(int sock, struct mvm_error *err)
 	AUTO_FREE char *text = malloc(REGISTRY_MESSAGE_MAX);
 
 	int r = text ? client_init(&p.client, err) : mvm_error_oom(err);
+	if (r == 0)
+		r = registry_confine(err);
 	p.client.on_bytes = on_bytes;
 	p.client.on_note = on_note;
 	p.client.arg = &p;
