@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A library that is loaded into a VMM or a supervisor, and acts as a guest that has taken it over.
+ * A library that is loaded into a VMM, a supervisor, mvm-net or mvm-registry, and acts as a guest
+ * or a registry that has taken it over.
  *
  * The guest writes a BEL to its console.  The VMM passes it on by sendmsg(2), which this library
  * replaces, and so runs the list of attack_list.c.  Each line of the answer, on the same console,
  * names an attempt that succeeded.  By then the VMM has started, and all its walls are in place.  A
  * supervisor reads an ENQ by read(2), which this library replaces, too.  The answer is then in what
- * it has read.
+ * it has read.  mvm-net gets a frame with NET_TRIGGER, for example a question about a name, and
+ * mvm-registry an answer with it; both connect to the test's ATTACK_ANSWER, as they may.
  *
  * Environment, set by the program that starts the VMM or the supervisor (test_isolation.py):
  * ATTACK_HOME a folder of the user's with a file `secret`, ATTACK_MEMORY the shared memory file,
@@ -28,7 +30,10 @@
 #define CONSOLE_FD   5
 #define TRIGGER	     '\a'
 #define TRIGGER_READ '\005'
+#define NET_TRIGGER  "attack-from-inside"
 #define SUPERVISOR   "mvm-supervisor"
+#define NET	     "mvm-net"
+#define REGISTRY     "mvm-registry"
 #define EXPORTED     __attribute__((visibility("default")))
 
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -36,13 +41,16 @@
 static ssize_t (*real_sendmsg)(int, const struct msghdr *, int);
 
 static ssize_t (*real_read)(int, void *, size_t);
-static bool in_supervisor;
-static char answer[8192]; /* in a supervisor */
+static ssize_t (*real_recv)(int, void *, size_t, int);
+static bool in_supervisor, is_on_network;
+static char answer[8192];
 static size_t answer_len;
 
 __attribute__((constructor)) static void begin(void)
 {
-	in_supervisor = strcmp(program_invocation_short_name, SUPERVISOR) == 0;
+	const char *name = program_invocation_short_name;
+	in_supervisor = strcmp(name, SUPERVISOR) == 0;
+	is_on_network = strcmp(name, NET) == 0 || strcmp(name, REGISTRY) == 0;
 	attack_prepare();
 }
 
@@ -60,12 +68,12 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	va_start(args, format);
 	int n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (in_supervisor && answer_len + (size_t)n <= sizeof(answer)) {
-		memcpy(answer + answer_len, text, (size_t)n);
-		answer_len += (size_t)n;
-	}
-	if (in_supervisor)
+	if (in_supervisor || is_on_network) { /* it answers at the end */
+		if (answer_len + (size_t)n <= sizeof(answer))
+			memcpy(answer + answer_len, text, (size_t)n);
+		answer_len += answer_len + (size_t)n <= sizeof(answer) ? (size_t)n : 0;
 		return;
+	}
 	for (int done = 0; done < n;) { /* it does not block, and its reader is a moment late */
 		struct iovec part = { text + done, (size_t)(n - done) };
 		struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
@@ -77,10 +85,10 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	}
 }
 
-static void attack(void)
+static void try_all(const struct attempt *list, size_t n)
 {
-	for (size_t i = 0; i < n_attempts; i++) {
-		const struct attempt *a = &attempts[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct attempt *a = &list[i];
 		const long *v = a->args;
 		errno = 0;
 		bool worked = a->works ? a->works()
@@ -88,7 +96,14 @@ static void attack(void)
 		if (worked)
 			say("\r\nATTACK %s\r\n", a->name);
 	}
-	say("\r\nATTACKED %zu\r\n", n_attempts);
+}
+
+static void attack(void)
+{
+	try_all(attack_files, n_attack_files);
+	try_all(attack_sockets, n_attack_sockets);
+	try_all(attack_calls, n_attack_calls);
+	say("\r\nATTACKED %zu\r\n", n_attack_files + n_attack_sockets + n_attack_calls);
 }
 
 EXPORTED ssize_t read(int fd, void *buffer, size_t size)
@@ -106,6 +121,21 @@ EXPORTED ssize_t read(int fd, void *buffer, size_t size)
 		answer_len = size - (size_t)n;
 	memcpy((char *)buffer + n, answer, answer_len);
 	return n + (ssize_t)answer_len;
+}
+
+EXPORTED ssize_t recv(int fd, void *buffer, size_t size, int flags)
+{
+	static bool done;
+	if (!real_recv)
+		real_recv = (ssize_t(*)(int, void *, size_t, int))dlsym(RTLD_NEXT, "recv");
+	ssize_t n = real_recv(fd, buffer, size, flags);
+	if (!is_on_network || done || n <= 0 ||
+	    !memmem(buffer, (size_t)n, NET_TRIGGER, strlen(NET_TRIGGER)))
+		return n;
+	done = true;
+	attack();
+	attack_answer(answer, answer_len);
+	return n;
 }
 
 EXPORTED ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
