@@ -28,6 +28,7 @@ void agent_done(struct agent *a)
 	loop_source_free(a->channel_source);
 	loop_source_free(a->hangup_timer);
 	loop_source_free(a->shutdown_timer);
+	loop_source_free(a->rehearsal.timer);
 	loop_free(a->loop);
 	if (a->channel.fd >= 0)
 		close(a->channel.fd); /* drop queued frames: the agent is about to end */

@@ -26,6 +26,18 @@
 #define AGENT_CGROUP "mvm-agent"
 
 struct stream;
+struct agent;
+
+typedef void (*rehearsed_fn)(struct agent *a, uint32_t id);
+
+/* Commands that run in advance (rehearse.h). */
+struct rehearsal {
+	rehearsed_fn fn; /* NULL: none */
+	uint32_t id;	 /* for fn */
+	unsigned left;
+	uint64_t serial; /* exec_serial before them */
+	struct loop_source *timer;
+};
 
 enum workload_state {
 	WORKLOAD_NONE = 0, /* not configured yet, or an image without command and init */
@@ -43,6 +55,7 @@ struct agent {
 	struct loop_source *hangup_timer;
 
 	char *argv0;   /* our own argv[0], which workload.c marks; NULL outside a guest */
+	char *program; /* our own program; NULL: no rehearsals (tests) */
 	int cgroup_fd; /* the root of cgroup v2; -1 without one (tests) */
 	int image_fd;  /* the image's root, below the overlay; -1 without one (tests) */
 	int upper_fd;  /* the root disk's own root folder; -1: the root is written in memory */
@@ -50,15 +63,17 @@ struct agent {
 	struct stream *streams;
 	unsigned n_streams;
 	uint64_t exec_serial;
+	struct rehearsal rehearsal;
 
 	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */
 	bool committing;       /* all but the agent's processes are frozen for it */
 	bool configured, frozen, prepared;
-	bool unsevered;	  /* frozen with its connections; a fork resets them */
-	bool held;	  /* it has its identity; the workload waits for CALL_START */
-	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */
-	bool no_workload; /* the host wants none: args are never started */
-	struct strv args; /* the workload's; none: an init of the image's */
+	bool unsevered;	     /* frozen with its connections; a fork resets them */
+	bool held;	     /* it has its identity; the workload waits for CALL_START */
+	bool unstarted;	     /* the workload has never run, here or where the snapshot was taken */
+	bool no_workload;    /* the host wants none: args are never started */
+	struct strv args;    /* the workload's; none: an init of the image's */
+	uint64_t zero_bytes; /* of PREPARE, for its second half */
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
 	char *workdir, *user;	   /* the workload's too; NULL: "/", root */

@@ -14,8 +14,10 @@
 #include "identity.h"
 #include "net/agent.h"
 #include "net/wire.h"
+#include "rehearse.h"
 #include "sever.h"
 #include "stream.h"
+#include "warm.h"
 #include "workload.h"
 
 static void reply_nonce(struct agent *a, uint32_t id)
@@ -110,6 +112,13 @@ void clone_thaw(struct agent *a, uint32_t id, const struct request *q)
 		reply_nonce(a, id);
 }
 
+/* The commands are done, and what they needed is in the caches. */
+static void finish_prepare(struct agent *a, uint32_t id)
+{
+	freeze_finish(a, a->zero_bytes);
+	answer_frozen(a, id);
+}
+
 void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
@@ -121,14 +130,15 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 				  "on_restore: the image's own init runs as PID 1, which cannot be "
 				  "restarted: use snapshot.point = \"boot\"");
 	if (r == 0)
-		r = freeze_guest(a, q->memory_bytes, &err);
+		r = freeze_guest(a, &err);
 	if (r == 0)
 		r = refuse_ended(a, &err); /* it may have ended just before the freeze */
 	if (r < 0) {
 		stream_reply(a, id, r, err.text, NULL);
 		return;
 	}
-	answer_frozen(a, id);
+	a->zero_bytes = q->memory_bytes;
+	rehearse_commands(a, id, finish_prepare);
 }
 
 /* on_restore: a command; the call's reply waits for its end ------------------------------------ */
@@ -225,8 +235,10 @@ void clone_rehearse(struct agent *a, uint32_t id, const struct request *q)
 		r = slots_stay_frozen(&a->slots);
 	if (r < 0)
 		stream_reply(a, id, r, err.text[0] ? err.text : "cannot rehearse", NULL);
-	else
-		reply_nonce(a, id);
+	else {
+		warm_disk(a);
+		rehearse_commands(a, id, reply_nonce);
+	}
 }
 
 void clone_restored(struct agent *a, uint32_t id, struct request *q)

@@ -14,11 +14,13 @@
 #include "cgroup.h"
 #include "disks.h"
 #include "freemem.h"
+#include "idle.h"
 #include "output.h"
 #include "sever.h"
 #include "warm.h"
 
 #define FREEZE_TIMEOUT_MS 10000
+#define SETTLE_MAX_MS	  1000 /* for the end of a health check's connection and of its children */
 
 /*
  * Drop the clean page cache.  Boot has read most of it only once, and every page in use becomes
@@ -72,8 +74,9 @@ int freeze_only(struct agent *a, struct mvm_error *err)
 	return r;
 }
 
-int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
+int freeze_guest(struct agent *a, struct mvm_error *err)
 {
+	idle_wait(a, SETTLE_MAX_MS);
 	int r = freeze(a, err);
 	if (r < 0)
 		return r;
@@ -81,11 +84,16 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	sync();
 	disks_trim(a->upper_fd);
 	drop_caches();
+	warm_commands(a);
+	return 0;
+}
+
+void freeze_finish(struct agent *a, uint64_t memory_bytes)
+{
 	freemem_zero(memory_bytes);
 	if (a->unstarted)
-		warm_workload(a); /* after drop_caches(), which would drop it */
+		warm_workload(a);
 	freeze_come_first(true);
-	return 0;
 }
 
 int thaw_guest(struct agent *a, struct mvm_error *err)

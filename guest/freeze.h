@@ -6,17 +6,21 @@
 
 #include "agent.h"
 
-/* Freeze all but the agent, write everything to disk, give back memory that a snapshot does not
- * need; memory_bytes as for freemem_zero().  On failure nothing is frozen.  Waits up to 10 s for
- * processes that do not freeze. */
-int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err);
+/* Freeze all but the agent, write everything to disk, drop caches.  On failure nothing is frozen.
+ * Waits up to 1 s for a guest that is not idle, then up to 10 s for processes that do not freeze.
+ */
+int freeze_guest(struct agent *a, struct mvm_error *err);
+
+/* Finish that: give back memory that a snapshot does not need; memory_bytes as for freemem_zero().
+ */
+void freeze_finish(struct agent *a, uint64_t memory_bytes);
 
 /* Freeze all but the agent, and change nothing else. */
 int freeze_only(struct agent *a, struct mvm_error *err);
 
 int thaw_guest(struct agent *a, struct mvm_error *err);
 
-/* Give the agent priority over all other processes, as freeze_guest() does, or end that. */
+/* Give the agent priority over all other processes, as freeze_finish() does, or end that. */
 void freeze_come_first(bool first);
 
 #endif

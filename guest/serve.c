@@ -19,6 +19,7 @@
 #include "port.h"
 #include "power.h"
 #include "processes.h"
+#include "rehearse.h"
 #include "request.h"
 #include "stream.h"
 #include "workload.h"
@@ -337,6 +338,7 @@ static void on_channel(void *arg, uint32_t events)
  * waited for room in its queue. */
 static void settle(struct agent *a)
 {
+	rehearse_go_on(a);
 	if (stream_may_send(a)) {
 		for (struct stream *s = a->streams, *next; s; s = next) {
 			next = s->next;

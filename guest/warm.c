@@ -17,6 +17,7 @@
 #include "command.h"
 #include "init.h"
 
+#define SHELL		  "sh"
 #define LOADER_TIMEOUT_MS 5000
 #define LIST_MAX	  65536u /* bytes of a loader's output */
 #define HEADERS_MAX	  64u	 /* of an ELF file */
@@ -193,7 +194,7 @@ static void warm_args(struct warm *w)
 		warm_file(w, a->args.v[i]);
 }
 
-void warm_workload(struct agent *a)
+static void warm(struct agent *a, void (*fn)(struct warm *w))
 {
 	AUTO_FREE struct warm *w = calloc(1, sizeof(*w));
 	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, a->workdir ? a->workdir : "/");
@@ -205,6 +206,39 @@ void warm_workload(struct agent *a)
 	/* on failure warm nothing: the start in a clone reports the fault */
 	if (user_find(a->user, &w->user, NULL) == 0 &&
 	    command_env(&w->user, false, &a->env, NULL, &w->env) == 0)
-		warm_args(w);
+		fn(w);
 	strv_done(&w->env);
+}
+
+void warm_workload(struct agent *a)
+{
+	warm(a, warm_args);
+}
+
+static void warm_shell(struct warm *w)
+{
+	char program[PATH_MAX];
+	find_program(w, SHELL, program);
+	warm_program(w, program);
+}
+
+void warm_commands(struct agent *a)
+{
+	warm(a, warm_shell);
+}
+
+/* Read one page of the shell from the disk. */
+static void read_again(struct warm *w)
+{
+	char program[PATH_MAX], page[4096];
+	find_program(w, SHELL, program);
+	AUTO_CLOSE int fd = openat(w->dir_fd, program, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || posix_fadvise(fd, 0, sizeof(page), POSIX_FADV_DONTNEED) != 0)
+		return;
+	(void)!pread(fd, page, sizeof(page), 0); /* only the way there counts */
+}
+
+void warm_disk(struct agent *a)
+{
+	warm(a, read_again);
 }

@@ -31,7 +31,10 @@
  * The kernel then panics.  A reboot may well bring a working timer. */
 #define AGENT_EXIT_NO_TIMER 69
 #define WINDOW_BYTES	    262144u
-#define DATA_MAX	    32768u /* bytes of one FRAME_DATA, its channel byte not counted */
+/* The agent runs commands that do nothing in advance.  Their frames go to this stream, which no
+ * host opens, and which every host ignores. */
+#define REHEARSAL_STREAM UINT32_C(0xffffffff)
+#define DATA_MAX	 32768u /* bytes of one FRAME_DATA, its channel byte not counted */
 
 enum frame_type {
 	FRAME_HELLO = 1,  /* agent -> host, stream 0: PROTOCOL, VERSION, KERNEL */
@@ -87,11 +90,12 @@ enum agent_call {
 	 */
 	CALL_EXEC = 4,
 	/*
-	 * Get ready for a snapshot: freeze every process but the agent, sync, trim, drop caches,
-	 * write zeros over free memory (at most MEMORY_BYTES of it; absent: none), make 32 random
-	 * bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while other streams
-	 * are open, because a restored clone could not serve them.  From the call until its reply
-	 * the host sends nothing, so that the snapshot cuts no frame.
+	 * Get ready for a snapshot: wait until the guest is idle, freeze every process but the
+	 * agent, sync, trim, drop caches, run commands that do nothing (guest/rehearse.h), write
+	 * zeros over free memory (at most MEMORY_BYTES of it; absent: none), make 32 random bytes
+	 * that live only in the agent's memory.  Result: NONCE.  EBUSY while other streams are
+	 * open, because a restored clone could not serve them.  From the call until its reply the
+	 * host sends nothing, so that the snapshot cuts no frame.
 	 *
 	 * After a CONFIGURE with HOLD 1 and no START, the workload is captured before its start:
 	 * its program's files are read last, and each clone starts it.
@@ -144,8 +148,9 @@ enum agent_call {
 
 	/*
 	 * Do the work of CALL_RESTORED, with its arguments, but thaw nothing and run nothing: the
-	 * guest stays frozen, and a CALL_RESTORED with its real identity follows.  This warms the
-	 * code and pages that CALL_RESTORED needs.  Result: NONCE.
+	 * guest stays frozen, and a CALL_RESTORED with its real identity follows.  Then run
+	 * commands that do nothing (guest/rehearse.h).  This warms the code and pages that
+	 * CALL_RESTORED and a first CALL_EXEC need.  Result: NONCE.
 	 */
 	CALL_REHEARSE = 12,
 

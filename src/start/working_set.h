@@ -3,7 +3,7 @@
 #define START_WORKING_SET_H
 
 /*
- * A snapshot's working set: the pages of mem.bin that a clone needs until it is ready.
+ * A snapshot's working set: the pages of mem.bin that a clone needs until its first command has ended.
  *
  * If the pages are not cached, a clone waits for the disk at one page fault after the other.  So
  * mvm records them once, when it tests the snapshot.  A start reads them ahead in a few large
@@ -37,7 +37,7 @@ DEFINE_AUTO_DONE(working_set, working_set_done)
 /*
  * Record the pages of the memory file that are in the VMM's page table and not in a hole.
  *
- *   pid     the VMM of a clone that has just become ready
+ *   pid     the VMM of a clone that has rehearsed and has just become ready
  *   mem_fd  mem.bin
  *
  * The kernel maps up to 16 cached pages around each fault, so the record includes those as well.

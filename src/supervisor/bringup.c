@@ -52,6 +52,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 	s->machine.env = &rec->env;
 	s->machine.follows = workload_is_followed(s, rec);
 	s->machine.no_workload = rec->no_workload;
+	s->machine.rehearses = rec->purpose == RECORD_FOR_CHECK;
 	s->machine.stop_at_boot = rec->purpose == RECORD_FOR_CAPTURE &&
 				  s->revision.run.snapshot_point == MVM_POINT_BOOT;
 	if (rec->hostname)

@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -446,7 +444,8 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	if (r < 0)
 		return refused(m, r, err);
 	m->held = take_hold(&reply);
-	machine_stage(m, "agent", clock_now_ns());
+	if (call == CALL_RESTORED)
+		machine_stage(m, "agent", clock_now_ns());
 	r = machine_take_nonce(&reply, ret_nonce, err);
 	if (r == 0 && call == CALL_RESTORED)
 		r = check_left_out(m, &reply, err);
@@ -457,10 +456,21 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 		       : r;
 }
 
+/* Rehearse in the clone that tests a snapshot, so that what a first command needs is in the working
+ * set.  An agent of an older version cannot. */
+static int rehearse(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		    uint8_t nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = identify(m, CALL_REHEARSE, run, deadline_ns, nonce, err);
+	return r < 0 && agent_client_refused(&m->agent, EOPNOTSUPP) ? 0 : r;
+}
+
 int machine_restore(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
 	int r = machine_load(m, deadline_ns, err);
+	if (r == 0 && m->rehearses)
+		r = rehearse(m, run, deadline_ns, ret_nonce, err);
 	return r < 0 ? r : identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
@@ -550,39 +560,6 @@ void machine_drain(struct machine *m)
 	while (m->ended && (m->console.source || (m->agent.source && !m->agent.broken[0])) &&
 	       loop_run_once(m->loop, deadline_ns) == 0)
 		;
-}
-
-int machine_check_end(const struct machine *m, struct mvm_error *err)
-{
-	const char *panic = panic_watch_text(&m->console.panic);
-	char killer[WHY_KILLED_SIZE];
-	int status = m->exit_status;
-
-	if (WIFSIGNALED(status)) {
-		warden_why_killed(m->warden, WTERMSIG(status), killer);
-		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",
-				     WTERMSIG(status), killer);
-	}
-	if (WEXITSTATUS(status) != 0)
-		return mvm_error_set(err, -EREMOTEIO, "the VMM ended with status %d",
-				     WEXITSTATUS(status));
-	if (panic)
-		return mvm_error_set(err, -EREMOTEIO, "the guest's kernel panicked: %s", panic);
-	if (!m->vmm || !m->vmm->guest_stopped)
-		return mvm_error_set(err, -EREMOTEIO, "the VMM was told to end by somebody else");
-	if (m->vmm->guest_reset && !m->console.panic.orderly)
-		return mvm_error_set(err, -EREMOTEIO, "the guest reset itself without a shutdown");
-	return 0;
-}
-
-bool machine_lacked_timer(const struct machine *m)
-{
-	const char *panic = panic_watch_text(&m->console.panic);
-	char says[64];
-	/* Source: Linux kernel/exit.c, do_exit(); the code is one of wait(2) */
-	snprintf(says, sizeof(says), "Attempted to kill init! exitcode=0x%08x",
-		 AGENT_EXIT_NO_TIMER << 8);
-	return panic && strcmp(panic, says) == 0;
 }
 
 void machine_free(struct machine *m)

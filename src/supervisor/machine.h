@@ -48,6 +48,7 @@ struct machine {
 	void (*on_logged)(void *arg, size_t bytes); /* for both logs; may be NULL */
 	void *logged_arg;
 	bool held;	   /* the guest waits for before_workload */
+	bool rehearses;	   /* it tests a snapshot */
 	bool stop_at_boot; /* capture the guest before its workload starts */
 	bool follows;	   /* a workload that ends before the guest is healthy does not fail the
 			    * start: its VM ends with its status */

@@ -8,6 +8,7 @@ MVM_TEST_KERNEL_DEB  a Debian kernel package
 
 import errno
 import os
+import re
 import shutil
 import signal
 import struct
@@ -329,6 +330,29 @@ class AgentWithCommand(Booted):
                         GENERATION="first", TIME_NS=time.time_ns(), ENTROPY=os.urandom(32))
         self.assertEqual(self.agent.call(proto.PING)["FROZEN"], 0)
         self.assertEqual(self.output("hostname"), "web-1\n")
+
+    def test_rehearsals_run_two_commands_and_leave_nothing(self):
+        def groups():
+            return self.output("sh", "-c", "ls -d /sys/fs/cgroup/exec-* | wc -l")
+
+        def processes():
+            return len(self.agent.call(proto.PROCESSES)["ARG"])
+
+        def number():
+            return int(re.search(r"exec-(\d+)", self.output("cat", "/proc/self/cgroup"))[1])
+        before = groups(), processes(), number()
+        self.agent.waiting.pop(proto.REHEARSAL_STREAM, None)
+        self.agent.call(proto.PREPARE)
+        for frames_of in ("PREPARE", "REHEARSE"):
+            if frames_of == "REHEARSE":
+                self.agent.call(proto.REHEARSE, HOSTNAME="rehearsed", ENTROPY=os.urandom(32))
+            frames = self.agent.waiting.pop(proto.REHEARSAL_STREAM)
+            ends = [proto.decode(payload) for kind, payload in frames if kind == proto.END]
+            self.assertEqual([end["EXIT_CODE"] for end in ends], [0, 0], frames_of)
+        self.agent.call(proto.RESTORED, HOSTNAME="web-1", MACHINE_ID=MACHINE_ID,
+                        GENERATION="first", TIME_NS=time.time_ns(), ENTROPY=os.urandom(32))
+        after = groups(), processes(), number() - 3 # on_restore has run, and groups()
+        self.assertEqual(after, before)
 
     def test_an_unknown_call_and_a_damaged_one_are_refused(self):
         self.refused(errno.EOPNOTSUPP, 33)

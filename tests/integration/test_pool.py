@@ -71,6 +71,13 @@ class Pool(guests.TestCase):
         self.assertEqual(self.mvm_json("ps"), [])  # a waiting VM is no instance
         records = [self.run_detached("web-worker", "--name", f"c{i}", "-p", "0:8080")
                    for i in range(2)]
+        # while it waited it has run two commands more than a clone of the same snapshot
+        self.assertFalse(self.run_detached("web-worker", "--name", "p", "--private-memory")["from_pool"])
+        forks = [int(self.exec(name, "cat", "/proc/stat").split("processes ")[1].split()[0])
+                 for name in ("c1", "p")]
+        self.assertGreaterEqual(forks[0] - forks[1], 2)
+        self.assertEqual(self.exec("c1", "cat", "/proc/self/cgroup"), "0::/exec-2\n")
+        self.mvm_ok("rm", "--force", "p")
         seen = set()
         for i, record in enumerate(records):
             self.assertTrue(record["from_pool"])
