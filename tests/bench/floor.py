@@ -3,7 +3,8 @@
 """The bare floor of a restore: only QEMU, its control protocol and one ping to the agent.
 
 QEMU gets the arguments that mvm gives it for a clone, with the control protocol, the agent and the
-console as descriptors 3 to 5, but with paths for files.  A sample starts QEMU, loads the snapshot,
+console as descriptors 3 to 5 and a network of frames that nobody answers as 6, but with paths for
+files.  A sample starts QEMU, loads the snapshot,
 sends a ping and stops the clock at the first byte of the answer.
 """
 import array
@@ -47,8 +48,8 @@ class Clone:
     """One QEMU and our ends of its sockets."""
 
     def __init__(self, argv):
-        pairs = [socket.socketpair() for _ in range(3)]
-        self.qmp, self.agent, self.console = (ours for ours, _ in pairs)
+        pairs = [socket.socketpair() for _ in range(4)]
+        self.qmp, self.agent, self.console, self.network = (ours for ours, _ in pairs)
         for ours, _ in pairs:
             ours.settimeout(DEADLINE_S)
         # above the numbers that they get in the child
@@ -99,7 +100,7 @@ class Clone:
     def end(self):
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        for sock in (self.qmp, self.agent, self.console):
+        for sock in (self.qmp, self.agent, self.console, self.network):
             sock.close()
 
 
