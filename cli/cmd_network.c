@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <mvm/network.h>
+
 #include "handles.h"
 #include "json.h"
 #include "options.h"

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <mvm/instance.h>
+#include <mvm/network.h>
 
 #include "base/parse.h"
 

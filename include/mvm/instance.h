@@ -56,14 +56,6 @@ struct mvm_forward {
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
 /*
- * Check a rule for the network, as in `10.1.0.0/16`, `*.example.org:443` or `host:5432`
- * (doc/network.md).
- *
- * Returns 0 or -EINVAL with what is wrong.
- */
-MVM_API int mvm_network_rule_check(const char *text, struct mvm_error *err);
-
-/*
  * Check a label, `KEY=VALUE` or `KEY`: the key has 1 to 128 of A-Z a-z 0-9 . _ / -, and starts with
  * a letter or digit; the value is UTF-8 without control characters.
  *
@@ -550,28 +542,6 @@ typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
 MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name,
 				   const struct mvm_progress *progress, mvm_process_fn fn,
 				   void *arg, struct mvm_error *err);
-
-struct mvm_network_options {
-	size_t size; /* MVM_NETWORK_OPTIONS_INIT sets it (mvm/struct.h) */
-	/* rules as in struct mvm_start_options; NULL-terminated; NULL: none */
-	const char *const *allow, *const *deny;
-	bool add; /* keep the rules that it has */
-};
-#define MVM_NETWORK_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_network_options)
-
-/*
- * Give a running instance other rules for its network, in place of all that it has.
- *
- *   options  borrowed
- *
- * They hold when this returns.  Connections that they refuse are reset; forwarded ports stay.  A
- * restart of the VM keeps them.
- * Errors: -ENOENT; -EINVAL (a rule; an instance without a network); -E2BIG; -EBUSY (it does not
- * run, or is being started or stopped); -EOPNOTSUPP (the backend takes no rules); -ETIMEDOUT.
- */
-MVM_API int mvm_instance_set_network(struct mvm *mvm, const char *name,
-				     const struct mvm_network_options *options,
-				     const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Freeze and unfreeze a running instance's virtual CPUs.  Processes in the guest notice nothing;

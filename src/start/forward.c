@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <mvm/instance.h>
+#include <mvm/network.h>
 #include <stdio.h>
 #include <string.h>
 

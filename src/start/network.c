@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rules for a running instance's network (mvm/instance.h). */
+/* The rules for a running instance's network (mvm/network.h). */
 #include <errno.h>
 #include <string.h>
+
+#include <mvm/network.h>
 
 #include "base/clock.h"
 #include "base/extend.h"

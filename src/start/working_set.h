@@ -3,7 +3,7 @@
 #define START_WORKING_SET_H
 
 /*
- * A snapshot's working set: the pages of mem.bin that a clone needs until its first command has ended.
+ * A snapshot's working set: the pages of mem.bin that a clone needs until its first command ends.
  *
  * If the pages are not cached, a clone waits for the disk at one page fault after the other.  So
  * mvm records them once, when it tests the snapshot.  A start reads them ahead in a few large

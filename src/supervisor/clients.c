@@ -82,13 +82,18 @@ static struct stream *take_stream(struct clients *c)
 }
 
 /* Its id may be used again. */
+/* A command or a copy begins (1) or ends (-1). */
+static void note_use(struct clients *c, int change)
+{
+	c->n_used += (unsigned)change;
+	c->used_ns = clock_now_ns();
+}
+
 static void end_stream(struct clients *c, struct stream *s)
 {
 	leave_client(s);
-	if (s->used && s->exec) {
-		c->n_used--;
-		c->used_ns = clock_now_ns();
-	}
+	if (s->used && s->exec)
+		note_use(c, -1);
 	s->used = false;
 	s->next = c->free_streams;
 	c->free_streams = s;
@@ -205,24 +210,20 @@ static bool queue_job(struct client *client, const struct frame *f, unsigned cal
 	return true;
 }
 
-/* Why nothing can be asked of the guest any more. */
-static int gone_status(const struct clients *c)
+/* Nothing can be asked of the guest any more. */
+static bool refuse_gone(struct client *client, uint32_t stream)
 {
-	return c->agent->misbehaved ? EPROTO : ESRCH;
-}
+	const struct clients *c = client->owner;
+	const char *message = c->goodbye[0] ? c->goodbye : "the VM has ended";
 
-static const char *gone_reason(const struct clients *c)
-{
 	if (c->agent->misbehaved)
-		return BROKE_PROTOCOL;
-	return c->goodbye[0] ? NULL : "instance-ended"; /* it may be about to be started again */
-}
-
-static const char *gone_message(const struct clients *c)
-{
-	if (c->agent->misbehaved)
-		return "the guest broke the agent protocol, so nothing can be asked of it any more";
-	return c->goodbye[0] ? c->goodbye : "the VM has ended";
+		return refuse_because(client, stream, EPROTO,
+				      "the guest broke the agent protocol, so nothing can be asked "
+				      "of it any more",
+				      BROKE_PROTOCOL);
+	/* a VM that said goodbye may be about to be started again */
+	return refuse_because(client, stream, ESRCH, message,
+			      c->goodbye[0] ? NULL : "instance-ended");
 }
 
 static bool open_stream(struct client *client, const struct frame *f, bool exec, bool copy)
@@ -232,8 +233,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	if (c->no_agent)
 		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
 	if (c->guest_gone)
-		return refuse_because(client, f->stream, gone_status(c), gone_message(c),
-				      gone_reason(c));
+		return refuse_gone(client, f->stream);
 	if (c->guest_paused)
 		return refuse_because(client, f->stream, EBUSY, "the VM is paused", "vm-paused");
 	if (f->stream == 0 || find_stream(client, f->stream))
@@ -261,10 +261,8 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 		.client_window = WINDOW_BYTES,
 	};
 	client->streams = s;
-	if (exec) {
-		c->n_used++;
-		c->used_ns = clock_now_ns();
-	}
+	if (exec)
+		note_use(c, 1);
 	return true;
 }
 
@@ -537,8 +535,7 @@ void clients_guest_gone(struct clients *c)
 		struct client *client = s->client;
 		end_stream(c, s);
 		if (client)
-			refuse_because(client, s->client_stream, gone_status(c), gone_message(c),
-				       gone_reason(c));
+			refuse_gone(client, s->client_stream);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include <mvm/doctor.h>
 #include <mvm/instance.h>
 #include <mvm/kernel.h>
+#include <mvm/network.h>
 #include <mvm/pool.h>
 #include <mvm/revisions.h>
 #include <mvm/store.h>

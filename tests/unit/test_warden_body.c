@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a supervisor that a guest has taken over gets of its VMM's body (src/supervisor/warden_body.c). */
+/* What a supervisor that a guest has taken over gets of its VMM's body
+ * (src/supervisor/warden_body.c). */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

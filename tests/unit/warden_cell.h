@@ -2,8 +2,8 @@
 #ifndef TESTS_UNIT_WARDEN_CELL_H
 #define TESTS_UNIT_WARDEN_CELL_H
 
-/* A warden in a world of its own (supervisor_world.h), and questions to it as a supervisor that a guest
- * has taken over puts them.  Include it after cmocka. */
+/* A warden in a world of its own (supervisor_world.h), and questions to it as a supervisor that a
+ * guest has taken over puts them.  Include it after cmocka. */
 
 #include "supervisor/warden_ask.h"
 #include "supervisor_world.h"

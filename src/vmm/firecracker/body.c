@@ -56,8 +56,7 @@ static int open_words(struct fc_body *f, int *ret_from, int *ret_to)
 	}
 	if (mkfifoat(folder_fd, FC_LOG_FIFO, 0600) < 0)
 		return -errno;
-	*ret_from = openat(folder_fd, FC_LOG_FIFO,
-			   O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	*ret_from = openat(folder_fd, FC_LOG_FIFO, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (*ret_from < 0)
 		return -errno;
 	*ret_to = openat(folder_fd, FC_LOG_FIFO, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
