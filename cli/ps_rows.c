@@ -158,6 +158,11 @@ int ps_format(struct cli_context *c, const char *format, const struct mvm_instan
 		ps_cells(info, &cells);
 	if (cells.failed)
 		return -ENOMEM;
+	if (!strstr(format, "{{"))
+		return cli_usage(c,
+				 "option '--format': '%s' has no placeholder such as {{.Name}}; "
+				 "--json prints JSON",
+				 format);
 	for (const char *p = format; *p; p++) {
 		size_t len = str_starts(p, "{{.") ? fill_in(p, info, &cells, b) : 0;
 		if (len) {

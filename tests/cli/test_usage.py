@@ -62,6 +62,8 @@ class Usage(harness.TestCase):
         forms = ["-q"], ["--json"], ["--format", "{{.Name}}"]
         for one, other in (forms[:2], forms[1:], forms[::2]):
             self.assert_usage("exclude each other", "ps", *one, *other)
+        self.assert_usage("'json' has no placeholder such as {{.Name}}; --json prints JSON",
+                          "ps", "--format", "json")
 
     def test_help_is_for_one_command(self):
         self.assert_usage("'x' is one argument too many", "help", "run", "x")
