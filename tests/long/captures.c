@@ -4,8 +4,10 @@
  * COUNT times and restore a clone of each capture.  Prints the number of captures, and how many of
  * them did not load.
  *
- * The guest runs between two captures, so that each finds the channel to its agent in another
- * state. A build would need a boot for each capture.
+ * The guest's workload must print to its console and to its standard output without end.  Between
+ * two captures the guest runs until both have brought more output, for another while each time, so
+ * that each capture finds console and channel in the midst of traffic and in another state.  A
+ * build would need a boot for each capture.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +24,11 @@
 #include "supervisor/machine.h"
 #include "supervisor/supervise.h"
 
-#define STEP_MS 300000
+#define BOOTS_MAX 5
+#define STEP_MS	  300000
+#define BUSY_MS	  60000	     /* a guest that prints nothing for so long is not busy */
+#define PERIOD_MS 97	     /* the guest runs for less than this between two captures, at least */
+#define LOG_BYTES (1u << 30) /* no log is ever full */
 
 struct loader {
 	const struct vmm_ops *ops;
@@ -59,6 +65,11 @@ static struct vmm_config config_of(const struct loader *l, enum vmm_memory memor
 	};
 }
 
+/* Bytes that the guest has printed since the last capture. */
+struct traffic {
+	uint64_t console, channel;
+};
+
 /* A machine whose warden has only what it needs here. */
 struct side {
 	struct supervisor_given given;
@@ -92,7 +103,7 @@ static int spawn(struct loader *l, enum vmm_memory memory, int memory_fd, struct
 					  .config = config_of(l, memory, memory_fd),
 					  .memory_dir_fd = memory_fd },
 			      .link = { .fd = -1, .here = &ret->warden },
-			      .record = { .name = (char *)"capture", .log_max_bytes = 1 << 20 } };
+			      .record = { .name = (char *)"capture", .log_max_bytes = LOG_BYTES } };
 	int r = channel(&started.agent_fd, &ret->warden.theirs[0]);
 	if (r == 0)
 		r = channel(&started.console_fd, &ret->warden.theirs[1]);
@@ -148,6 +159,27 @@ static int let_go_on(struct loader *l, struct machine *m, struct mvm_error *err)
 					 soon(), NULL, err);
 }
 
+static void count_bytes(void *arg, size_t len)
+{
+	*(uint64_t *)arg += len;
+}
+
+/* Let the guest run, until it has printed by both ways. */
+static int stay_busy(struct loader *l, struct machine *m, struct traffic *t, unsigned ms,
+		     struct mvm_error *err)
+{
+	int64_t at_least_ns = clock_deadline_ns(ms), patience_ns = clock_deadline_ns(BUSY_MS);
+	*t = (struct traffic){ 0 };
+	while (clock_now_ns() < at_least_ns || !t->console || !t->channel) {
+		int64_t until_ns = t->console && t->channel ? at_least_ns : patience_ns;
+		int r = loop_run_once(l->loop, until_ns);
+		if (m->ended || (r < 0 && until_ns == patience_ns))
+			return mvm_error_set(err, -EIO, "the guest is not busy: it %s",
+					     m->ended ? "has ended" : "prints nothing");
+	}
+	return 0;
+}
+
 /* Capture once.  Returns 1 when a clone answered, 0 when the capture could not be loaded. */
 static int capture_once(struct loader *l, struct side *side, struct mvm_error *err)
 {
@@ -181,16 +213,36 @@ static int capture_once(struct loader *l, struct side *side, struct mvm_error *e
 	return r < 0 ? r : !lost;
 }
 
+/* A busy host can keep a guest's kernel from finding a timer (machine_lacked_timer()): as a build
+ * does, boot again then. */
+static int boot(struct loader *l, struct side *side, struct mvm_error *err)
+{
+	for (unsigned i = 1;; i++) {
+		int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, side, err);
+		if (r == 0)
+			r = machine_boot(&side->machine, &l->revision.run, soon(), err);
+		if (r >= 0 || i == BOOTS_MAX || !machine_lacked_timer(&side->machine))
+			return r;
+		machine_free(&side->machine);
+		unlinkat(l->scratch_fd, "mem.bin", 0);
+	}
+}
+
 static int capture_many(struct loader *l, unsigned count, struct mvm_error *err)
 {
 	struct side side;
+	struct traffic traffic;
 	unsigned lost = 0;
-	int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, &side, err);
-	if (r == 0)
-		r = machine_boot(&side.machine, &l->revision.run, soon(), err);
+	int r = boot(l, &side, err);
+	side.machine.console.log.on_add = side.machine.workload_log.on_add = count_bytes;
+	side.machine.console.log.arg = &traffic.console;
+	side.machine.workload_log.arg = &traffic.channel;
 	for (unsigned i = 0; i < count && r >= 0; i++) {
-		r = capture_once(l, &side, err);
-		lost += r == 0;
+		r = stay_busy(l, &side.machine, &traffic, i * 31 % PERIOD_MS, err);
+		if (r == 0) {
+			r = capture_once(l, &side, err);
+			lost += r == 0;
+		}
 	}
 	machine_free(&side.machine);
 	if (r >= 0)

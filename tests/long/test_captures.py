@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hundred captures of a guest on a busy host, with a clone of each: none may fail.
+"""Two hundred captures of a busy guest on a busy host, with a clone of each: none may fail.
+
+The guest prints to its console and through the agent's channel, writes files, and answers requests
+of its own, all without end.
 
 MVM_TEST_CAPTURE_COUNT sets another number.
 """
@@ -17,18 +20,26 @@ import harness
 COUNT = os.environ.get("MVM_TEST_CAPTURE_COUNT", "200")
 SECONDS = 3000
 BURNERS = 3
+WORKLOAD = """
+busybox httpd -p 8080 -h /www
+while :; do echo line on the console; done >/dev/console &
+while :; do busybox wget -q -O /tmp/page http://127.0.0.1:8080/ && busybox sync; done &
+while :; do echo line through the channel; done
+"""
 
 
 @harness.needs_guests
 @unittest.skipUnless("MVM_TEST_CAPTURES" in os.environ, "MVM_TEST_CAPTURES names no program")
 class Captures(guests.TestCase):
-    config = guests.CONFIG
+    config = guests.CONFIG.replace(
+        'command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]',
+        f"command = ['/bin/sh', '-c', '''{WORKLOAD}''']")
     snapshot = False
 
     def burn(self):
         """Keep the CPUs busy until the test ends, but no longer than its deadline."""
-        burner = subprocess.Popen(["nice", "-n", "19", "timeout", str(SECONDS), sys.executable,
-                                   "-c", "while True: pass"])
+        burner = subprocess.Popen(["timeout", str(SECONDS), sys.executable, "-c",
+                                   "while True: pass"])
         self.addCleanup(burner.wait)
         self.addCleanup(burner.terminate)
 
