@@ -4,9 +4,11 @@
 
 #include <stdint.h>
 
+#define MVM_DIGEST_SIZE 32
+
 /* A SHA-256 digest.  Written for people and files as 64 lower-case hex digits. */
 struct mvm_digest {
-	uint8_t bytes[32];
+	uint8_t bytes[MVM_DIGEST_SIZE];
 };
 
 #endif

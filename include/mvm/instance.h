@@ -39,10 +39,12 @@ enum mvm_instance_state {
 /* The state's name as it appears in JSON: "running".  Static. */
 MVM_API const char *mvm_instance_state_name(enum mvm_instance_state state);
 
+#define MVM_ADDRESS_SIZE 46 /* any numeric IPv4 or IPv6 address, with the NUL */
+
 /* A host port that leads to a port of the guest. */
 struct mvm_forward {
 	bool udp;
-	char host_address[46]; /* numeric IPv4 or IPv6 address; "" means 127.0.0.1 */
+	char host_address[MVM_ADDRESS_SIZE]; /* numeric IPv4 or IPv6 address; "" means 127.0.0.1 */
 	uint16_t host_port;
 	uint16_t guest_port;
 	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */

@@ -77,7 +77,7 @@ int pull_config(struct pull *p, const struct mvm_digest *digest, uint64_t size, 
 	struct session_blob blob = { .digest = *digest, .size = size, .fd = fd };
 	struct blobs_call call = { .v = &blob, .n = 1 };
 	r = pull_ask(p, get_blobs, &call, err);
-	if (r == 0 && (r = file_read_fd(fd, OCI_JSON_MAX, &text, &len)) < 0)
+	if (r >= 0 && (r = file_read_fd(fd, OCI_JSON_MAX, &text, &len)) < 0)
 		mvm_error_set(err, r, "cannot read the configuration: %s", strerror(-r));
 	if (r < 0)
 		return r;

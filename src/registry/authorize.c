@@ -176,7 +176,7 @@ static int fetch_token(struct client *c, struct mvm_error *err)
 		AUTO_FREE char *token = NULL;
 		struct answer a = { 0 };
 		CURLcode code = CURLE_OK;
-		int64_t asked_s = 0, until;
+		int64_t asked_s = 0, until = 0;
 		long status = 0;
 
 		int r = ask(c, &a, &code, &status, &asked_s);

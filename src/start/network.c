@@ -50,7 +50,7 @@ int mvm_instance_set_network(struct mvm *mvm, const char *name,
 		r = check(o.allow, err);
 	if (r == 0)
 		r = check(o.deny, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	AUTO_JSON json_t *rules = json_pack("{s:o, s:o, s:b}", "allow", list_of(o.allow), "deny",
 					    list_of(o.deny), "add", o.add);

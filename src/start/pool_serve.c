@@ -555,7 +555,7 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 	int r = progress_take(&watch, &progress, err);
 	if (r == 0)
 		r = mvm_struct_take(&o, sizeof(o), SERVE_OPTIONS_FIRST, options, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	int cancel_fd = progress_cancel_fd(progress);
 	char holder[LOCK_HOLDER_SIZE];
