@@ -78,11 +78,9 @@ static int import(struct cli_context *c, const struct args *a)
 			"snapshot' makes one here");
 	if (c->json)
 		return print_json(&result, true);
+	const char *snapshot = result.has_snapshot ? "kept" : "no";
 	printf("%s@%s  %s, %s snapshot\n", result.template_id, result.revision,
-	       result.new_revision ? "new" : "unchanged",
-	       result.new_snapshot   ? "new"
-	       : result.has_snapshot ? "kept"
-				     : "no");
+	       result.new_revision ? "new" : "unchanged", result.new_snapshot ? "new" : snapshot);
 	return 0;
 }
 

@@ -108,7 +108,9 @@ static uint64_t skip_hole(const struct cutter *c, uint64_t at)
 	if (data < 0)
 		return errno == ENXIO ? c->size : at;
 	uint64_t next = (uint64_t)data / CHUNK_BLOCK * CHUNK_BLOCK;
-	return next > c->size ? c->size : next > at ? next : at;
+	if (next > c->size)
+		return c->size;
+	return next > at ? next : at;
 }
 
 /* The hole at the buffer's start, which has CHUNK_HOLE_MIN_BLOCKS at least. */

@@ -146,8 +146,8 @@ int saved_note_disks(int instance_fd, struct saved *s, struct mvm_error *err)
 {
 	for (int i = 0; i < OWN_DISKS; i++) {
 		AUTO_CLOSE int fd = open_disk(instance_fd, i);
-		int r = fd == -ENOENT ? 0 : fd < 0 ? fd : note_disk(fd, &s->disks[i]);
-		if (r < 0)
+		int r = fd < 0 ? fd : note_disk(fd, &s->disks[i]);
+		if (r < 0 && fd != -ENOENT)
 			return mvm_error_set(err, r, "cannot digest the %s: %s", own_disks[i].what,
 					     strerror(-r));
 	}

@@ -33,9 +33,11 @@
 static int take_state(int instance_fd, const char *name, struct staging *st, struct mvm_error *err)
 {
 	int r = renameat(instance_fd, name, st->fd, SAVED_FORK) < 0 ? -errno : 0;
-	int fd = r == -EXDEV ? dir_open_at(instance_fd, name)
-		 : r < 0     ? r
-			     : dir_open_at(st->fd, SAVED_FORK);
+	int fd = r;
+	if (r == 0)
+		fd = dir_open_at(st->fd, SAVED_FORK);
+	else if (r == -EXDEV)
+		fd = dir_open_at(instance_fd, name);
 	if (fd == -ENOENT)
 		return mvm_error_set(err, -ESRCH, "it ended before its forks could start");
 	return fd < 0 ? mvm_error_set(err, fd, "cannot open the forked state: %s", strerror(-fd))
@@ -99,7 +101,7 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 		r = store_stage(mvm->store, &st, err);
 	if (r == 0)
 		r = instance_connect(fd, name, progress, &origin, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, &st, progress, err);
 	if (saved_fd < 0)

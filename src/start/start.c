@@ -309,12 +309,14 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.revision_fd = q->revision->dir_fd,
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
-		.capture_fd = q->origin				 ? q->saved_fd
-			      : q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd
-								 : -1,
+		.capture_fd = -1,
 		.progress = q->progress,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};
+	if (q->origin)
+		launch.capture_fd = q->saved_fd;
+	else if (q->purpose == RECORD_FOR_CAPTURE)
+		launch.capture_fd = q->capture_fd;
 	memcpy(launch.disk_fds, disks.fd, sizeof(launch.disk_fds));
 	r = instance_launch_begin(instances_fd, &launch, ret, err);
 	if (r == 0 && plan->restore)

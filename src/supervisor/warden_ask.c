@@ -179,8 +179,10 @@ static int keeper_connect(void *arg)
 	AUTO_DONE(line_message) reply = { 0 };
 	struct line_message q = question(ASK_CONNECT);
 	int r = ask(arg, &q, &reply, NULL);
-	int fd = r < 0 ? r : take_fd(&reply, 0);
-	return r < 0 ? r : fd < 0 ? -EPROTO : fd;
+	if (r < 0)
+		return r;
+	int fd = take_fd(&reply, 0);
+	return fd < 0 ? -EPROTO : fd;
 }
 
 static int keeper_halt(void *arg, bool on)

@@ -60,8 +60,9 @@ static int answer_set_rules(struct warden *w, const struct strbuf *asked, struct
 	if (!w->ops->set_rules)
 		return -EPERM;
 	while (wire_next(&reader, &f) > 0) {
-		struct strv *list = f.tag == TAG_ALLOW ? &allow : f.tag == TAG_DENY ? &deny : NULL;
-		if (list && list->n < POLICY_RULES_MAX)
+		struct strv *list = f.tag == TAG_ALLOW ? &allow : &deny;
+		bool is_rule = f.tag == TAG_ALLOW || f.tag == TAG_DENY;
+		if (is_rule && list->n < POLICY_RULES_MAX)
 			strv_addn(list, (const char *)f.data, f.len);
 	}
 	if (allow.failed || deny.failed)

@@ -21,8 +21,6 @@
 #include "template/publish.h"
 #include "template/spec_rules.h"
 
-DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
-DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 DEFINE_AUTO_DONE(mvm_snapshot_info, mvm_snapshot_info_done)
 
 struct receipt {
