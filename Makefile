@@ -24,8 +24,8 @@ check: ## install what the tests need, run them, end with "N passed, N failed, N
 check-fast: ## the unit tests alone: under a minute once built, and no guest
 	@BUILD=$(BUILD) scripts/check fast
 
-check-long: ## the tests that take too long for every change
-	@BUILD=$(BUILD) scripts/check long
+check-long: ## the tests that take too long for every change; MINUTES=1 of fuzzing for each target
+	@BUILD=$(BUILD) MINUTES=$(or $(MINUTES),1) scripts/check long
 
 fuzz: ## look for inputs that crash the parsers: MINUTES=1 for each target, TARGETS="wire qmp"
 	@scripts/install-deps build test fuzz

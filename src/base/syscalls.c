@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
@@ -153,6 +154,28 @@ static void put_kvm(struct code *c)
 	put(c, (struct sock_filter)LOAD(FIELD(nr)));
 }
 
+/* Options that give the kernel a program to run or a socket another protocol.  All others are
+ * allowed: they are many, and their numbers mean something else on each level. */
+static void put_options(struct code *c)
+{
+	static const uint32_t programs[] = { SO_ATTACH_FILTER, SO_ATTACH_BPF,
+					     SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF };
+	const size_t n = MVM_ARRAY_SIZE(programs);
+	put(c, (struct sock_filter)IS(SYS_setsockopt, 0, n + 10));
+	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(1)));
+	put(c, (struct sock_filter)IS(SOL_SOCKET, 2, 0));
+	put(c, (struct sock_filter)IS(IPPROTO_TCP, n + 3, 0));
+	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
+	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(2)));
+	for (size_t i = 0; i < n; i++)
+		put(c, (struct sock_filter)IS(programs[i], n + 2 - i, 0));
+	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
+	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(2)));
+	put(c, (struct sock_filter)IS(TCP_ULP, 0, 1));
+	put(c, (struct sock_filter)REFUSE(ENOPROTOOPT));
+	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
+}
+
 static bool is_among(uint16_t nr, const uint16_t *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -205,6 +228,8 @@ size_t syscalls_filter(const uint16_t *allowed, size_t n, unsigned flags, uint32
 	}
 	if (flags & SYSCALLS_NETWORK)
 		put_rule(&c, &socket_rule);
+	if (is_among(SYS_setsockopt, allowed, n))
+		put_options(&c);
 	put_rule(&c, &to_itself);
 	put_list(&c, allowed, n, flags);
 	return c.n;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What attack.c tries: sockets. */
+#include <errno.h>
+#include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
@@ -90,6 +93,26 @@ static bool is_unix(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
+/* The kernel would compile and run it. */
+static bool attach_filter(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, 0xffff);
+	struct sock_fprog program = { 1, &allow };
+	for (int fd = 0; fd < FDS; fd++) {
+		if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A connection is needed, but its lack shows that the kernel has looked. */
+static bool change_protocol(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	return fd >= 0 && (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3) == 0 ||
+			   (errno != ENOPROTOOPT && errno != ENOSYS));
+}
+
 /* A socket that it was given becomes a way to others. */
 static bool redirect_socket(void)
 {
@@ -170,6 +193,8 @@ const struct attempt attack_sockets[] = {
 	{ "send a datagram", send_udp, 0, { 0 } },
 	{ "make a pair of sockets", pair_of_sockets, 0, { 0 } },
 	{ "socket of a rare protocol", rare_protocol, 0, { 0 } },
+	{ "attach a filter to a socket", attach_filter, 0, { 0 } },
+	{ "change a connection's protocol", change_protocol, 0, { 0 } },
 	{ "redirect a socket", redirect_socket, 0, { 0 } },
 	{ "name a socket", name_socket, 0, { 0 } },
 	{ "change the host's links", change_links, 0, { 0 } },

@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -273,9 +275,9 @@ static void memory_of_any_kind_has_a_limit(void **state)
 /* ---- system calls ---- */
 
 static const uint16_t allowed[] = {
-	SYS_read,   SYS_write,	SYS_close,	  SYS_exit_group, SYS_clone, SYS_fcntl,
-	SYS_ioctl,  SYS_prctl,	SYS_prlimit64,	  SYS_socket,	  SYS_bind,  SYS_tgkill,
-	SYS_getpid, SYS_gettid, SYS_rt_sigreturn, SYS_wait4,
+	SYS_read,   SYS_write,	SYS_close,	  SYS_exit_group, SYS_clone,	  SYS_fcntl,
+	SYS_ioctl,  SYS_prctl,	SYS_prlimit64,	  SYS_socket,	  SYS_bind,	  SYS_tgkill,
+	SYS_getpid, SYS_gettid, SYS_rt_sigreturn, SYS_wait4,	  SYS_setsockopt,
 };
 
 enum outcome { WORKS, REFUSED, MISSING };
@@ -304,6 +306,18 @@ static const struct {
 	{ "a socket", SYS_socket, { AF_INET, SOCK_STREAM }, MISSING, WORKS },
 	{ "a raw socket", SYS_socket, { AF_INET, SOCK_RAW, 1 }, MISSING, REFUSED },
 	{ "a local socket", SYS_socket, { AF_UNIX, SOCK_STREAM }, MISSING, REFUSED },
+	{ "a rare protocol", SYS_socket, { AF_INET, SOCK_STREAM, IPPROTO_SCTP }, MISSING, REFUSED },
+	{ "an option", SYS_setsockopt, { -1, SOL_SOCKET, SO_REUSEADDR }, WORKS, WORKS },
+	{ "an option of TCP", SYS_setsockopt, { -1, IPPROTO_TCP, TCP_NODELAY }, WORKS, WORKS },
+	{ "an option of IPv6", SYS_setsockopt, { -1, IPPROTO_IPV6, IPV6_V6ONLY }, WORKS, WORKS },
+	{ "a filter", SYS_setsockopt, { -1, SOL_SOCKET, SO_ATTACH_FILTER }, REFUSED, REFUSED },
+	{ "a port's program",
+	  SYS_setsockopt,
+	  { -1, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF },
+	  REFUSED,
+	  REFUSED },
+	{ "another protocol", SYS_setsockopt, { -1, IPPROTO_TCP, TCP_ULP }, REFUSED, REFUSED },
+	{ "a lock", SYS_fcntl, { 1, F_OFD_SETLK, 0 }, REFUSED, REFUSED },
 	{ "another's signal", SYS_tgkill, { 1, 1, 0 }, REFUSED, REFUSED },
 };
 
@@ -315,7 +329,7 @@ static int try_calls(bool network)
 		const long *a = calls[i].args;
 		enum outcome wanted = network ? calls[i].with : calls[i].without, got = WORKS;
 		if (syscall(calls[i].nr, a[0], a[1], a[2], 0) < 0)
-			got = errno == ENOSYS ? MISSING : REFUSED;
+			got = errno == ENOSYS ? MISSING : errno == EBADF ? WORKS : REFUSED;
 		if (got != wanted)
 			return (int)i + 1;
 	}
