@@ -94,7 +94,8 @@ static const uint16_t calls[] = {
 	SYS_exit_group,
 };
 
-/* Libraries that are loaded late (NSS, OpenSSL's), the resolver's settings, certificates. */
+/* Libraries that are loaded late (NSS, OpenSSL's), the resolver's settings, certificates,
+ * randomness. */
 static const char *const readable[] = {
 	"/usr/lib",
 	"/usr/lib32",
@@ -105,6 +106,7 @@ static const char *const readable[] = {
 	"/lib64",
 	"/nix/store",
 	"/gnu/store",
+	"/dev/urandom",
 	"/etc/ld.so.cache",
 	"/etc/resolv.conf",
 	"/etc/hosts",
