@@ -30,6 +30,7 @@
 #include "scratch.h"
 #include "vmm/box.h"
 #include "vmm/privilege.h"
+#include "vmm/qemu/qemu.h"
 #include "vmm/vmm.h"
 #include "vmm/walls.h"
 
@@ -242,6 +243,48 @@ static void landlock_opens_only_allowed_paths(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Open the first drive for reading, the second for writing; not the first for writing. */
+static int try_drives(int shared_fd, int own_fd)
+{
+	struct qemu_child child = { .user = OWN_UID_NONE,
+				    .isolation = VMM_ISOLATION_LANDLOCK,
+				    .writes = 1u << 1,
+				    .binary = "/bin/true",
+				    .box = BOX_NONE };
+	char path[2][64];
+	for (int i = 0; i < 2; i++) {
+		snprintf(path[i], sizeof(path[i]), QEMU_FD_PATH, QEMU_FD_DRIVES + i);
+		if (dup2(i ? own_fd : shared_fd, QEMU_FD_DRIVES + i) < 0)
+			return 1;
+	}
+	if (qemu_walls_enter(&child) < 0)
+		return 2;
+	if (open(path[0], O_RDONLY | O_CLOEXEC) < 0 || open(path[1], O_RDWR | O_CLOEXEC) < 0)
+		return 3;
+	return open(path[0], O_RDWR | O_CLOEXEC) < 0 && errno == EACCES ? 0 : 4;
+}
+
+/* The file's mode does not matter: its owner may be root. */
+static void a_drive_that_is_only_read_cannot_be_written(void **state)
+{
+	int status = -1;
+	if (landlock_version() == 0) {
+		print_message("skipped: this kernel has no Landlock\n");
+		skip();
+	}
+	assert_int_equal(file_create_at(scratch_fd(state), "shared", "x", 1, 0600), 0);
+	assert_int_equal(file_create_at(scratch_fd(state), "own", "x", 1, 0600), 0);
+	int shared = fcntl(openat(scratch_fd(state), "shared", O_PATH), F_DUPFD_CLOEXEC, 100);
+	int own = fcntl(openat(scratch_fd(state), "own", O_PATH), F_DUPFD_CLOEXEC, 100);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(try_drives(shared, own));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	close(shared);
+	close(own);
+}
+
 /* ---- resources ---- */
 
 static int try_memory(uint64_t most)
@@ -407,6 +450,7 @@ int main(void)
 		cmocka_unit_test(a_boxed_process_dies_with_its_parent),
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),
 		T(landlock_opens_only_allowed_paths),
+		T(a_drive_that_is_only_read_cannot_be_written),
 		cmocka_unit_test(memory_of_any_kind_has_a_limit),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
 		cmocka_unit_test(every_wall_has_a_name),

@@ -86,6 +86,7 @@ struct qemu_child {
 	gid_t group;	     /* the group that may use /dev/kvm; 0: not needed */
 	unsigned isolation;  /* enum vmm_isolation: first wanted, then what the child has */
 	bool kvm, captures;
+	uint32_t writes; /* 1 << i: the drives that it writes, by index */
 	unsigned vcpus;
 	const char *binary;	   /* borrowed */
 	uint64_t file_max_bytes;   /* length limit of every file that it writes */

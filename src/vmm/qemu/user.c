@@ -88,6 +88,8 @@ int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 	if (child->kvm)
 		own_uid_device_group(KVM_DEVICE, &child->group);
 	child->captures = c->memory == VMM_MEMORY_CAPTURE;
+	for (size_t i = 0; i < c->n_drives; i++)
+		child->writes |= c->drives[i].read_only ? 0 : 1u << i;
 	child->vcpus = c->vcpus;
 	child->file_max_bytes = longest_file(c);
 	child->binary = probe->binary;
@@ -114,7 +116,10 @@ static int enter(void *arg)
 	/* every file is a descriptor, and another user could not enter our folder */
 	if (chdir("/") < 0)
 		return -errno;
-	return child->user.fd >= 0 ? own_uid_become(&child->user, child->group, false) : 0;
+	if (child->user.fd >= 0)
+		return own_uid_become(&child->user, child->group, false);
+	/* root of a container with no other uid: its files need no right of root's */
+	return geteuid() == 0 && !walls_are_off() ? privilege_keep_only(0) : 0;
 }
 
 int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec, struct process *ret)

@@ -19,8 +19,9 @@ static int allow_files(void *arg, int rules_fd)
 	const struct qemu_child *child = arg;
 	int r = 0;
 	for (int fd = QEMU_FD_MEMORY; fd < QEMU_FD_STATE && r == 0; fd++) {
-		bool writes = fd >= QEMU_FD_DRIVES ||
-			      (fd == QEMU_FD_MEMORY && (child->captures || child->opens_memory));
+		bool writes = fd >= QEMU_FD_DRIVES ? child->writes & 1u << (fd - QEMU_FD_DRIVES)
+						   : fd == QEMU_FD_MEMORY && (child->captures ||
+									      child->opens_memory);
 		if (fcntl(fd, F_GETFD) >= 0)
 			r = landlock_allow(rules_fd, fd, "",
 					   writes ? LANDLOCK_WRITE : LANDLOCK_READ);
