@@ -155,7 +155,9 @@ static void prepare(struct fixture *f)
 	snprintf(f->path, sizeof(f->path), "/tmp/mvm-jail-XXXXXX");
 	assert_non_null(mkdtemp(f->path));
 	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	f->root_fd = dir_make_at(f->fd, "root");
+	AUTO_CLOSE int binary_fd = dir_make_at(f->fd, "firecracker");
+	AUTO_CLOSE int id_fd = dir_make_at(binary_fd, "web");
+	f->root_fd = dir_make_at(id_fd, "root");
 	assert_true(f->root_fd >= 0);
 	assert_int_equal(file_create_at(f->fd, "kernel", "KERNEL", 6, 0444), 0);
 	assert_int_equal(file_create_at(f->fd, "disk", "DISK", 4, 0600), 0);
@@ -220,8 +222,13 @@ static void only_the_jailed_process_sees_its_files(void **state)
 	assert_int_equal(owner_of(f.fd, "disk"), f.jail.user.uid);
 	assert_int_equal(owner_of(f.fd, "kernel"), 0);
 
-	run_in_jail(&f, "cat vmlinux data.ext4; echo; echo more > vmlinux; echo MORE > data.ext4",
+	run_in_jail(&f,
+		    "readlink /proc/self/cwd; cd firecracker/web/root; "
+		    "cat vmlinux data.ext4; echo; echo more > vmlinux; echo MORE > data.ext4",
 		    text);
+	/* the jailer asks for this path: it starts in the folder that has the jail */
+	assert_memory_equal(text, f.path, strlen(f.path));
+	assert_int_equal(text[strlen(f.path)], '\n');
 	assert_non_null(strstr(text, "KERNELDISK\n"));
 	assert_non_null(strstr(text, "Read-only file system"));
 	AUTO_FREE char *disk = NULL;

@@ -66,7 +66,7 @@ static int open_words(struct fc_body *f, int *ret_from, int *ret_to)
 static int spawn_process(struct fc_body *f, struct process_spec *spec)
 {
 	if (f->jail.jailer) {
-		spec->cwd_fd = f->folder.base_fd;
+		spec->cwd_fd = AT_FDCWD;
 		spec->in_child = fc_jail_enter;
 		spec->in_child_arg = &f->jail;
 	}

@@ -238,5 +238,7 @@ int fc_jail_enter(void *arg)
 			       MOVE_MOUNT_F_EMPTY_PATH) < 0)
 			return -errno;
 	}
-	return 0;
+	/* not by its descriptor: that leads into the mount namespace before, where getcwd(2) finds
+	 * no path, and the jailer of a release cannot work without one */
+	return chdir("../../..") < 0 ? -errno : 0;
 }

@@ -99,7 +99,8 @@ int fc_jail_own(const struct fc_jail *jail, const char *name);
 /* Give the files that Firecracker wrote back to root. */
 void fc_jail_give_back(struct fc_jail *jail);
 
-/* For process_spec.in_child; arg is the jail. */
+/* For process_spec.in_child; arg is the jail.  The working folder is the one that holds
+ * fc_jail_root() then. */
 int fc_jail_enter(void *arg);
 
 #endif
