@@ -218,7 +218,7 @@ class OnFirecracker(guests.TestCase):
         with open(f"/proc/{record['supervisor_pid']}/status", encoding="utf-8") as file:
             fields = dict(line.split(":", 1) for line in file.read().splitlines())
         self.assertGreaterEqual(int(fields["Uid"].split()[0]), 0x70000000)
-        self.assertEqual([int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")], [0, 0, 0])
+        self.assertEqual([int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapInh")], [0, 0, 0])
         self.assertEqual((fields["NoNewPrivs"].strip(), fields["Seccomp"].strip()), ("1", "2"))
         opened = {os.readlink(f"/proc/{record['supervisor_pid']}/fd/{fd}")
                   for fd in os.listdir(f"/proc/{record['supervisor_pid']}/fd")}
