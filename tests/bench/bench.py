@@ -59,6 +59,7 @@ class Bench:
             "restore_open": lambda: rows.RestoreOpen(self.mvm),
             "pool": lambda: rows.FromPool(self.mvm),
             "run_command": lambda: rows.RunCommand(self.mvm),
+            "pool_run_command": lambda: rows.PoolRunCommand(self.mvm),
         }
         return own | self.qemu_makers() if self.mvm.backend == "qemu" else own
 
@@ -116,7 +117,7 @@ def result_of(samples):
     """The rows of the report: percentiles of each row's total, and of its later parts."""
     result = {}
     for key, taken in samples.items():
-        for part in ("total", "command", "first_exec"):
+        for part in ("total", "command", "first_exec", "third_exec"):
             if part in taken[0]:
                 name = key if part == "total" else f"{key}.{part}"
                 result[name] = measure.summary([sample[part] for sample in taken])
@@ -142,6 +143,9 @@ def report(result):
     for key, row in result["memory"].items():
         print(f"  {rows.LABELS[key]:50}{row['guest_private_mib']:>8}{row['guest_shared_mib']:>8}"
               f"{row['vmm_private_mib']:>8}")
+    for key, row in result["idle"].items():
+        print(f"idle clone, {rows.LABELS[key]}: {row['cpu_percent']} % of a core, "
+              f"{row['wakeups_per_s']} wake-ups a second")
     if result["fan_out"]:
         fan_out.report(result["fan_out"])
     for name, ratio in result["ratios"].items():
@@ -152,6 +156,7 @@ def ratios(table):
     wanted = (("restore to floor", "restore", "floor"),
               ("cold boot to restore", "cold_boot", "restore"),
               ("restore to pool", "restore", "pool"),
+              ("first exec to third in a VM of the pool", "pool.first_exec", "pool.third_exec"),
               ("restore to one without isolation", "restore", "restore_open"),
               ("cold cache: without the working set to with it", "restore_plain_cold",
                "restore_cold"),
@@ -184,6 +189,7 @@ def main():
         bench.prepare(given.skip)
         table = result_of(bench.sample(given.n))
         memory = {row.key: found for row in bench.rows if (found := row.memory())}
+        idle = {row.key: found for row in bench.rows if (found := row.idle())}
     finally:
         bench.end()
         shutil.rmtree(folder)
@@ -194,7 +200,7 @@ def main():
               "seconds": round(time.monotonic() - began), "n": given.n, "machine": machine,
               "guest": {"template": given.template, "vcpus": bench.revision["vcpus"],
                         "mem_mib": bench.revision["mem_mib"]},
-              "rows": table, "memory": memory, "fan_out": many, "ratios": ratios(table),
+              "rows": table, "memory": memory, "idle": idle, "fan_out": many, "ratios": ratios(table),
               "skipped": bench.skipped}
     report(result)
     if targets[0]:

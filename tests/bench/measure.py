@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 
 PERCENTILES = (50, 95, 99)
 SEEK_DATA, SEEK_HOLE = 3, 4
@@ -99,6 +100,30 @@ def memory_mib(pid, guest_mib):
             elif words[0].startswith("Shared_") and inside:
                 sizes["guest_shared"] += int(words[1])
     return {f"{name}_mib": round(kib / 1024, 1) for name, kib in sizes.items()}
+
+
+def wakeups_and_ticks(pid):
+    """How often the threads of a process have slept and woken, and its CPU time in clock ticks."""
+    wakeups = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as file:
+            wakeups += sum(int(line.split()[1]) for line in file
+                           if line.startswith("voluntary_ctxt_switches"))
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return wakeups, int(fields[11]) + int(fields[12])
+
+
+def idle(seconds, *pids):
+    """The wake-ups a second and the percentage of a core of processes together."""
+    before = [wakeups_and_ticks(pid) for pid in pids]
+    began = time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - began
+    wakeups, ticks = (sum(after) - sum(first) for after, first in
+                      zip(zip(*(wakeups_and_ticks(pid) for pid in pids)), zip(*before)))
+    return {"wakeups_per_s": round(wakeups / passed, 1),
+            "cpu_percent": round(100 * ticks / os.sysconf("SC_CLK_TCK") / passed, 2)}
 
 
 def first_line(argv):

@@ -15,6 +15,7 @@ import measure
 import rows
 
 ORDER = ("pool", "restore", "restore.command", "restore.first_exec", "run_command",
+         "pool_run_command",
          "restore_cold", "restore_plain_cold", "cold_boot", "floor", "floor_cold", "loadvm",
          "incoming", "q35_incoming", "libvirt")
 WIDTH, LEFT, RIGHT, TOP, STEP, FOOT = 880, 350, 110, 66, 26, 76

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the benchmark.
 
-sample() returns {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`)
-and "first_exec" (a first `mvm exec` after it).  memory() returns the private memory of one more clone.
+sample() returns {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`),
+"first_exec" (a first `mvm exec` after it) and perhaps "third_exec".  memory() returns the private memory of one more clone.
 """
 
 import os
 import shutil
+import time
 
 import libvirt_row
 import measure
 import mvm_cli
+
+IDLE_SETTLE_S = 3 # after a start the guest still tidies up
+IDLE_S = 20
 
 Unavailable = libvirt_row.Unavailable
 
@@ -32,6 +36,8 @@ LABELS = {
     "pool": "mvm: restore from the pool",
     "pool.command": "mvm: from the pool, whole command",
     "pool.first_exec": "mvm: first exec in that one",
+    "pool.third_exec": "mvm: third exec in that one",
+    "pool_run_command": "mvm: run -- true from the pool, VM and all",
     "run_command": "mvm: run -- true, VM and all",
     "floor": "bare floor: QEMU with these flags, to a ping",
     "floor_cold": "bare floor, snapshot not in the page cache",
@@ -47,6 +53,9 @@ class Row:
 
     def memory(self):
         return None
+
+    def idle(self):
+        """CPU time and wake-ups of a clone that nobody talks to."""
 
     def end(self):
         """End everything that a sample has started."""
@@ -82,9 +91,26 @@ class Restore(MvmRow):
 
     def sample(self):
         record, sample = self.take()
-        sample["first_exec"] = self.mvm.timed("exec", record["name"], "--", "true")
+        sample["first_exec"] = self.exec(record)
+        self.more(record, sample)
         self.mvm.remove(record)
         return sample
+
+    def exec(self, record):
+        return self.mvm.timed("exec", record["name"], "--", "true")
+
+    def more(self, record, sample):
+        """Measure more in the VM of a sample."""
+
+    def idle(self):
+        if self.key != "restore": # walls and pools change nothing in a clone that sleeps
+            return None
+        record, _ = self.take()
+        try:
+            time.sleep(IDLE_SETTLE_S)
+            return measure.idle(IDLE_S, record["vmm_pid"], record["supervisor_pid"])
+        finally:
+            self.mvm.remove(record)
 
     def memory(self):
         records = [self.take()[0] for _ in range(2)]
@@ -118,6 +144,10 @@ class FromPool(Restore):
         self.pool.emptied()
         return sample
 
+    def more(self, record, sample):
+        self.exec(record)
+        sample["third_exec"] = self.exec(record)
+
     def memory(self):
         return None
 
@@ -132,6 +162,16 @@ class RunCommand(MvmRow):
         wall = self.mvm.timed("run", "--template", self.mvm.template, "--backend",
                               self.mvm.backend, "--require-snapshot", "--", "true")
         return {"total": wall, "stages": {}}
+
+
+class PoolRunCommand(FromPool):
+    key = "pool_run_command"
+
+    def sample(self):
+        self.pool.filled()
+        sample = RunCommand.sample(self)
+        self.pool.emptied()
+        return sample
 
 
 class RestorePlain(Restore):
