@@ -18,6 +18,7 @@
 #include "net/agent.h"
 #include "network.h"
 #include "port.h"
+#include "quiet.h"
 
 #define DEVICE_TIMEOUT_MS 20000
 #define TIMER_TIMEOUT_MS  5000
@@ -150,6 +151,7 @@ int boot(struct agent *a, struct mvm_error *err)
 		return r;
 	if (!timers_fire())
 		_exit(AGENT_EXIT_NO_TIMER); /* Linux panics; a reboot might sleep */
+	quiet_guest();
 	agent_stage(a, "init");
 	r = read_cmdline(&disks, err);
 	if (r == 0)

@@ -20,6 +20,7 @@
 #include "freemem.h"
 #include "http.h"
 #include "identity.h"
+#include "idle.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "network.h"
@@ -358,6 +359,18 @@ static void a_loaders_list_names_libraries(void **state)
 	}
 }
 
+static void idle_time_is_read_in_hundredths(void **state)
+{
+	(void)state;
+	uint64_t up, idle;
+	assert_true(idle_parse("12.34 1056.07\n", &up, &idle));
+	assert_int_equal(up, 1234);
+	assert_int_equal(idle, 105607);
+	assert_false(idle_parse("", &up, &idle));
+	assert_false(idle_parse("12 10\n", &up, &idle));
+	assert_false(idle_parse("12.34", &up, &idle));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +384,7 @@ int main(void)
 		cmocka_unit_test(hosts_has_one_line_of_one_length_for_the_hostname),
 		cmocka_unit_test(boot_ids_are_uuids),
 		cmocka_unit_test(a_loaders_list_names_libraries),
+		cmocka_unit_test(idle_time_is_read_in_hundredths),
 		cmocka_unit_test(names_and_ids_are_checked),
 		cmocka_unit_test(kernel_options_are_whole_words),
 		cmocka_unit_test(requests_are_checked_once),

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a restore and an idle VM cost, in counts that do not depend on how busy the host is.
+
+A limit is the count that was measured and a little room.  Whoever makes a start dearer on purpose
+raises it here, and says why.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+
+import guests
+import harness
+
+SAMPLES = 3
+IDLE_S = 5
+SETTLE_S = 3
+# one restore of a 128 MiB guest with a network, the snapshot in the page cache
+LIMITS = {
+    "page faults of mvm": 240,               # 209
+    "system calls of mvm": 650,              # 589
+    "page faults of the VMM": 6500,          # 5,690
+    "bytes that the VMM reads": 220_000,     # 186,050
+    "processes of a VM": 4,                  # warden, supervisor, VMM, mvm-net
+}
+# 47 of VMM and supervisor together.  It was 107: the PIT alone is 28, compaction and statistics 45
+IDLE_WAKEUPS_PER_S = 65
+WINDOWS = 3 # of which the quietest counts: after a start the guest still tidies up
+
+
+def stat_fields(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def children_of(pid):
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if int(stat_fields(name)[1]) == pid:
+                found.append(int(name))
+        except (FileNotFoundError, ProcessLookupError):
+            pass # it has just ended
+    return found
+
+
+def bytes_read(pid):
+    with open(f"/proc/{pid}/io", encoding="utf-8") as file:
+        return int(next(line for line in file if line.startswith("rchar")).split()[1])
+
+
+def wakeups(*pids):
+    total = 0
+    for pid in pids:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as file:
+                total += sum(int(line.split()[1]) for line in file
+                             if line.startswith("voluntary_ctxt_switches"))
+    return total
+
+
+@harness.needs_guests
+class Costs(guests.TestCase):
+    config = guests.CONFIG
+
+    def restore(self, name):
+        """Restore once; returns the counts."""
+        process = subprocess.Popen(
+            [harness.MVM, "run", "-T", "web-worker", "-d", "--require-snapshot", "--name", name],
+            env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        record = self.inspect(name)
+        warden = int(stat_fields(record["supervisor_pid"])[1])
+        return {
+            "page faults of mvm": used.ru_minflt,
+            "page faults of the VMM": int(stat_fields(record["vmm_pid"])[7]),
+            "bytes that the VMM reads": bytes_read(record["vmm_pid"]),
+            "processes of a VM": 1 + len(children_of(warden)),
+        }
+
+    def count_calls(self, name):
+        log = os.path.join(self.folder, "strace")
+        done = subprocess.run(
+            ["strace", "-qq", "-o", log, harness.MVM, "run", "-T", "web-worker", "-d",
+             "--require-snapshot", "--name", name], env=self.environment(), check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=harness.PATIENCE_S)
+        self.assertEqual(done.returncode, 0)
+        with open(log, encoding="utf-8", errors="replace") as file:
+            return sum(not line.startswith(("+++", "---")) for line in file)
+
+    def test_a_restore_takes_no_more_than_it_did(self):
+        samples = []
+        for i in range(SAMPLES):
+            samples.append(self.restore(f"c{i}"))
+            self.mvm_ok("rm", "--force", f"c{i}")
+        least = {what: min(sample[what] for sample in samples) for what in samples[0]}
+        if shutil.which("strace"):
+            least["system calls of mvm"] = self.count_calls("traced")
+        for what, count in least.items():
+            self.assertLessEqual(count, LIMITS[what], what)
+
+    def test_an_idle_vm_sleeps(self):
+        record = self.run_detached("web-worker", "--name", "idle")
+        settings = self.exec("idle", "cat", "/proc/sys/vm/compaction_proactiveness",
+                             "/proc/sys/vm/stat_interval")
+        self.assertEqual(settings, "0\n60\n")
+        per_s = []
+        while len(per_s) < WINDOWS and min(per_s, default=IDLE_WAKEUPS_PER_S + 1) > IDLE_WAKEUPS_PER_S:
+            time.sleep(SETTLE_S)
+            before, began = wakeups(record["vmm_pid"], record["supervisor_pid"]), time.monotonic()
+            time.sleep(IDLE_S)
+            count = wakeups(record["vmm_pid"], record["supervisor_pid"]) - before
+            per_s.append(count / (time.monotonic() - began))
+        self.assertLessEqual(min(per_s), IDLE_WAKEUPS_PER_S)
+
+
+if __name__ == "__main__":
+    guests.main()
