@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* template export, import */
+/* template export, import, push, pull */
 #include <mvm/artifact.h>
 #include <stdio.h>
 
@@ -25,8 +25,36 @@ static int print_json(const struct mvm_artifact_result *r, bool received)
 	}
 	jsonw_u64(&j, "file_bytes", r->file_bytes);
 	jsonw_u64(&j, "blob_bytes", r->blob_bytes);
+	jsonw_u64(&j, "moved_bytes", r->moved_bytes);
 	jsonw_close(&j);
 	return jsonw_print(&j, stdout);
+}
+
+static int print_sent(const struct cli_context *c, const struct mvm_artifact_result *r)
+{
+	char blobs[24];
+
+	if (c->json)
+		return print_json(r, false);
+	str_bytes(r->blob_bytes, blobs, sizeof(blobs));
+	printf("%s@%s  %s, %s, %s\n", r->template_id, r->revision, r->digest,
+	       r->has_snapshot ? "with its snapshot" : "without a snapshot", blobs);
+	return 0;
+}
+
+static int print_received(const struct cli_context *c, const struct mvm_artifact_result *r)
+{
+	if (r->new_snapshot)
+		note(c, "no key that you trust has signed the snapshot, so VMs boot; 'mvm template "
+			"snapshot' makes one here");
+	if (c->json)
+		return print_json(r, true);
+	printf("%s@%s  %s, %s snapshot\n", r->template_id, r->revision,
+	       r->new_revision ? "new" : "unchanged",
+	       r->new_snapshot	 ? "new"
+	       : r->has_snapshot ? "kept"
+				 : "no");
+	return 0;
 }
 
 static int export(struct cli_context *c, const struct args *a)
@@ -39,20 +67,28 @@ static int export(struct cli_context *c, const struct args *a)
 		.force = args_flag(a, "force"),
 		.tag = args_string(a, "tag"),
 	};
-	char blobs[24];
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_export(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
 					&result, &c->err);
-	if (r < 0)
-		return r;
-	if (c->json)
-		return print_json(&result, false);
-	str_bytes(result.blob_bytes, blobs, sizeof(blobs));
-	printf("%s@%s  %s, %s, %s\n", result.template_id, result.revision, result.digest,
-	       result.has_snapshot ? "with its snapshot" : "without a snapshot", blobs);
-	return 0;
+	return r < 0 ? r : print_sent(c, &result);
+}
+
+static int push(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	struct mvm_artifact_result result = MVM_ARTIFACT_RESULT_INIT;
+	const struct mvm_push_options options = {
+		.size = sizeof(options),
+		.image_only = args_flag(a, "image-only"),
+	};
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_template_push(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
+				      &result, &c->err);
+	return r < 0 ? r : print_sent(c, &result);
 }
 
 static int import(struct cli_context *c, const struct args *a)
@@ -71,17 +107,24 @@ static int import(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_template_import(mvm, args_at(a, 0), &options, &c->progress, &result,
 					&c->err);
-	if (r < 0)
-		return r;
-	if (result.new_snapshot)
-		note(c, "no key that you trust has signed the snapshot, so VMs boot; 'mvm template "
-			"snapshot' makes one here");
-	if (c->json)
-		return print_json(&result, true);
-	const char *snapshot = result.has_snapshot ? "kept" : "no";
-	printf("%s@%s  %s, %s snapshot\n", result.template_id, result.revision,
-	       result.new_revision ? "new" : "unchanged", result.new_snapshot ? "new" : snapshot);
-	return 0;
+	return r < 0 ? r : print_received(c, &result);
+}
+
+static int pull(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	struct mvm_artifact_result result = MVM_ARTIFACT_RESULT_INIT;
+	const struct mvm_pull_options options = {
+		.size = sizeof(options),
+		.image_only = args_flag(a, "image-only"),
+		.no_wait = args_flag(a, "no-wait"),
+		.id = args_at(a, 1),
+	};
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_template_pull(mvm, args_at(a, 0), &options, &c->progress, &result, &c->err);
+	return r < 0 ? r : print_received(c, &result);
 }
 
 #define OPTION_TAG(text)                                                                           \
@@ -98,6 +141,17 @@ static const struct option export_options[] = {
 	OPTION_IMAGE_ONLY,
 	OPTION_TAG("the artifact's tag in the file (default: the template's name)"),
 	{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "replace an existing file" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+static const struct option push_options[] = { OPTION_IMAGE_ONLY, OPTION_JSON, { 0 } };
+
+static const struct option pull_options[] = {
+	OPTION_IMAGE_ONLY,
+	{ .name = "no-wait",
+	  .kind = OPTION_FLAG,
+	  .help = "fail if another command works on the template" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -147,4 +201,39 @@ const struct command command_template_import = {
 			   .hint = VALUE_TEMPLATE } },
 	.options = import_options,
 	.run = import,
+};
+
+const struct command command_template_push = {
+	.path = "template push",
+	.summary = "Put a revision and its snapshot into a registry",
+	.details = "What the repository has already is not uploaded. Logins are those of docker "
+		   "and podman, and registries.toml has the settings of a registry, as for "
+		   "images.",
+	.examples = "mvm template push http-worker reg.example/team/http-worker:v1\n"
+		    "mvm template push http-worker reg.example/team/http-worker:v1 --image-only",
+	.positionals = { { .name = "ID[@REV]",
+			   .help = "a template, or one of its revisions",
+			   .hint = VALUE_REFERENCE },
+			 { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG]" } },
+	.options = push_options,
+	.run = push,
+};
+
+const struct command command_template_pull = {
+	.path = "template pull",
+	.summary = "Get a revision and its snapshot from a registry",
+	.details = "The revision becomes the current one of TEMPLATE, which is made if there is "
+		   "none of that name. Files that are here are not fetched, and a pull that was "
+		   "stopped goes on where it was.\n\nA snapshot is a running program, so VMs boot "
+		   "instead of starting from one that another host made.",
+	.examples = "mvm template pull reg.example/team/http-worker:v1\n"
+		    "mvm template pull reg.example/team/http-worker@sha256:91c0... http-copy",
+	.positionals = { { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]" },
+			 { .name = "TEMPLATE",
+			   .help = "a template, or the name of a new one (default: the last part "
+				   "of NAME)",
+			   .optional = true,
+			   .hint = VALUE_TEMPLATE } },
+	.options = pull_options,
+	.run = pull,
 };

@@ -123,7 +123,7 @@ class Stub:
                 if not stub.answer(self):
                     stub.serve_image(self)
 
-            do_GET = do_HEAD = do_POST = serve
+            do_GET = do_HEAD = do_POST = do_PUT = serve
 
             def reply(self, status, body=b"", **headers):
                 self.send_response(status)

@@ -21,12 +21,13 @@ struct mvm_artifact_result {
 	char template_id[MVM_TEMPLATE_ID_SIZE];
 	char revision[MVM_REVISION_SIZE];
 	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of the manifest */
-	bool new_revision;		       /* import: the revision was not here */
+	bool new_revision;		       /* import, pull: the revision was not here */
 	bool has_snapshot;		       /* the artifact, or the imported revision, has one */
-	bool new_snapshot;		       /* import: the snapshot came with the artifact */
-	uint64_t file_bytes;		       /* of the revision's files */
-	uint64_t blob_bytes;		       /* of the artifact's blobs */
-	uint64_t reused_bytes;		       /* import: of files that were here already */
+	bool new_snapshot;     /* import, pull: the snapshot came with the artifact */
+	uint64_t file_bytes;   /* of the revision's files */
+	uint64_t blob_bytes;   /* of the artifact's blobs */
+	uint64_t reused_bytes; /* import, pull: of files that were here already */
+	uint64_t moved_bytes;  /* of blobs that were pushed, pulled or read */
 };
 #define MVM_ARTIFACT_RESULT_INIT MVM_STRUCT_INIT(struct mvm_artifact_result)
 
@@ -90,5 +91,53 @@ MVM_API int mvm_template_import(struct mvm *mvm, const char *path,
 				const struct mvm_import_options *options,
 				const struct mvm_progress *progress,
 				struct mvm_artifact_result *ret, struct mvm_error *err);
+
+struct mvm_push_options {
+	size_t size;	 /* MVM_PUSH_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool image_only; /* leave the snapshot out */
+};
+#define MVM_PUSH_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_push_options)
+
+/*
+ * Put a revision into a registry.
+ *
+ *   ref       "ID" (its current revision) or "ID@REVISION"
+ *   to        "reg.example/team/web:v1"; a registry's settings and credentials are those of images
+ *   options   borrowed; NULL: all defaults
+ *   progress  steps for packing and uploading; may be NULL
+ *   ret       may be NULL
+ *
+ * Only blobs that the repository lacks are uploaded; the tag moves last.
+ * Errors: as mvm_template_export(); -EINVAL (no reference), -EACCES, -EBUSY (too many requests),
+ * -EREMOTEIO.
+ */
+MVM_API int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
+			      const struct mvm_push_options *options,
+			      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
+			      struct mvm_error *err);
+
+struct mvm_pull_options {
+	size_t size;	 /* MVM_PULL_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool image_only; /* leave the snapshot out */
+	bool no_wait;	 /* -EBUSY instead of waiting for the template's lock */
+	const char *id;	 /* of the template; NULL: the last part of the repository's name */
+};
+#define MVM_PULL_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_pull_options)
+
+/*
+ * Get a revision from a registry and make it current, as mvm_template_import() does.
+ *
+ *   from      "reg.example/team/web:v1" or with "@sha256:..."
+ *   options   borrowed; NULL: all defaults
+ *   progress  steps for fetching and unpacking; may be NULL
+ *   ret       may be NULL
+ *
+ * Files and blobs that are here are not fetched.  A pull that was stopped goes on where it was.
+ * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO.
+ */
+MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,
+			      const struct mvm_pull_options *options,
+			      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
+			      struct mvm_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "artifact/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -265,6 +266,24 @@ int artifact_open(const char *path, const char *tag, struct artifact *ret, struc
 		r = find_manifest(&a, tag, err);
 	if (r == 0)
 		r = read_documents(&a, err);
+	if (r < 0)
+		return r;
+	*ret = a;
+	a = (struct artifact)ARTIFACT_NONE;
+	return 0;
+}
+
+int artifact_open_at(int dir_fd, const char *name, const struct index_part *manifest,
+		     struct artifact *ret, struct mvm_error *err)
+{
+	AUTO_DONE(artifact) a = ARTIFACT_NONE;
+
+	a.manifest = *manifest;
+	a.files.path = strdup(name);
+	a.files.fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+	if (!a.files.path || a.files.fd < 0)
+		return mvm_error_oom(err);
+	int r = read_documents(&a, err);
 	if (r < 0)
 		return r;
 	*ret = a;

@@ -63,6 +63,11 @@ DEFINE_AUTO_DONE(artifact, artifact_done)
  */
 int artifact_open(const char *path, const char *tag, struct artifact *ret, struct mvm_error *err);
 
+/* Open the artifact of a manifest whose documents are in a folder, as blobs/sha256/<hex>.  dir_fd:
+ * borrowed.  name: for messages. */
+int artifact_open_at(int dir_fd, const char *name, const struct index_part *manifest,
+		     struct artifact *ret, struct mvm_error *err);
+
 /* unpack_file() of one of the artifact's files. */
 int artifact_unpack(const struct artifact *a, const struct index_file *file, int to_fd,
 		    struct progress_step *step, struct mvm_error *err);

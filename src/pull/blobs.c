@@ -98,19 +98,19 @@ static int by_digest(const void *a, const void *b)
 	return memcmp(x->digest.bytes, y->digest.bytes, sizeof(x->digest.bytes));
 }
 
-static int list_layers(const struct pull *p, const struct oci_manifest *m, struct needs *ret,
-		       struct mvm_error *err)
+static int list_layers(const struct pull *p, const struct oci_descriptor *layers, size_t n_layers,
+		       struct needs *ret, struct mvm_error *err)
 {
 	uint64_t total = 0;
 	char limit[24];
 
-	ret->v = calloc(m->n + 1, sizeof(*ret->v));
+	ret->v = calloc(n_layers + 1, sizeof(*ret->v));
 	if (!ret->v)
 		return mvm_error_oom(err);
-	for (size_t i = 0; i < m->n; i++) {
+	for (size_t i = 0; i < n_layers; i++) {
 		struct need *need = &ret->v[i];
-		*need = (struct need){ .digest = m->layers[i].digest,
-				       .size = m->layers[i].size,
+		*need = (struct need){ .digest = layers[i].digest,
+				       .size = layers[i].size,
 				       .turn = TURN_NONE,
 				       .fd = -1 };
 		digest_hex(&need->digest, need->hex);
@@ -314,7 +314,7 @@ static int check_platform(const struct pull *p, const char *text, size_t len, st
 			     config.arch ? config.arch : "?", here.arch);
 }
 
-static int make_folder(int dir_fd, struct mvm_error *err)
+int pull_make_folder(int dir_fd, struct mvm_error *err)
 {
 	AUTO_CLOSE int blobs = dir_make_at(dir_fd, "blobs");
 	int dir = blobs < 0 ? blobs : dir_make_at(blobs, "sha256");
@@ -323,14 +323,24 @@ static int make_folder(int dir_fd, struct mvm_error *err)
 		       : dir;
 }
 
+int pull_layers(struct pull *p, const struct oci_descriptor *layers, size_t n, int dir,
+		struct mvm_error *err)
+{
+	AUTO_DONE(needs) needs = { 0 };
+
+	int r = list_layers(p, layers, n, &needs, err);
+	if (r == 0)
+		r = prepare(p, &needs, dir, err);
+	return r < 0 ? r : fetch(p, &needs, dir, err);
+}
+
 int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL, *config = NULL;
 	AUTO_DONE(oci_manifest) m = { 0 };
-	AUTO_DONE(needs) layers = { 0 };
 	size_t len, config_len;
 
-	AUTO_CLOSE int dir = make_folder(dir_fd, err);
+	AUTO_CLOSE int dir = pull_make_folder(dir_fd, err);
 	if (dir < 0)
 		return dir;
 	int r = pull_manifest(p, manifest, &text, &len, err);
@@ -344,9 +354,5 @@ int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, str
 		r = check_platform(p, config, config_len, err);
 	if (r == 0)
 		r = pull_store_document(p, dir, config, config_len, err);
-	if (r == 0)
-		r = list_layers(p, &m, &layers, err);
-	if (r == 0)
-		r = prepare(p, &layers, dir, err);
-	return r < 0 ? r : fetch(p, &layers, dir, err);
+	return r < 0 ? r : pull_layers(p, m.layers, m.n, dir, err);
 }

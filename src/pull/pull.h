@@ -26,6 +26,7 @@
 #include <mvm/digest.h>
 #include <stdint.h>
 
+#include "artifact/layout.h"
 #include "base/error.h"
 #include "base/own.h"
 #include "base/progress.h"
@@ -70,5 +71,23 @@ int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, str
  * (store/images.h). */
 int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
 	      struct mvm_error *err);
+
+/* ---- artifacts (artifact/layout.h), artifact.c ---- */
+
+/*
+ * Open a template's artifact: fetch its documents into a folder, as pull_into() does.
+ *
+ *   manifest  as pull_resolve() gave it
+ *   ret       reads blobs from dir_fd, which need not stay open
+ */
+int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
+		  struct artifact *ret, struct mvm_error *err);
+
+/* Fetch blobs of the artifact into the same folder. */
+int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,
+	       struct mvm_error *err);
+
+/* Of the reference: its repository's last part, "web" in reg.example/team/web:v1.  Borrowed. */
+const char *pull_short_name(const struct pull *p);
 
 #endif

@@ -5,6 +5,7 @@
 /* Internal to src/pull: pull.c asks for documents, blobs.c for layers. */
 
 #include "codec/sha256.h"
+#include "image/oci_manifest.h"
 #include "model/image_ref.h"
 #include "pull/pull.h"
 #include "pull/session.h"
@@ -41,5 +42,12 @@ int pull_store_document(struct pull *p, int dir_fd, const char *text, size_t len
 /* A configuration, likewise. */
 int pull_config(struct pull *p, const struct mvm_digest *digest, uint64_t size, char **ret,
 		size_t *ret_len, struct mvm_error *err);
+
+/* Make the folders of an image's blobs in dir_fd.  Returns a descriptor to close. */
+int pull_make_folder(int dir_fd, struct mvm_error *err);
+
+/* Link blobs into the folder dir, after fetching those that are missing. */
+int pull_layers(struct pull *p, const struct oci_descriptor *layers, size_t n, int dir,
+		struct mvm_error *err);
 
 #endif

@@ -192,7 +192,7 @@ static void put_if(struct json_out *out, json_t *o, const char *key, const char 
 }
 
 static int introduce(struct session *s, const struct settings *settings,
-		     const struct credentials *who, const char *host, const char *path,
+		     const struct credentials *who, const char *host, const char *path, bool push,
 		     struct mvm_error *err)
 {
 	const char *at = str_eq(host, IMAGE_REF_HUB) ? HUB_HOST : host;
@@ -211,11 +211,13 @@ static int introduce(struct session *s, const struct settings *settings,
 	put_if(&out, o, "identity", who->identity);
 	put_if(&out, o, "bearer", who->bearer);
 	put_if(&out, o, "from", who->from);
+	if (push)
+		json_put(&out, o, "push", json_true());
 	return send_message(s, &out, o, ca, err);
 }
 
-int session_open(const char *data_dir, const char *host, const char *path,
-		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
+int session_begin(const char *data_dir, const char *host, const char *path, bool push,
+		  const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
 {
 	AUTO_DONE(session) s = SESSION_NONE;
 	AUTO_DONE(settings) settings = { 0 };
@@ -228,12 +230,25 @@ int session_open(const char *data_dir, const char *host, const char *path,
 	if (r == 0)
 		r = start(&s, err);
 	if (r == 0)
-		r = introduce(&s, &settings, &who, host, path, err);
+		r = introduce(&s, &settings, &who, host, path, push, err);
 	if (r < 0)
 		return r;
 	*ret = s;
 	s = (struct session)SESSION_NONE;
 	return 0;
+}
+
+int session_open(const char *data_dir, const char *host, const char *path,
+		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
+{
+	return session_begin(data_dir, host, path, false, progress, ret, err);
+}
+
+int session_call(struct session *s, struct json_out *out, json_t *o, int fd,
+		 struct progress_step *step, uint64_t total, json_t **ret, struct mvm_error *err)
+{
+	int r = send_message(s, out, o, fd, err);
+	return r < 0 ? r : await(s, step, total, ret, err);
 }
 
 int session_head(struct session *s, const char *tag, struct mvm_digest *ret, struct mvm_error *err)

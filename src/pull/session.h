@@ -63,4 +63,36 @@ struct session_blob {
 int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 		  struct progress_step *step, struct mvm_error *err);
 
+/* ---- push.c: of a session that may push ---- */
+
+/* session_open() with the right to push, if the user has it. */
+int session_open_push(const char *data_dir, const char *host, const char *path,
+		      const struct mvm_progress *progress, struct session *ret,
+		      struct mvm_error *err);
+
+/* Does the repository have a blob?  1, 0 or -errno. */
+int session_has(struct session *s, const struct mvm_digest *digest, struct mvm_error *err);
+
+/* Put a blob or a manifest: all of fd, which has `bytes` bytes.  step: gets the progress of a blob;
+ * may be NULL. */
+int session_upload(struct session *s, const struct mvm_digest *digest, int fd, uint64_t bytes,
+		   struct progress_step *step, struct mvm_error *err);
+int session_put(struct session *s, const char *reference, const char *type, int fd, uint64_t bytes,
+		struct mvm_error *err);
+
+/* ---- of session.c and push.c alone ---- */
+
+struct json_out;
+struct json_t;
+
+/* Send a message with a descriptor, unless that is -1, and wait for its answer.  Takes the object
+ * over.  total: of step's bytes. */
+int session_call(struct session *s, struct json_out *out, struct json_t *o, int fd,
+		 struct progress_step *step, uint64_t total, struct json_t **ret,
+		 struct mvm_error *err);
+
+/* session_open(); with push, session_open_push(). */
+int session_begin(const char *data_dir, const char *host, const char *path, bool push,
+		  const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
+
 #endif

@@ -88,10 +88,11 @@ static void add_field(struct strbuf *b, CURL *easy, const char *key, const char 
 	curl_free(escaped);
 }
 
-/* We ask for the right to pull from our repository, whatever scope the challenge has. */
+/* We ask for what we need of our repository, whatever scope the challenge has. */
 static void add_fields(struct strbuf *b, CURL *easy, const struct client *c)
 {
-	AUTO_FREE char *scope = str_printf("repository:%s:pull", c->target.path);
+	AUTO_FREE char *scope = str_printf("repository:%s:pull%s", c->target.path,
+					    c->target.push ? ",push" : "");
 
 	if (c->challenge.service[0])
 		add_field(b, easy, "service", c->challenge.service);

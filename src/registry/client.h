@@ -34,6 +34,7 @@ struct target {
 	char *identity; /* a refresh token for the token service */
 	char *bearer;	/* a token for the registry itself */
 	char *from;	/* the file that the credentials come from */
+	bool push;	/* ask for the right to push, too */
 	char *ca;	/* PEM: certificates that count beside the system's */
 	size_t ca_len;
 };

@@ -3,25 +3,30 @@
 #define REGISTRY_REGISTRY_H
 
 /*
- * mvm-registry: the HTTP client of one pull.  It alone links libcurl and reads what a registry
- * sends. mvm starts it with a SOCK_SEQPACKET socket as standard input and talks to it in JSON
- * messages.  It has no path to mvm's files: it writes into descriptors that come with the messages.
- * mvm compares every digest again.
+ * mvm-registry: the HTTP client of one pull or push.  It alone links libcurl and reads what a
+ * registry sends.  mvm starts it with a SOCK_SEQPACKET socket as standard input and talks to it in
+ * JSON messages.  It has no path to mvm's files: it writes into descriptors that come with the
+ * messages.  mvm compares every digest again.
  *
  * From mvm, in this order:
  *
  *	{"base": "https://reg.example", "path": "library/debian", ...}	once, with a descriptor of
- * the registry's own CA certificates or without; further members: struct target
+ * the registry's own CA certificates or without; further members: struct target; "push" with has,
+ * upload and put
  *	{"head": "TAG"}					a manifest's digest
  *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
  *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
  * hold the blob's first bytes already
  *	{"run": true}					fetch the noted blobs
+ *	{"has": "sha256:..."}				does the repository have a blob?
+ *	{"upload": "sha256:...", "size": BYTES}		put the descriptor's bytes as a blob
+ *	{"put": "TAG or DIGEST", "type": "...", "size": BYTES}	and as a manifest
  *
- * To mvm, one answer for each head, get and run:
+ * To mvm, one answer for each of them but "blob":
  *
  *	{"digest": "sha256:...", "size": BYTES}		head (the digest may be missing) and get
- *	{"done": true}					run
+ *	{"done": true}					run, upload and put
+ *	{"found": true}					has
  *	{"error": ERRNO, "text": "...", "hint": "..."}	any
  *
  * and before it any number of {"bytes": BYTES of all blobs so far} and {"note": "..."}.

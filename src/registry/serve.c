@@ -13,6 +13,7 @@
 #include "registry/client.h"
 #include "registry/confine.h"
 #include "registry/reply.h"
+#include "registry/upload.h"
 
 #define BYTES_EVERY_NS (100 * NS_PER_MS)
 #define CA_MAX	       ((size_t)1 << 20)
@@ -113,6 +114,8 @@ static int open_target(struct pull *p, const struct json_at *at, int fd, struct 
 		r = json_get_string(at, members[i].key, i < 3 ? JSON_REQUIRED : JSON_OPTIONAL,
 				    members[i].ret, err);
 	if (r >= 0)
+		r = json_get_bool(at, "push", JSON_OPTIONAL, &t->push, err);
+	if (r >= 0)
 		r = read_ca(fd, t, err);
 	return r < 0 ? r : 0;
 }
@@ -187,6 +190,44 @@ static int serve_run(struct pull *p)
 	return 0;
 }
 
+static void tell_true(struct pull *p, const char *key, bool value)
+{
+	struct json_out out = { 0 };
+	json_t *o = json_new(&out);
+
+	json_put(&out, o, key, json_boolean(value));
+	tell(p, &out, o);
+}
+
+/* Answer "has", "upload" and "put", whose descriptor this takes over. */
+static int serve_push(struct pull *p, const struct json_at *at, const char *key, int fd,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL, *type = NULL;
+	AUTO_CLOSE int owned = fd;
+	struct mvm_error why = { 0 };
+	uint64_t size = 0;
+
+	int r = json_get_string(at, key, JSON_REQUIRED, &name, err);
+	if (r >= 0)
+		r = json_get_string(at, "type", JSON_OPTIONAL, &type, err);
+	if (r >= 0)
+		r = json_get_u64(at, "size", 0, INT64_MAX, JSON_OPTIONAL, &size, err);
+	if (r < 0)
+		return r;
+	if (str_eq(key, "has"))
+		r = upload_has(&p->client, name, &why);
+	else if (type)
+		r = upload_manifest(&p->client, name, type, owned, size, &why);
+	else
+		r = upload_blob(&p->client, name, owned, size, &why);
+	if (r < 0)
+		tell_error(p, &why);
+	else
+		tell_true(p, str_eq(key, "has") ? "found" : "done", str_eq(key, "has") ? r : true);
+	return 0;
+}
+
 /* Obey one message.  Takes the descriptor over. */
 static int obey(struct pull *p, const char *text, size_t len, int fd, struct mvm_error *err)
 {
@@ -208,6 +249,11 @@ static int obey(struct pull *p, const char *text, size_t len, int fd, struct mvm
 		return serve_manifest(p, &root, "get", TAKE_FD(owned), err);
 	if (json_object_get(doc, "blob"))
 		return note_blob(p, &root, TAKE_FD(owned), err);
+	static const char *const pushes[] = { "has", "upload", "put" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(pushes); i++) {
+		if (json_object_get(doc, pushes[i]))
+			return serve_push(p, &root, pushes[i], TAKE_FD(owned), err);
+	}
 	return json_object_get(doc, "run") ? serve_run(p)
 					   : mvm_error_set(err, -EPROTO, "an unknown message");
 }

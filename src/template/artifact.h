@@ -25,6 +25,9 @@ int artifact_make(const struct revision *rev, bool image_only, const struct blob
 struct artifact_receive {
 	bool image_only, no_wait;
 	const char *id; /* of the template */
+	/* get blobs of the artifact before they are read; NULL: they are there */
+	int (*fetch)(void *arg, const struct index_part *parts, size_t n, struct mvm_error *err);
+	void *arg;
 };
 
 /* Make an artifact the current revision of a template.  Errors: as mvm_template_import(). */

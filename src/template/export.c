@@ -123,7 +123,7 @@ int mvm_template_export(struct mvm *mvm, const char *ref, const char *path,
 	if (r == 0)
 		r = export(mvm, ref, path, &taken, progress, &result, err);
 	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, reused_bytes), &result,
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), &result,
 				sizeof(result));
 	return r;
 }

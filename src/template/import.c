@@ -54,7 +54,7 @@ int mvm_template_import(struct mvm *mvm, const char *path, const struct mvm_impo
 	if (r == 0)
 		r = import(mvm, path, &taken, progress, &result, err);
 	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, reused_bytes), &result,
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), &result,
 				sizeof(result));
 	return r;
 }

@@ -207,24 +207,44 @@ static bool wants_snapshot(const struct receipt *c)
 	return here.rev.snapshot.origin != NULL;
 }
 
-static bool is_here(const struct receipt *c, const struct index_file *file)
+/* Link the files that are blobs here into staging, which keeps a prune from collecting them. */
+static void link_known(struct receipt *c)
 {
-	uint64_t bytes;
-	return store_blob_has(c->mvm->store, &file->digest, &bytes) && bytes == file->bytes;
+	for (const char *const *name = artifact_image_files; *name; name++) {
+		const struct index_file *file = chunk_index_find(&c->a->index, *name);
+		uint64_t bytes;
+		if (store_blob_has(c->mvm->store, &file->digest, &bytes) && bytes == file->bytes &&
+		    store_blob_link(c->mvm->store, &file->digest, c->staging.fd, *name, NULL) >= 0)
+			c->result->reused_bytes += file->bytes;
+	}
 }
 
-/* How many bytes are there to unpack? */
-static uint64_t count(const struct receipt *c)
+/* Must this file be unpacked? */
+static bool is_needed(const struct receipt *c, const struct index_file *file)
 {
-	uint64_t total = 0;
+	if (!is_listed(artifact_image_files, file->name))
+		return c->with_snapshot;
+	return faccessat(c->staging.fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
 
+/* Fetch the blobs of the needed files. */
+static int fetch(struct receipt *c, uint64_t *ret_bytes, struct mvm_error *err)
+{
+	struct index_part parts[INDEX_MAX_PARTS];
+	size_t n = 0;
+
+	*ret_bytes = 0;
 	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
 		const struct index_file *file = &c->a->index.files[i];
-		bool image = is_listed(artifact_image_files, file->name);
-		if (image ? !is_here(c, file) : c->with_snapshot)
-			total += file->bytes;
+		if (!is_needed(c, file))
+			continue;
+		*ret_bytes += file->bytes;
+		for (uint32_t k = 0; k < file->n_parts; k++) {
+			parts[n] = c->a->index.parts[file->first_part + k];
+			c->result->moved_bytes += parts[n++].bytes;
+		}
 	}
-	return total;
+	return c->how->fetch && n ? c->how->fetch(c->how->arg, parts, n, err) : 0;
 }
 
 /* ---- unpacking ---- */
@@ -245,12 +265,8 @@ static int take_image_file(struct receipt *c, const char *name, struct mvm_error
 	const struct index_file *file = chunk_index_find(&c->a->index, name);
 	struct mvm_digest digest;
 
-	/* the link keeps a prune from collecting the blob */
-	if (is_here(c, file) &&
-	    store_blob_link(c->mvm->store, &file->digest, c->staging.fd, name, NULL) >= 0) {
-		c->result->reused_bytes += file->bytes;
+	if (!is_needed(c, file))
 		return 0;
-	}
 	int r = unpack(c, file, err);
 	if (r == 0)
 		r = store_blob_take(c->mvm->store, c->staging.fd, name, &digest, NULL, err);
@@ -352,10 +368,14 @@ static int publish(struct receipt *c, struct mvm_error *err)
 
 static int take_files(struct receipt *c, struct mvm_error *err)
 {
+	uint64_t total = 0;
 	char size[24];
-	uint64_t total = count(c);
 
 	int r = store_stage(c->mvm->store, &c->staging, err);
+	if (r < 0)
+		return r;
+	link_known(c);
+	r = fetch(c, &total, err);
 	if (r < 0)
 		return r;
 	progress_begin(&c->step, c->progress, "unpacking %s@%.12s", c->how->id,
@@ -372,30 +392,33 @@ static int take_files(struct receipt *c, struct mvm_error *err)
 	return 0;
 }
 
-static int receive(struct receipt *c, struct mvm_error *err)
+static int publish_locked(struct receipt *c, struct mvm_error *err)
 {
 	AUTO_DONE(revision) here = REVISION_NONE;
-
-	int r = read_config(c, err);
-	if (r < 0)
-		return r;
 	AUTO_CLOSE int lock_fd = template_lock(c->mvm, c->how->id, "import", c->how->no_wait,
 					       c->progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
-	r = store_template_exists(c->mvm->store, c->how->id, err);
+	int r = store_template_exists(c->mvm->store, c->how->id, err);
 	if (r < 0)
 		return r;
 	c->is_new = r == 0;
-	c->with_snapshot = wants_snapshot(c);
-	r = take_files(c, err);
-	if (r == 0)
-		r = publish(c, err);
+	c->with_snapshot = c->with_snapshot && wants_snapshot(c); /* one may have been made */
+	r = publish(c, err);
+	if (r == 0 && revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) == 0)
+		c->result->has_snapshot = here.rev.has_snapshot;
+	return r;
+}
+
+/* Everything is fetched and unpacked before the template's lock is taken. */
+static int receive(struct receipt *c, struct mvm_error *err)
+{
+	int r = read_config(c, err);
 	if (r < 0)
 		return r;
-	if (revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) == 0)
-		c->result->has_snapshot = here.rev.has_snapshot;
-	return 0;
+	c->with_snapshot = wants_snapshot(c);
+	r = take_files(c, err);
+	return r < 0 ? r : publish_locked(c, err);
 }
 
 int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct artifact_receive *how,

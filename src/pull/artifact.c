@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fetches the documents and blobs of a template's artifact. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pull/pull_priv.h"
+
+int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,
+	       struct mvm_error *err)
+{
+	AUTO_FREE struct oci_descriptor *layers = calloc(n + 1, sizeof(*layers));
+	AUTO_CLOSE int dir = openat(dir_fd, PULL_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (!layers)
+		return mvm_error_oom(err);
+	if (dir < 0)
+		return mvm_error_set(err, -errno, "cannot open a folder in staging: %s",
+				     strerror(errno));
+	for (size_t i = 0; i < n; i++) {
+		layers[i].digest = parts[i].digest;
+		layers[i].size = parts[i].bytes;
+	}
+	return pull_layers(p, layers, n, dir, err);
+}
+
+int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
+		  struct artifact *ret, struct mvm_error *err)
+{
+	struct artifact_manifest m;
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	AUTO_CLOSE int dir = pull_make_folder(dir_fd, err);
+	if (dir < 0)
+		return dir;
+	int r = pull_manifest(p, manifest, &text, &len, err);
+	if (r == 0)
+		r = artifact_manifest_parse(text, len, p->name, &m, err);
+	if (r == 0)
+		r = pull_store_document(p, dir, text, len, err);
+	if (r < 0)
+		return r;
+	const struct index_part documents[] = { m.config, m.index };
+	const struct index_part whole = { *manifest, len };
+	r = pull_parts(p, documents, MVM_ARRAY_SIZE(documents), dir_fd, err);
+	return r < 0 ? r : artifact_open_at(dir_fd, p->name, &whole, ret, err);
+}
+
+const char *pull_short_name(const struct pull *p)
+{
+	const char *slash = strrchr(p->ref.path, '/');
+	return slash ? slash + 1 : p->ref.path;
+}

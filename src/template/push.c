@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Revisions to registries, and back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/extend.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "codec/sha256.h"
+#include "model/image_ref.h"
+#include "model/name.h"
+#include "pull/pull.h"
+#include "pull/session.h"
+#include "template/artifact.h"
+
+#define SCHEME	 "docker://"
+#define BLOB_NEW "new"
+
+static const char *without_scheme(const char *ref)
+{
+	return str_starts(ref, SCHEME) ? ref + strlen(SCHEME) : ref;
+}
+
+/* ---- push ---- */
+
+struct pushing {
+	struct staging staging;			      /* has the blobs, by their digests */
+	int fd;					      /* of the blob in the making */
+	struct index_part blobs[INDEX_MAX_PARTS + 3]; /* the manifest comes last */
+	size_t n;
+	struct image_ref to;
+	struct session session;
+	struct progress_step step;
+};
+
+static void pushing_done(struct pushing *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	session_done(&p->session);
+	image_ref_done(&p->to);
+	staging_done(&p->staging);
+	progress_failed(&p->step);
+}
+DEFINE_AUTO_DONE(pushing, pushing_done)
+
+static int blob_failed(int r, struct mvm_error *err)
+{
+	return mvm_error_set(err, r, "cannot write a blob: %s", strerror(-r));
+}
+
+static int blob_begin(void *arg, struct mvm_error *err)
+{
+	struct pushing *p = arg;
+
+	p->fd = openat(p->staging.fd, BLOB_NEW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return p->fd < 0 ? blob_failed(-errno, err) : 0;
+}
+
+static int blob_add(void *arg, const void *data, size_t len, struct mvm_error *err)
+{
+	const struct pushing *p = arg;
+	int r = file_write_all(p->fd, data, len);
+	return r < 0 ? blob_failed(r, err) : 0;
+}
+
+static int blob_end(void *arg, const struct mvm_digest *digest, uint64_t bytes,
+		    struct mvm_error *err)
+{
+	struct pushing *p = arg;
+	char hex[DIGEST_HEX_SIZE];
+
+	close(TAKE_FD(p->fd));
+	digest_hex(digest, hex);
+	if (renameat(p->staging.fd, BLOB_NEW, p->staging.fd, hex) < 0)
+		return blob_failed(-errno, err);
+	for (size_t i = 0; i < p->n; i++) {
+		if (digest_equal(&p->blobs[i].digest, digest))
+			return 0;
+	}
+	if (p->n == MVM_ARRAY_SIZE(p->blobs))
+		return blob_failed(-EFBIG, err);
+	p->blobs[p->n++] = (struct index_part){ *digest, bytes };
+	return 0;
+}
+
+static int open_blob(const struct pushing *p, const struct index_part *blob, struct mvm_error *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	digest_hex(&blob->digest, hex);
+	int fd = openat(p->staging.fd, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? blob_failed(-errno, err) : fd;
+}
+
+/* Find out which blobs the repository lacks, and put them. */
+static int upload(struct pushing *p, const struct mvm_progress *progress,
+		  struct mvm_artifact_result *result, struct mvm_error *err)
+{
+	bool missing[MVM_ARRAY_SIZE(p->blobs)] = { false };
+	size_t n = p->n - 1;
+	char moved[24], all[24];
+
+	for (size_t i = 0; i < n; i++) {
+		int r = session_has(&p->session, &p->blobs[i].digest, err);
+		if (r < 0)
+			return r;
+		missing[i] = r == 0;
+		result->blob_bytes += p->blobs[i].bytes;
+		result->moved_bytes += missing[i] ? p->blobs[i].bytes : 0;
+	}
+	str_bytes(result->moved_bytes, moved, sizeof(moved));
+	str_bytes(result->blob_bytes, all, sizeof(all));
+	progress_begin(&p->step, progress, "pushing %s of %s to %s/%s", moved, all, p->to.host,
+		       p->to.path);
+	p->step.total_bytes = result->moved_bytes;
+	for (size_t i = 0; i < n; i++) {
+		if (!missing[i])
+			continue;
+		AUTO_CLOSE int fd = open_blob(p, &p->blobs[i], err);
+		int r = fd < 0 ? fd
+			       : session_upload(&p->session, &p->blobs[i].digest, fd,
+						p->blobs[i].bytes, &p->step, err);
+		if (r < 0)
+			return r;
+	}
+	const struct index_part *manifest = &p->blobs[n];
+	AUTO_CLOSE int fd = open_blob(p, manifest, err);
+	int r = fd < 0 ? fd
+		       : session_put(&p->session, p->to.tag, ARTIFACT_MANIFEST_TYPE, fd,
+				     manifest->bytes, err);
+	if (r == 0)
+		progress_end(&p->step, "%s", moved);
+	return r;
+}
+
+static int push(struct mvm *mvm, const char *ref, const char *to, bool image_only,
+		const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		struct mvm_error *err)
+{
+	AUTO_DONE(pushing) p = { .staging = STAGING_NONE, .fd = -1, .session = SESSION_NONE };
+	const struct blob_sink sink = {
+		.begin = blob_begin, .write = blob_add, .end = blob_end, .arg = &p
+	};
+	AUTO_DONE(revision) rev = REVISION_NONE;
+	struct index_part manifest;
+
+	int r = image_ref_parse(without_scheme(to), &p.to, err);
+	if (r == 0 && p.to.has_digest)
+		r = mvm_error_set(err, -EINVAL, "'%s': name a tag to push to, no digest", to);
+	if (r == 0)
+		r = revision_open(mvm, ref, &rev, err);
+	if (r == 0)
+		r = store_stage(mvm->store, &p.staging, err);
+	if (r == 0)
+		r = artifact_make(&rev, image_only, &sink, progress, &manifest, result, err);
+	if (r == 0)
+		r = session_open_push(store_path(mvm->store), p.to.host, p.to.path, progress,
+				      &p.session, err);
+	if (r == 0)
+		r = upload(&p, progress, result, err);
+	if (r == 0)
+		snprintf(result->template_id, sizeof(result->template_id), "%s", rev.id);
+	return r == -ENOSPC ? store_mend(mvm->store, r, err) : r;
+}
+
+static void give(struct mvm_artifact_result *ret, const struct mvm_artifact_result *result)
+{
+	if (ret)
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), result,
+				sizeof(*result));
+}
+
+int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
+		      const struct mvm_push_options *options, const struct mvm_progress *progress,
+		      struct mvm_artifact_result *ret, struct mvm_error *err)
+{
+	struct mvm_artifact_result result = { 0 };
+	struct mvm_push_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken),
+				STRUCT_END(struct mvm_push_options, image_only), options, err);
+	if (r == 0)
+		r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = push(mvm, ref, to, taken.image_only, progress, &result, err);
+	if (r == 0)
+		give(ret, &result);
+	return r;
+}
+
+/* ---- pull ---- */
+
+struct pulling {
+	struct pull *pull;
+	int dir_fd;
+};
+
+static int fetch(void *arg, const struct index_part *parts, size_t n, struct mvm_error *err)
+{
+	const struct pulling *p = arg;
+	return pull_parts(p->pull, parts, n, p->dir_fd, err);
+}
+
+static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
+		const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		struct mvm_error *err)
+{
+	AUTO_DONE(staging) staging = STAGING_NONE;
+	AUTO_DONE(artifact) a = ARTIFACT_NONE;
+	AUTO(pull) p = NULL;
+	struct pull_found found;
+
+	int r = pull_open(mvm->store, without_scheme(from), 0, progress, &p, err);
+	if (r < 0)
+		return r;
+	const char *id = options->id ? options->id : pull_short_name(p);
+	r = name_check(NAME_TEMPLATE, id, err);
+	if (r == 0)
+		r = pull_resolve(p, &found, err);
+	if (r == 0)
+		r = store_stage(mvm->store, &staging, err);
+	if (r == 0)
+		r = pull_artifact(p, &found.manifest, staging.fd, &a, err);
+	if (r < 0)
+		return r;
+	struct pulling pulling = { .pull = p, .dir_fd = staging.fd };
+	const struct artifact_receive how = {
+		.image_only = options->image_only,
+		.no_wait = options->no_wait,
+		.id = id,
+		.fetch = fetch,
+		.arg = &pulling,
+	};
+	r = artifact_receive(mvm, &a, &how, progress, result, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;
+}
+
+int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
+		      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
+		      struct mvm_error *err)
+{
+	struct mvm_artifact_result result = { 0 };
+	struct mvm_pull_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken), STRUCT_END(struct mvm_pull_options, id),
+				options, err);
+	if (r == 0)
+		r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = pull(mvm, from, &taken, progress, &result, err);
+	if (r == 0)
+		give(ret, &result);
+	return r;
+}
