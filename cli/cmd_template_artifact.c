@@ -2,6 +2,7 @@
 /* template export, import, push, pull */
 #include <mvm/artifact.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "handles.h"
 #include "json.h"
@@ -22,12 +23,35 @@ static int print_json(const struct mvm_artifact_result *r, bool received)
 		jsonw_bool(&j, "new_revision", r->new_revision);
 		jsonw_bool(&j, "new_snapshot", r->new_snapshot);
 		jsonw_u64(&j, "reused_bytes", r->reused_bytes);
+		jsonw_string(&j, "signed_by", r->signed_by[0] ? r->signed_by : NULL);
 	}
 	jsonw_u64(&j, "file_bytes", r->file_bytes);
 	jsonw_u64(&j, "blob_bytes", r->blob_bytes);
 	jsonw_u64(&j, "moved_bytes", r->moved_bytes);
 	jsonw_close(&j);
 	return jsonw_print(&j, stdout);
+}
+
+/* A tag of the OCI's: 1 to 128 of letters, digits and "._-", not beginning with '.' or '-'. */
+static int check_tag(struct cli_context *c, const struct args *a)
+{
+	const char *tag = args_string(a, "tag");
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+
+	if (!tag)
+		return 0;
+	size_t first = strspn(tag, letters), len = strlen(tag);
+	for (size_t i = 0; i < len; i++) {
+		if (!strchr(letters, tag[i]) && tag[i] != '.' && tag[i] != '-')
+			first = 0;
+	}
+	return first && len <= 128 ? 0 : cli_usage(c, "'%.80s' is no valid tag", tag);
+}
+
+static int check_ref(struct cli_context *c, const char *ref)
+{
+	return *ref ? 0 : cli_usage(c, "REF is the name of a repository: HOST/NAME:TAG");
 }
 
 static int print_sent(const struct cli_context *c, const struct mvm_artifact_result *r)
@@ -44,9 +68,11 @@ static int print_sent(const struct cli_context *c, const struct mvm_artifact_res
 
 static int print_received(const struct cli_context *c, const struct mvm_artifact_result *r)
 {
-	if (r->new_snapshot)
+	if (r->new_snapshot && !r->signed_by[0])
 		note(c, "no key that you trust has signed the snapshot, so VMs boot; 'mvm template "
 			"snapshot' makes one here");
+	else if (!r->signed_by[0])
+		note(c, "no key that you trust has signed it");
 	if (c->json)
 		return print_json(r, true);
 	printf("%s@%s  %s, %s snapshot\n", r->template_id, r->revision,
@@ -66,9 +92,12 @@ static int export(struct cli_context *c, const struct args *a)
 		.image_only = args_flag(a, "image-only"),
 		.force = args_flag(a, "force"),
 		.tag = args_string(a, "tag"),
+		.key = args_string(a, "sign"),
 	};
 
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = check_tag(c, a);
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_export(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
 					&result, &c->err);
@@ -82,9 +111,12 @@ static int push(struct cli_context *c, const struct args *a)
 	const struct mvm_push_options options = {
 		.size = sizeof(options),
 		.image_only = args_flag(a, "image-only"),
+		.key = args_string(a, "sign"),
 	};
 
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = check_ref(c, args_at(a, 1));
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_push(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
 				      &result, &c->err);
@@ -103,7 +135,9 @@ static int import(struct cli_context *c, const struct args *a)
 		.id = args_at(a, 1),
 	};
 
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = check_tag(c, a);
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_import(mvm, args_at(a, 0), &options, &c->progress, &result,
 					&c->err);
@@ -121,7 +155,9 @@ static int pull(struct cli_context *c, const struct args *a)
 		.id = args_at(a, 1),
 	};
 
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = check_ref(c, args_at(a, 0));
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_pull(mvm, args_at(a, 0), &options, &c->progress, &result, &c->err);
 	return r < 0 ? r : print_received(c, &result);
@@ -137,15 +173,22 @@ static int pull(struct cli_context *c, const struct args *a)
 		.name = "image-only", .kind = OPTION_FLAG, .help = "leave the snapshot out"        \
 	}
 
+#define OPTION_SIGN                                                                                \
+	{                                                                                          \
+		.name = "sign", .kind = OPTION_STRING, .value = "KEY",                             \
+		.help = "sign it with this key of 'mvm key list'", .hint = VALUE_NEW_KEY           \
+	}
+
 static const struct option export_options[] = {
 	OPTION_IMAGE_ONLY,
+	OPTION_SIGN,
 	OPTION_TAG("the artifact's tag in the file (default: the template's name)"),
 	{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "replace an existing file" },
 	OPTION_JSON,
 	{ 0 },
 };
 
-static const struct option push_options[] = { OPTION_IMAGE_ONLY, OPTION_JSON, { 0 } };
+static const struct option push_options[] = { OPTION_IMAGE_ONLY, OPTION_SIGN, OPTION_JSON, { 0 } };
 
 static const struct option pull_options[] = {
 	OPTION_IMAGE_ONLY,
@@ -186,11 +229,13 @@ const struct command command_template_export = {
 const struct command command_template_import = {
 	.path = "template import",
 	.summary = "Read a revision and its snapshot from a file",
-	.details = "FILE is what 'mvm template export' wrote, or a folder with an OCI image "
-		   "layout. Its revision becomes the current one of TEMPLATE, which is made if "
-		   "there is none of that name. Nothing is published before every part was "
-		   "compared with its digest.\n\nA snapshot is a running program, so VMs boot "
-		   "instead of starting from one that another host made.",
+	.details =
+		"FILE is what 'mvm template export' wrote, or a folder with an OCI image "
+		"layout. Its revision becomes the current one of TEMPLATE, which is made if "
+		"there is none of that name. Nothing is published before every part was "
+		"compared with its digest.\n\nA snapshot is a running program: VMs boot instead of "
+		"starting from one that another host made, unless a key that you trust ('mvm "
+		"key trust') has signed it.",
 	.examples = "mvm template import http-worker.tar\n"
 		    "mvm template import http-worker.tar http-copy --image-only",
 	.positionals = { { .name = "FILE", .help = "the file or folder", .hint = VALUE_FILE },
@@ -224,8 +269,10 @@ const struct command command_template_pull = {
 	.summary = "Get a revision and its snapshot from a registry",
 	.details = "The revision becomes the current one of TEMPLATE, which is made if there is "
 		   "none of that name. Files that are here are not fetched, and a pull that was "
-		   "stopped goes on where it was.\n\nA snapshot is a running program, so VMs boot "
-		   "instead of starting from one that another host made.",
+		   "stopped goes on where it was.\n\nA snapshot is a running program: VMs boot "
+		   "instead of "
+		   "starting from one that another host made, unless a key that you trust ('mvm "
+		   "key trust') has signed it.",
 	.examples = "mvm template pull reg.example/team/http-worker:v1\n"
 		    "mvm template pull reg.example/team/http-worker@sha256:91c0... http-copy",
 	.positionals = { { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]" },

@@ -40,6 +40,7 @@ enum value_hint {
 	VALUE_NEW_TEMPLATE, /* from here on shells offer nothing: a new name, */
 	VALUE_NEW_INSTANCE,
 	VALUE_NEW_KERNEL,
+	VALUE_NEW_KEY,
 	VALUE_ROLE,
 	VALUE_REVISION,
 	VALUE_HOSTNAME,

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MVM_KEY_FINGERPRINT_SIZE 65 /* 64 hex digits and a NUL (mvm/key.h) */
 #define MVM_ARTIFACT_DIGEST_SIZE 72 /* "sha256:", 64 hex digits and a NUL */
 
 struct mvm_artifact_result {
@@ -28,6 +29,8 @@ struct mvm_artifact_result {
 	uint64_t blob_bytes;   /* of the artifact's blobs */
 	uint64_t reused_bytes; /* import, pull: of files that were here already */
 	uint64_t moved_bytes;  /* of blobs that were pushed, pulled or read */
+	/* import, pull: fingerprint of the trusted key that signed it, "" if none did */
+	char signed_by[MVM_KEY_FINGERPRINT_SIZE];
 };
 #define MVM_ARTIFACT_RESULT_INIT MVM_STRUCT_INIT(struct mvm_artifact_result)
 
@@ -36,6 +39,7 @@ struct mvm_export_options {
 	bool image_only; /* leave the snapshot out */
 	bool force;	 /* replace an existing file */
 	const char *tag; /* in the file's index.json; NULL: the template's id */
+	const char *key; /* name of the key to sign it with (mvm/key.h); NULL: no signature */
 };
 #define MVM_EXPORT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_export_options)
 
@@ -95,6 +99,7 @@ MVM_API int mvm_template_import(struct mvm *mvm, const char *path,
 struct mvm_push_options {
 	size_t size;	 /* MVM_PUSH_OPTIONS_INIT sets it (mvm/struct.h) */
 	bool image_only; /* leave the snapshot out */
+	const char *key; /* name of the key to sign it with (mvm/key.h); NULL: no signature */
 };
 #define MVM_PUSH_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_push_options)
 

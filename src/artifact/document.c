@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "artifact/bundle.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/oci_digest.h"
@@ -76,8 +77,45 @@ int artifact_manifest_format(const struct index_part *config, const struct index
 	return json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 }
 
-int artifact_layout_format(const struct index_part *manifest, const char *tag, char **ret,
-			   struct mvm_error *err)
+#define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
+
+static json_t *signature_entry(struct json_out *out, const struct index_part *signature)
+{
+	json_t *o = descriptor(out, ARTIFACT_MANIFEST_TYPE, signature);
+	json_put_string(out, o, "artifactType", BUNDLE_TYPE);
+	return o;
+}
+
+int artifact_referrers_format(const char *old, size_t old_len, const struct index_part *signature,
+			      char **ret, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	struct json_out out = { 0 };
+	size_t i;
+	json_t *each;
+
+	int r = old ? json_read(old, old_len, "the list of signatures", &doc, err) : 0;
+	if (r < 0)
+		return r;
+	AUTO_JSON json_t *entry = signature_entry(&out, signature);
+	json_t *list = json_object_get(doc, "manifests");
+	json_array_foreach(list, i, each)
+	{
+		if (json_equal(json_object_get(each, "digest"), json_object_get(entry, "digest")))
+			return 0;
+	}
+	json_t *all = list ? json_copy(list) : json_array(), *o = json_new(&out);
+	if (json_array_append(all, entry) < 0)
+		out.failed = true;
+	json_put_u64(&out, o, "schemaVersion", 2);
+	json_put_string(&out, o, "mediaType", INDEX_TYPE);
+	json_put(&out, o, "manifests", all);
+	r = json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
+	return r < 0 ? r : 1;
+}
+
+int artifact_layout_format(const struct index_part *manifest, const char *tag,
+			   const struct index_part *signature, char **ret, struct mvm_error *err)
 {
 	struct json_out out = { 0 };
 	json_t *o = json_new(&out), *list = json_array();
@@ -90,8 +128,10 @@ int artifact_layout_format(const struct index_part *manifest, const char *tag, c
 	}
 	if (json_array_append_new(list, entry) < 0)
 		out.failed = true;
+	if (signature && json_array_append_new(list, signature_entry(&out, signature)) < 0)
+		out.failed = true;
 	json_put_u64(&out, o, "schemaVersion", 2);
-	json_put_string(&out, o, "mediaType", "application/vnd.oci.image.index.v1+json");
+	json_put_string(&out, o, "mediaType", INDEX_TYPE);
 	json_put(&out, o, "manifests", list);
 	return json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 }

@@ -46,8 +46,14 @@ int artifact_manifest_parse(const char *text, size_t len, const char *name,
 int artifact_manifest_check(const struct artifact_manifest *m, const struct chunk_index *x,
 			    struct mvm_error *err);
 
-/* The index.json of a layout with one manifest.  tag: its name, or NULL.  free(3) *ret. */
-int artifact_layout_format(const struct index_part *manifest, const char *tag, char **ret,
-			   struct mvm_error *err);
+/* The index.json of a layout with one manifest, and that of its signature or NULL.  tag: the
+ * manifest's name, or NULL.  free(3) *ret. */
+int artifact_layout_format(const struct index_part *manifest, const char *tag,
+			   const struct index_part *signature, char **ret, struct mvm_error *err);
+
+/* The list of a manifest's signatures for its tag; old: the text that is there, or NULL.  1 with
+ * the new text, 0 if the signature is listed already, or -errno. */
+int artifact_referrers_format(const char *old, size_t old_len, const struct index_part *signature,
+			      char **ret, struct mvm_error *err);
 
 #endif

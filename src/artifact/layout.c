@@ -132,12 +132,12 @@ struct blob_sink layout_sink(struct layout_writer *w)
 }
 
 int layout_end(struct layout_writer *w, const struct index_part *manifest, const char *tag,
-	       struct mvm_error *err)
+	       const struct index_part *signature, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) end = { 0 };
 	AUTO_FREE char *text = NULL;
 
-	int r = artifact_layout_format(manifest, tag, &text, err);
+	int r = artifact_layout_format(manifest, tag, signature, &text, err);
 	if (r == 0)
 		r = put_member(w, "index.json", text, err);
 	tar_write_end(&end);
@@ -213,6 +213,49 @@ static int choose(const struct artifact *a, const struct oci_index *list, const 
 	return 0;
 }
 
+/* Is this entry perhaps a signature's manifest, or a list of those of our manifest? */
+static bool may_be_signature(const struct artifact *a, const struct oci_descriptor *d)
+{
+	return !d->problem && !d->ref_name && d->size <= ARTIFACT_MANIFEST_MAX &&
+	       str_eq(d->media_type, ARTIFACT_MANIFEST_TYPE) &&
+	       !digest_equal(&d->digest, &a->manifest.digest);
+}
+
+int artifact_add_signatures(struct artifact *a, const char *index, size_t len,
+			    struct mvm_error *err)
+{
+	AUTO_DONE(oci_index) list = { 0 };
+
+	int r = oci_index_parse(index, len, "the list of signatures", &list, err);
+	for (size_t i = 0; r == 0 && i < list.n && a->n_signatures < SIGNATURES_MAX; i++) {
+		const struct oci_descriptor *d = &list.manifests[i];
+		if (may_be_signature(a, d))
+			a->signatures[a->n_signatures++] = (struct index_part){ d->digest,
+										d->size };
+	}
+	return r;
+}
+
+/* The list of signatures under a tag, as registries without an API for it have it. */
+static int add_tagged(struct artifact *a, const struct oci_index *list, struct mvm_error *err)
+{
+	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+
+	digest_hex(&a->manifest.digest, hex);
+	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	for (size_t i = 0; i < list->n; i++) {
+		const struct oci_descriptor *d = &list->manifests[i];
+		AUTO_FREE char *text = NULL;
+		size_t len;
+		if (d->problem || !str_eq(d->ref_name, tag) || d->media != OCI_MEDIA_INDEX)
+			continue;
+		const struct index_part blob = { d->digest, d->size };
+		int r = read_blob(a, &blob, ARTIFACT_MANIFEST_MAX, &text, &len, err);
+		return r < 0 ? r : artifact_add_signatures(a, text, len, err);
+	}
+	return 0;
+}
+
 static int find_manifest(struct artifact *a, const char *tag, struct mvm_error *err)
 {
 	AUTO_DONE(oci_index) list = { 0 };
@@ -233,7 +276,49 @@ static int find_manifest(struct artifact *a, const char *tag, struct mvm_error *
 		return r;
 	a->manifest = (struct index_part){ d->digest, d->size };
 	a->tag = str_dup(d->ref_name, &failed);
-	return failed ? mvm_error_oom(err) : 0;
+	if (failed)
+		return mvm_error_oom(err);
+	r = artifact_add_signatures(a, text, len, err);
+	return r < 0 ? r : add_tagged(a, &list, err);
+}
+
+/* Read the manifest of a signature.  1 with the bundle's blob, 0 if it is none, or -ENOMEM. */
+static int read_signature(const struct artifact *a, const struct index_part *manifest,
+			  struct index_part *ret)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	int r = read_blob(a, manifest, ARTIFACT_MANIFEST_MAX, &text, &len, NULL);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	return signature_manifest_parse(text, len, &a->manifest.digest, ret);
+}
+
+size_t artifact_bundles(const struct artifact *a, struct index_part *ret)
+{
+	size_t n = 0;
+	for (uint32_t i = 0; i < a->n_signatures; i++)
+		n += read_signature(a, &a->signatures[i], &ret[n]) > 0;
+	return n;
+}
+
+int artifact_find_signature(const struct artifact *a, const uint8_t (*keys)[ED25519_KEY],
+			    size_t n_keys, size_t *ret_key)
+{
+	struct index_part bundles[SIGNATURES_MAX];
+	size_t n = artifact_bundles(a, bundles);
+
+	for (size_t i = 0; i < n; i++) {
+		AUTO_FREE char *text = NULL;
+		size_t len;
+		int r = read_blob(a, &bundles[i], BUNDLE_MAX, &text, &len, NULL);
+		if (r == 0)
+			r = bundle_verify(text, len, &a->manifest.digest, keys, n_keys, ret_key);
+		if (r > 0 || r == -ENOMEM)
+			return r;
+	}
+	return 0;
 }
 
 static int read_documents(struct artifact *a, struct mvm_error *err)

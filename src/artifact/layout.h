@@ -8,6 +8,7 @@
  * Source: OCI image-spec v1.1, image-layout.md.
  */
 
+#include "artifact/bundle.h"
 #include "artifact/document.h"
 #include "artifact/pack.h"
 #include "image/oci_files.h"
@@ -30,9 +31,10 @@ int layout_begin(struct layout_writer *w, int fd, struct mvm_error *err);
 /* Where pack_file() puts blobs.  A blob that is in the file already is left out. */
 struct blob_sink layout_sink(struct layout_writer *w);
 
-/* Write the index.json of one manifest, which is among the blobs, and the tar's end. */
+/* Write the index.json of one manifest, which is among the blobs, and the tar's end.  signature:
+ * the manifest of a signature; NULL: none. */
 int layout_end(struct layout_writer *w, const struct index_part *manifest, const char *tag,
-	       struct mvm_error *err);
+	       const struct index_part *signature, struct mvm_error *err);
 
 /* ---- reading ---- */
 
@@ -44,6 +46,9 @@ struct artifact {
 	char *config; /* NUL-terminated */
 	size_t config_len;
 	char *tag; /* in index.json; NULL: none */
+	/* manifests that may be those of signatures */
+	struct index_part signatures[SIGNATURES_MAX];
+	uint32_t n_signatures;
 };
 #define ARTIFACT_NONE                                                                              \
 	{                                                                                          \
@@ -67,6 +72,25 @@ int artifact_open(const char *path, const char *tag, struct artifact *ret, struc
  * borrowed.  name: for messages. */
 int artifact_open_at(int dir_fd, const char *name, const struct index_part *manifest,
 		     struct artifact *ret, struct mvm_error *err);
+
+/* Add what may be manifests of signatures from an index, which a layout or a tag has. */
+int artifact_add_signatures(struct artifact *a, const char *index, size_t len,
+			    struct mvm_error *err);
+
+/*
+ * Find a signature of the artifact's manifest.
+ *
+ *   keys     that count
+ *   ret_key  which one signed; set with 1
+ *
+ * Returns 1, 0 (none of these keys has signed it) or -ENOMEM.  A signature that cannot be read is
+ * none.
+ */
+int artifact_find_signature(const struct artifact *a, const uint8_t (*keys)[ED25519_KEY],
+			    size_t n_keys, size_t *ret_key);
+
+/* The bundles' blobs, of signatures whose manifests are there; at most SIGNATURES_MAX. */
+size_t artifact_bundles(const struct artifact *a, struct index_part *ret);
 
 /* unpack_file() of one of the artifact's files. */
 int artifact_unpack(const struct artifact *a, const struct index_file *file, int to_fd,

@@ -48,6 +48,55 @@ int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 	return r < 0 ? r : artifact_open_at(dir_fd, p->name, &whole, ret, err);
 }
 
+/* Fetch the manifests that may be those of signatures, as far as the registry has them. */
+static int fetch_signatures(struct pull *p, const struct artifact *a, int dir,
+			    struct mvm_error *err)
+{
+	for (uint32_t i = 0; i < a->n_signatures; i++) {
+		AUTO_FREE char *text = NULL;
+		size_t len;
+		int r = pull_manifest(p, &a->signatures[i].digest, &text, &len, err);
+		if (r == 0)
+			r = pull_store_document(p, dir, text, len, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err)
+{
+	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+	struct index_part bundles[SIGNATURES_MAX];
+	struct mvm_error why = { 0 };
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	digest_hex(&a->manifest.digest, hex);
+	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	int r = pull_tag(p, tag, &text, &len, &why);
+	if (r == -ENOENT)
+		return 0;
+	AUTO_CLOSE int dir = openat(dir_fd, PULL_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0)
+		r = artifact_add_signatures(a, text, len, &why);
+	if (r == 0)
+		r = fetch_signatures(p, a, dir, &why);
+	if (r == 0)
+		r = pull_parts(p, bundles, artifact_bundles(a, bundles), dir_fd, &why);
+	if (r == -ECANCELED || r == -ENOMEM)
+		return mvm_error_hand_on(err, &why);
+	if (r < 0) /* what cannot be read signs nothing */
+		progress_note(p->progress, "the signatures of %s cannot be read: %s", p->name,
+			      why.text);
+	return 0;
+}
+
+const char *pull_name(const struct pull *p)
+{
+	return p->name;
+}
+
 const char *pull_short_name(const struct pull *p)
 {
 	const char *slash = strrchr(p->ref.path, '/');

@@ -87,6 +87,12 @@ int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,
 	       struct mvm_error *err);
 
+/* Fetch what may be signatures of the artifact into the same folder.  None is success. */
+int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err);
+
+/* "reg.example/team/web".  Borrowed. */
+const char *pull_name(const struct pull *p);
+
 /* Of the reference: its repository's last part, "web" in reg.example/team/web:v1.  Borrowed. */
 const char *pull_short_name(const struct pull *p);
 

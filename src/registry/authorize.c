@@ -92,7 +92,7 @@ static void add_field(struct strbuf *b, CURL *easy, const char *key, const char 
 static void add_fields(struct strbuf *b, CURL *easy, const struct client *c)
 {
 	AUTO_FREE char *scope = str_printf("repository:%s:pull%s", c->target.path,
-					    c->target.push ? ",push" : "");
+					   c->target.push ? ",push" : "");
 
 	if (c->challenge.service[0])
 		add_field(b, easy, "service", c->challenge.service);

@@ -42,6 +42,8 @@ static const struct proof {
 	{ "logs", NULL, false, { NULL }, NULL },
 	{ "tmp", NULL, false, { NULL }, NULL },
 	{ "volumes", NULL, false, { NULL }, NULL },
+	{ "keys", NULL, false, { NULL }, NULL },
+	{ "trust", NULL, false, { NULL }, NULL },
 };
 
 bool proof_knows(const char *folder)

@@ -39,6 +39,8 @@ static const struct {
 	[STORE_LOGS] = { NULL, "logs" },
 	[STORE_POOL] = { NULL, "pool" },
 	[STORE_VOLUMES] = { NULL, "volumes" },
+	[STORE_KEYS] = { NULL, "keys" },
+	[STORE_TRUST] = { NULL, "trust" },
 };
 
 void store_free(struct store *s)

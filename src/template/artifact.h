@@ -21,10 +21,22 @@ int artifact_make(const struct revision *rev, bool image_only, const struct blob
 		  const struct mvm_progress *progress, struct index_part *ret_manifest,
 		  struct mvm_artifact_result *result, struct mvm_error *err);
 
+/* Sign a manifest with the key of this name, and write the blobs of the signature.  ret: its
+ * manifest. */
+int artifact_sign(struct store *s, const char *key, const struct index_part *manifest,
+		  const struct blob_sink *sink, struct index_part *ret, struct mvm_error *err);
+
+/* Which trusted key has signed the artifact?  repository: it came from, or NULL.  1 with the key's
+ * fingerprint, 0, or -errno. */
+int artifact_signer(struct store *s, const struct artifact *a, const char *repository,
+		    char ret[DIGEST_HEX_SIZE], struct mvm_error *err);
+
 /* Settings of a receipt. */
 struct artifact_receive {
 	bool image_only, no_wait;
 	const char *id; /* of the template */
+	const char
+		*signed_by; /* fingerprint of a trusted key that signed the artifact; NULL: none */
 	/* get blobs of the artifact before they are read; NULL: they are there */
 	int (*fetch)(void *arg, const struct index_part *parts, size_t n, struct mvm_error *err);
 	void *arg;

@@ -85,7 +85,7 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	AUTO_DONE(revision) rev = REVISION_NONE;
 	AUTO_DONE(output) out = { .dir_fd = -1, .fd = -1 };
 	AUTO_DONE(layout_writer) layout = { .fd = -1 };
-	struct index_part manifest;
+	struct index_part manifest, signature;
 
 	int r = revision_open(mvm, ref, &rev, err);
 	if (r == 0)
@@ -96,8 +96,11 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 		return r;
 	const struct blob_sink sink = layout_sink(&layout);
 	r = artifact_make(&rev, options->image_only, &sink, progress, &manifest, result, err);
+	if (r == 0 && options->key)
+		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
 	if (r == 0)
-		r = layout_end(&layout, &manifest, options->tag ? options->tag : rev.id, err);
+		r = layout_end(&layout, &manifest, options->tag ? options->tag : rev.id,
+			       options->key ? &signature : NULL, err);
 	if (r == 0)
 		r = output_commit(&out, path, options->force, err);
 	if (r < 0)
@@ -116,14 +119,14 @@ int mvm_template_export(struct mvm *mvm, const char *ref, const char *path,
 	struct mvm_export_options taken;
 	struct progress_watch watch;
 
-	int r = mvm_struct_take(&taken, sizeof(taken), STRUCT_END(struct mvm_export_options, tag),
+	int r = mvm_struct_take(&taken, sizeof(taken), STRUCT_END(struct mvm_export_options, key),
 				options, err);
 	if (r == 0)
 		r = progress_take(&watch, &progress, err);
 	if (r == 0)
 		r = export(mvm, ref, path, &taken, progress, &result, err);
 	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), &result,
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), &result,
 				sizeof(result));
 	return r;
 }

@@ -30,11 +30,15 @@ static int import(struct mvm *mvm, const char *path, const struct mvm_import_opt
 	struct artifact_receive how = { .image_only = options->image_only,
 					.no_wait = options->no_wait };
 
+	char signer[DIGEST_HEX_SIZE];
 	int r = artifact_open(path, options->tag, &a, err);
 	if (r == 0)
 		r = find_id(&a, options->id, &how.id, err);
+	if (r == 0)
+		r = artifact_signer(mvm->store, &a, NULL, signer, err);
 	if (r < 0)
 		return r;
+	how.signed_by = r > 0 ? signer : NULL;
 	r = artifact_receive(mvm, &a, &how, progress, result, err);
 	return r < 0 ? mvm_error_context(err, r, "'%s'", path) : 0;
 }
@@ -54,7 +58,7 @@ int mvm_template_import(struct mvm *mvm, const char *path, const struct mvm_impo
 	if (r == 0)
 		r = import(mvm, path, &taken, progress, &result, err);
 	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), &result,
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), &result,
 				sizeof(result));
 	return r;
 }

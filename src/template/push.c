@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "model/name.h"
 #include "pull/pull.h"
 #include "pull/session.h"
+#include "store/keys.h"
 #include "template/artifact.h"
 
 #define SCHEME	 "docker://"
@@ -28,10 +30,13 @@ static const char *without_scheme(const char *ref)
 /* ---- push ---- */
 
 struct pushing {
-	struct staging staging;			      /* has the blobs, by their digests */
-	int fd;					      /* of the blob in the making */
-	struct index_part blobs[INDEX_MAX_PARTS + 3]; /* the manifest comes last */
+	struct staging staging; /* has the blobs, by their digests */
+	int fd;			/* of the blob in the making */
+	struct index_part
+		blobs[INDEX_MAX_PARTS + 8]; /* first those of the artifact, its manifest last */
 	size_t n;
+	size_t manifest;  /* its place among the blobs ... */
+	size_t signature; /* ... and that of its signature's manifest; 0: none */
 	struct image_ref to;
 	struct session session;
 	struct progress_step step;
@@ -97,16 +102,62 @@ static int open_blob(const struct pushing *p, const struct index_part *blob, str
 	return fd < 0 ? blob_failed(-errno, err) : fd;
 }
 
+static bool is_blob(const struct pushing *p, size_t i)
+{
+	return i != p->manifest && (!p->signature || i != p->signature);
+}
+
+/* Put a manifest under a name. */
+static int put_manifest(struct pushing *p, size_t i, const char *name, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = open_blob(p, &p->blobs[i], err);
+	return fd < 0 ? fd
+		      : session_put(&p->session, name, ARTIFACT_MANIFEST_TYPE, fd,
+				    p->blobs[i].bytes, err);
+}
+
+/* Registries without an API for signatures have their list under a tag. */
+static int list_signature(struct pushing *p, struct mvm_error *err)
+{
+	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+	AUTO_FREE char *old = NULL, *text = NULL;
+	struct mvm_error why = { 0 };
+	size_t len = 0;
+
+	digest_hex(&p->blobs[p->manifest].digest, hex);
+	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	int r = session_get(&p->session, tag, &old, &len, &why);
+	if (r < 0 && r != -ENOENT)
+		return mvm_error_hand_on(err, &why);
+	r = artifact_referrers_format(old, len, &p->blobs[p->signature], &text, err);
+	if (r <= 0)
+		return r;
+	AUTO_CLOSE int fd = memfd_create("signatures", MFD_CLOEXEC);
+	r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
+	if (r < 0)
+		return blob_failed(r, err);
+	return session_put(&p->session, tag, "application/vnd.oci.image.index.v1+json", fd,
+			   strlen(text), err);
+}
+
+static int put_signature(struct pushing *p, struct mvm_error *err)
+{
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+
+	artifact_digest_text(&p->blobs[p->signature].digest, digest);
+	int r = put_manifest(p, p->signature, digest, err);
+	return r < 0 ? r : list_signature(p, err);
+}
+
 /* Find out which blobs the repository lacks, and put them. */
-static int upload(struct pushing *p, const struct mvm_progress *progress,
-		  struct mvm_artifact_result *result, struct mvm_error *err)
+static int upload_blobs(struct pushing *p, const struct mvm_progress *progress,
+			struct mvm_artifact_result *result, struct mvm_error *err)
 {
 	bool missing[MVM_ARRAY_SIZE(p->blobs)] = { false };
-	size_t n = p->n - 1;
 	char moved[24], all[24];
 
-	for (size_t i = 0; i < n; i++) {
-		int r = session_has(&p->session, &p->blobs[i].digest, err);
+	for (size_t i = 0; i < p->n; i++) {
+		int r = is_blob(p, i) ? session_has(&p->session, &p->blobs[i].digest, err) : 1;
 		if (r < 0)
 			return r;
 		missing[i] = r == 0;
@@ -118,7 +169,7 @@ static int upload(struct pushing *p, const struct mvm_progress *progress,
 	progress_begin(&p->step, progress, "pushing %s of %s to %s/%s", moved, all, p->to.host,
 		       p->to.path);
 	p->step.total_bytes = result->moved_bytes;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < p->n; i++) {
 		if (!missing[i])
 			continue;
 		AUTO_CLOSE int fd = open_blob(p, &p->blobs[i], err);
@@ -128,26 +179,39 @@ static int upload(struct pushing *p, const struct mvm_progress *progress,
 		if (r < 0)
 			return r;
 	}
-	const struct index_part *manifest = &p->blobs[n];
-	AUTO_CLOSE int fd = open_blob(p, manifest, err);
-	int r = fd < 0 ? fd
-		       : session_put(&p->session, p->to.tag, ARTIFACT_MANIFEST_TYPE, fd,
-				     manifest->bytes, err);
+	return 0;
+}
+
+/* The signature is there before the tag names what it signs. */
+static int upload(struct pushing *p, const struct mvm_progress *progress,
+		  struct mvm_artifact_result *result, struct mvm_error *err)
+{
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+
+	artifact_digest_text(&p->blobs[p->manifest].digest, digest);
+	int r = upload_blobs(p, progress, result, err);
+	if (r == 0 && p->signature) {
+		r = put_manifest(p, p->manifest, digest, err);
+		if (r == 0)
+			r = put_signature(p, err);
+	}
 	if (r == 0)
-		progress_end(&p->step, "%s", moved);
+		r = put_manifest(p, p->manifest, p->to.tag, err);
+	if (r == 0)
+		progress_end(&p->step, NULL);
 	return r;
 }
 
-static int push(struct mvm *mvm, const char *ref, const char *to, bool image_only,
-		const struct mvm_progress *progress, struct mvm_artifact_result *result,
-		struct mvm_error *err)
+static int push(struct mvm *mvm, const char *ref, const char *to,
+		const struct mvm_push_options *options, const struct mvm_progress *progress,
+		struct mvm_artifact_result *result, struct mvm_error *err)
 {
 	AUTO_DONE(pushing) p = { .staging = STAGING_NONE, .fd = -1, .session = SESSION_NONE };
 	const struct blob_sink sink = {
 		.begin = blob_begin, .write = blob_add, .end = blob_end, .arg = &p
 	};
 	AUTO_DONE(revision) rev = REVISION_NONE;
-	struct index_part manifest;
+	struct index_part manifest, signature;
 
 	int r = image_ref_parse(without_scheme(to), &p.to, err);
 	if (r == 0 && p.to.has_digest)
@@ -157,7 +221,14 @@ static int push(struct mvm *mvm, const char *ref, const char *to, bool image_onl
 	if (r == 0)
 		r = store_stage(mvm->store, &p.staging, err);
 	if (r == 0)
-		r = artifact_make(&rev, image_only, &sink, progress, &manifest, result, err);
+		r = artifact_make(&rev, options->image_only, &sink, progress, &manifest, result,
+				  err);
+	if (r == 0)
+		p.manifest = p.n - 1;
+	if (r == 0 && options->key)
+		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
+	if (r == 0 && options->key)
+		p.signature = p.n - 1;
 	if (r == 0)
 		r = session_open_push(store_path(mvm->store), p.to.host, p.to.path, progress,
 				      &p.session, err);
@@ -171,7 +242,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to, bool image_onl
 static void give(struct mvm_artifact_result *ret, const struct mvm_artifact_result *result)
 {
 	if (ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, moved_bytes), result,
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), result,
 				sizeof(*result));
 }
 
@@ -183,12 +254,12 @@ int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 	struct mvm_push_options taken;
 	struct progress_watch watch;
 
-	int r = mvm_struct_take(&taken, sizeof(taken),
-				STRUCT_END(struct mvm_push_options, image_only), options, err);
+	int r = mvm_struct_take(&taken, sizeof(taken), STRUCT_END(struct mvm_push_options, key),
+				options, err);
 	if (r == 0)
 		r = progress_take(&watch, &progress, err);
 	if (r == 0)
-		r = push(mvm, ref, to, taken.image_only, progress, &result, err);
+		r = push(mvm, ref, to, &taken, progress, &result, err);
 	if (r == 0)
 		give(ret, &result);
 	return r;
@@ -207,6 +278,27 @@ static int fetch(void *arg, const struct index_part *parts, size_t n, struct mvm
 	return pull_parts(p->pull, parts, n, p->dir_fd, err);
 }
 
+/* Is there a trusted key that may have signed what comes from this repository? */
+static int has_key_for(struct store *s, const char *repository, struct mvm_error *err)
+{
+	AUTO_DONE(key_list) trusted = { 0 };
+	bool found = false;
+
+	int r = keys_list(s, true, &trusted, err);
+	for (size_t i = 0; r == 0 && i < trusted.n; i++)
+		found |= key_covers(&trusted.v[i], repository);
+	return r < 0 ? r : found;
+}
+
+static int find_signer(struct mvm *mvm, struct pull *p, struct artifact *a, int dir_fd,
+		       char ret[DIGEST_HEX_SIZE], struct mvm_error *err)
+{
+	int r = has_key_for(mvm->store, pull_name(p), err);
+	if (r > 0)
+		r = pull_signatures(p, dir_fd, a, err);
+	return r < 0 ? r : artifact_signer(mvm->store, a, pull_name(p), ret, err);
+}
+
 static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
 		const struct mvm_progress *progress, struct mvm_artifact_result *result,
 		struct mvm_error *err)
@@ -215,6 +307,7 @@ static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options
 	AUTO_DONE(artifact) a = ARTIFACT_NONE;
 	AUTO(pull) p = NULL;
 	struct pull_found found;
+	char signer[DIGEST_HEX_SIZE];
 
 	int r = pull_open(mvm->store, without_scheme(from), 0, progress, &p, err);
 	if (r < 0)
@@ -227,13 +320,17 @@ static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options
 		r = store_stage(mvm->store, &staging, err);
 	if (r == 0)
 		r = pull_artifact(p, &found.manifest, staging.fd, &a, err);
+	if (r == 0)
+		r = find_signer(mvm, p, &a, staging.fd, signer, err);
 	if (r < 0)
 		return r;
+	bool signed_here = r > 0;
 	struct pulling pulling = { .pull = p, .dir_fd = staging.fd };
 	const struct artifact_receive how = {
 		.image_only = options->image_only,
 		.no_wait = options->no_wait,
 		.id = id,
+		.signed_by = signed_here ? signer : NULL,
 		.fetch = fetch,
 		.arg = &pulling,
 	};

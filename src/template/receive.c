@@ -198,8 +198,8 @@ static bool wants_snapshot(const struct receipt *c)
 	    !here.rev.has_snapshot)
 		return true;
 	artifact_digest_text(&c->a->manifest.digest, digest);
-	if (str_eq(here.rev.snapshot.origin, digest))
-		return false; /* this one */
+	if (str_eq(here.rev.snapshot.origin, digest)) /* this one; a key may be trusted by now */
+		return !str_eq(here.rev.snapshot.signed_by, c->how->signed_by);
 	if (!here.rev.snapshot.origin)
 		progress_note(c->progress,
 			      "%s: the revision keeps its snapshot, which was made on this host",
@@ -332,6 +332,7 @@ static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *
 		r = add_identities(c, &compat, err);
 	artifact_digest_text(&c->a->manifest.digest, digest);
 	ret->origin = str_dup(digest, &failed);
+	ret->signed_by = str_dup(c->how->signed_by, &failed);
 	if (r == 0 && (failed || compat.failed))
 		r = mvm_error_oom(err);
 	if (r < 0)
@@ -440,6 +441,8 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 	for (uint32_t i = 0; i < a->index.n_parts; i++)
 		result->blob_bytes += a->index.parts[i].bytes;
 	artifact_digest_text(&a->manifest.digest, result->digest);
+	snprintf(result->signed_by, sizeof(result->signed_by), "%s",
+		 how->signed_by ? how->signed_by : "");
 	snprintf(result->template_id, sizeof(result->template_id), "%s", how->id);
 	snprintf(result->revision, sizeof(result->revision), "%s", c.rev.revision_hash);
 	return 0;

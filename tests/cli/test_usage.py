@@ -100,11 +100,13 @@ WRONG = {
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
     "label": ["", "=x", "a b"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
     "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
+    "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb"], "REF": [""],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
-              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
+              ("volume inspect", "NAME"): NAMED, ("key generate", "NAME"): NAMED,
+              ("key untrust", "NAME"): NAMED, ("key trust", "name"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
 # Arguments that a command needs before it notices other mistakes.
 NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
          "template create-multi": ["--flake", "dir:.", "--roles", "x"]}

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "artifact/bundle.h"
 #include "artifact/chunk.h"
 #include "artifact/document.h"
 
@@ -38,10 +39,17 @@ static void look_at_index(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const uint8_t keys[1][ED25519_KEY] = { { 1 } };
+	static const struct mvm_digest about = { { 0 } };
 	struct artifact_manifest m;
+	struct index_part bundle;
 	struct mvm_error err = { 0 };
+	size_t which = 9;
 
 	look_at_index(data, size);
+	assert(bundle_verify((const char *)data, size, &about, keys, 1, &which) == 0);
+	if (signature_manifest_parse((const char *)data, size, &about, &bundle) > 0)
+		assert(bundle.bytes > 0 && bundle.bytes <= BUNDLE_MAX);
 	int r = artifact_manifest_parse((const char *)data, size, "manifest", &m, &err);
 	assert(r == err.code && r <= 0);
 	if (r == 0)

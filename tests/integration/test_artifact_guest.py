@@ -56,6 +56,26 @@ class Snapshots(guests.TestCase):
         self.assertIn("keeps its snapshot, which was made on this host", done.stderr)
         self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--", "true")
 
+    def test_a_snapshot_that_a_trusted_key_signed_runs(self):
+        self.own_data() # the key is this test's
+        public = self.mvm_json("key", "generate", "mine")["path"]
+        path, _ = self.export("--sign", "mine")
+        _, unsigned = self.export(name="plain.tar")
+        self.data_dir = self.path("other")
+        guests.copy_data(guests.Kernel.data(), self.data_dir)
+        self.mvm_ok("template", "import", path)
+        start = ("run", "--template", "web-worker", "--require-snapshot", "--", "true")
+        self.mvm_fails(125, *start, says=ELSEWHERE)
+        # the key must be trusted when the snapshot comes, and when it starts
+        self.mvm_ok("key", "trust", public)
+        self.mvm_fails(125, *start, says=ELSEWHERE)
+        got = self.mvm_json("template", "import", path)
+        self.assertEqual((got["new_snapshot"], got["new_revision"], got["digest"]), (True, False, unsigned["digest"]))
+        self.mvm_ok(*start)
+        self.assertEqual(self.mvm_json("template", "info", "web-worker")["run"]["start"], "restore")
+        self.mvm_ok("key", "untrust", "mine")
+        self.mvm_fails(125, *start, says=ELSEWHERE)
+
     def test_an_image_alone_has_no_snapshot(self):
         path, made = self.export("--image-only", name="image.tar")
         self.assertFalse(made["has_snapshot"])

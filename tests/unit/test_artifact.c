@@ -419,6 +419,76 @@ static void a_manifest_is_ours_or_refused(void **state)
 	}
 }
 
+/* ---- signatures ---- */
+
+static void only_its_key_verifies_a_signature(void **state)
+{
+	struct ed25519_key mine, other;
+	const struct mvm_digest one = { { 1 } }, two = { { 2 } };
+	AUTO_FREE char *bundle = NULL, *manifest = NULL;
+	struct mvm_error err = { 0 };
+	uint8_t keys[2][ED25519_KEY];
+	size_t which = 9;
+	(void)state;
+
+	ed25519_generate(&mine);
+	ed25519_generate(&other);
+	memcpy(keys[0], other.pub, ED25519_KEY);
+	memcpy(keys[1], mine.pub, ED25519_KEY);
+	const uint8_t(*list)[ED25519_KEY] = (const uint8_t(*)[ED25519_KEY])keys;
+	assert_int_equal(bundle_sign(&one, &mine, &bundle, &err), 0);
+	const size_t len = strlen(bundle);
+	assert_int_equal(bundle_verify(bundle, len, &one, list, 2, &which), 1);
+	assert_int_equal(which, 1);
+	assert_int_equal(bundle_verify(bundle, len, &one, list, 1, &which), 0);
+	assert_int_equal(bundle_verify(bundle, len, &one, list, 0, &which), 0);
+	assert_int_equal(bundle_verify(bundle, len, &two, list, 2, &which), 0);
+	/* every changed byte of the envelope makes it none */
+	const size_t from = (size_t)(strstr(bundle, "\"payload\"") - bundle);
+	const size_t to = (size_t)(strstr(bundle, "]},") - bundle);
+	for (size_t i = from; i < to; i++) {
+		bundle[i] ^= 1;
+		if (bundle_verify(bundle, len, &one, list, 2, &which) != 0)
+			fail_msg("byte %zu counts for nothing", i);
+		bundle[i] ^= 1;
+	}
+	/* its manifest is about one subject */
+	const struct index_part subject = { one, 5 }, blob = { two, 100 };
+	struct index_part found;
+	assert_int_equal(signature_manifest_format(&subject, &blob, &manifest, &err), 0);
+	assert_int_equal(signature_manifest_parse(manifest, strlen(manifest), &one, &found), 1);
+	assert_true(digest_equal(&found.digest, &two) && found.bytes == 100);
+	assert_int_equal(signature_manifest_parse(manifest, strlen(manifest), &two, &found), 0);
+}
+
+/* RFC 8032, 7.1, TEST 2. */
+static void the_signature_is_ed25519(void **state)
+{
+	static const uint8_t secret[] = { 0x4c, 0xcd, 0x08, 0x9b, 0x28, 0xff, 0x96, 0xda,
+					  0x9d, 0xb6, 0xc3, 0x46, 0xec, 0x11, 0x4e, 0x0f,
+					  0x5b, 0x8a, 0x31, 0x9f, 0x35, 0xab, 0xa6, 0x24,
+					  0xda, 0x8c, 0xf6, 0xed, 0x4f, 0xb8, 0xa6, 0xfb };
+	static const uint8_t begins[] = { 0x92, 0xa0, 0x09, 0xa9, 0xf0, 0xd4, 0xca, 0xb8 };
+	struct ed25519_key key = { { 0 }, { 0 } }, again;
+	uint8_t signature[ED25519_SIGNATURE], pub[ED25519_KEY];
+	char pem[ED25519_PEM_SIZE];
+	(void)state;
+
+	memcpy(key.secret, secret, sizeof(secret));
+	ed25519_secret_pem(&key, pem);
+	assert_int_equal(ed25519_parse_secret(pem, &again), 0);
+	ed25519_sign(&again, "\x72", 1, signature);
+	assert_memory_equal(signature, begins, sizeof(begins));
+	assert_true(ed25519_verify(again.pub, "\x72", 1, signature));
+	assert_false(ed25519_verify(again.pub, "\x73", 1, signature));
+	ed25519_public_pem(again.pub, pem);
+	assert_int_equal(ed25519_parse_public(pem, pub), 0);
+	assert_memory_equal(pub, again.pub, sizeof(pub));
+	assert_int_equal(ed25519_parse_secret(pem, &key), -EINVAL);
+	pem[40] ^= 1;
+	assert_int_equal(ed25519_parse_public(pem, pub), -EINVAL);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -432,6 +502,8 @@ int main(void)
 		TEST(an_index_is_read_as_it_was_written),
 		TEST(a_hostile_index_is_refused),
 		TEST(a_manifest_is_ours_or_refused),
+		TEST(only_its_key_verifies_a_signature),
+		TEST(the_signature_is_ed25519),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

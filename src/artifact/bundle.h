@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARTIFACT_BUNDLE_H
+#define ARTIFACT_BUNDLE_H
+
+/*
+ * Signatures of manifests: sigstore bundles with a plain key, as cosign makes and reads them, and
+ * the manifests that refer from a bundle to what it signs.
+ *
+ * What is signed is an in-toto statement that names the manifest's digest, in a DSSE envelope.
+ * There is no transparency log.
+ *
+ * Source: sigstore protobuf-specs, bundle v0.3; DSSE v1.0.2; in-toto attestation Statement v1;
+ * OCI image-spec v1.1, "subject" in manifest.md.
+ */
+
+#include "artifact/index.h"
+#include "codec/ed25519.h"
+
+#define BUNDLE_TYPE    "application/vnd.dev.sigstore.bundle.v0.3+json"
+#define BUNDLE_MAX     ((size_t)64 << 10)
+#define SIGNATURES_MAX 16u /* of one manifest that are looked at */
+
+/* The configuration of a signature's manifest. */
+#define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
+#define EMPTY_TEXT "{}"
+
+/* Sign a manifest.  ret: the bundle, free(3) it. */
+int bundle_sign(const struct mvm_digest *manifest, const struct ed25519_key *key, char **ret,
+		struct mvm_error *err);
+
+/*
+ * Does a bundle hold a signature of this manifest by one of these keys?  Whatever is not exactly
+ * as bundle_sign() has it is no signature.
+ *
+ *   ret_key  which key; set with 1
+ *
+ * Returns 1, 0 or -ENOMEM.
+ */
+int bundle_verify(const char *text, size_t len, const struct mvm_digest *manifest,
+		  const uint8_t (*keys)[ED25519_KEY], size_t n_keys, size_t *ret_key);
+
+/* The manifest that refers from a bundle to its subject; free(3) *ret. */
+int signature_manifest_format(const struct index_part *subject, const struct index_part *bundle,
+			      char **ret, struct mvm_error *err);
+
+/* Is this the manifest of a bundle about this subject?  1 with the bundle's blob, 0 or -ENOMEM. */
+int signature_manifest_parse(const char *text, size_t len, const struct mvm_digest *subject,
+			     struct index_part *ret_bundle);
+
+#endif

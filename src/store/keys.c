@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/keys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/name.h"
+#include "store/store_priv.h"
+
+#define FILE_MAX   ((size_t)16384)
+#define SECRET_END ".pem"
+#define PUBLIC_END ".pub"
+#define SCOPE_LINE "for: "
+
+void key_list_done(struct key_list *l)
+{
+	free(l->v);
+	*l = (struct key_list){ 0 };
+}
+
+static void file_name(const char *name, const char *end, char ret[KEY_NAME_SIZE + 8])
+{
+	snprintf(ret, KEY_NAME_SIZE + 8, "%s%s", name, end);
+}
+
+static void describe(const char *name, const uint8_t pub[ED25519_KEY], struct key_info *ret)
+{
+	struct mvm_digest print;
+
+	*ret = (struct key_info){ 0 };
+	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	memcpy(ret->pub, pub, ED25519_KEY);
+	ed25519_fingerprint(pub, &print);
+	digest_hex(&print, ret->fingerprint);
+}
+
+/* Put a whole new file in place. */
+static int put_new(struct store *s, int dir, const char *name, const char *text, mode_t mode)
+{
+	int scratch = store_scratch(s, NULL);
+	if (scratch < 0)
+		return scratch;
+	int r = file_create_at(scratch, name, text, strlen(text), mode);
+	if (r == 0 && renameat2(scratch, name, dir, name, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r < 0)
+		unlinkat(scratch, name, 0);
+	return r < 0 ? r : dir_sync(dir);
+}
+
+int keys_generate(struct store *s, const char *name, struct key_info *ret, struct mvm_error *err)
+{
+	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+	struct ed25519_key key;
+
+	int r = name_check(NAME_KEY, name, err);
+	int dir = r < 0 ? r : store_dir_get(s, STORE_KEYS, err);
+	if (dir < 0)
+		return dir;
+	ed25519_generate(&key);
+	ed25519_secret_pem(&key, pem);
+	file_name(name, SECRET_END, file);
+	r = put_new(s, dir, file, pem, 0600);
+	explicit_bzero(pem, sizeof(pem));
+	explicit_bzero(key.secret, sizeof(key.secret));
+	if (r == -EEXIST)
+		return mvm_error_set(err, r, "there is a key '%s' already", name);
+	if (r == 0) {
+		ed25519_public_pem(key.pub, pem);
+		file_name(name, PUBLIC_END, file);
+		unlinkat(dir, file, 0); /* of a pair whose other half was removed */
+		r = put_new(s, dir, file, pem, 0644);
+	}
+	if (r < 0)
+		return store_mend(
+			s,
+			mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r)),
+			err);
+	describe(name, key.pub, ret);
+	return 0;
+}
+
+int keys_load(struct store *s, const char *name, struct ed25519_key *ret, struct mvm_error *err)
+{
+	char file[KEY_NAME_SIZE + 8];
+	struct stat st;
+
+	int r = name_check(NAME_KEY, name, err);
+	if (r < 0)
+		return r;
+	file_name(name, SECRET_END, file);
+	int dir = store_dir(s, STORE_KEYS);
+	AUTO_CLOSE int fd = dir < 0 ? dir : openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return mvm_error_set(err, dir < 0 ? dir : -errno, "there is no key '%s'", name);
+	if (st.st_mode & (S_IRWXG | S_IRWXO) || st.st_uid != geteuid())
+		return mvm_error_set(err, -EPERM, "others may read the key '%s'", name);
+	char *text = NULL;
+	r = file_read_fd(fd, FILE_MAX, &text, NULL);
+	if (r == 0) {
+		r = ed25519_parse_secret(text, ret);
+		explicit_bzero(text, strlen(text));
+	}
+	free(text);
+	return r < 0 ? mvm_error_set(err, r == -EINVAL ? -EBADMSG : r,
+				     "cannot read the key '%s' as one of Ed25519", name)
+		     : 0;
+}
+
+int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY], const char *scope,
+	       struct key_info *ret, struct mvm_error *err)
+{
+	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+	bool all = str_empty(scope);
+
+	int r = name_check(NAME_KEY, name, err);
+	if (r == 0 && !all && (strlen(scope) >= KEY_SCOPE_SIZE || strpbrk(scope, "\r\n")))
+		r = mvm_error_set(err, -EINVAL, "'%.40s' is no name of repositories", scope);
+	int dir = r < 0 ? r : store_dir_get(s, STORE_TRUST, err);
+	int scratch = dir < 0 ? dir : store_scratch(s, err);
+	if (scratch < 0)
+		return scratch;
+	ed25519_public_pem(pub, pem);
+	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : SCOPE_LINE, all ? "" : scope,
+					  all ? "" : "\n", pem);
+	if (!text)
+		return mvm_error_oom(err);
+	file_name(name, PUBLIC_END, file);
+	r = file_replace_at(scratch, dir, file, text, strlen(text), 0644);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r));
+	describe(name, pub, ret);
+	snprintf(ret->scope, sizeof(ret->scope), "%s", all ? "" : scope);
+	return 0;
+}
+
+int keys_untrust(struct store *s, const char *name, struct mvm_error *err)
+{
+	char file[KEY_NAME_SIZE + 8];
+
+	int r = name_check(NAME_KEY, name, err);
+	if (r < 0)
+		return r;
+	file_name(name, PUBLIC_END, file);
+	int dir = store_dir(s, STORE_TRUST);
+	if (dir < 0 || unlinkat(dir, file, 0) < 0)
+		return mvm_error_set(err, dir < 0 ? dir : -errno,
+				     "no trusted key has the name '%s'", name);
+	r = dir_sync(dir);
+	return r < 0 ? mvm_error_set(err, r, "cannot remove the key '%s': %s", name, strerror(-r))
+		     : 0;
+}
+
+/* Read a public key's file.  Anything odd is no key. */
+static bool read_public(int dir, const char *file, struct key_info *ret)
+{
+	AUTO_FREE char *text = NULL, *name = NULL;
+	const size_t len = strlen(file), end = strlen(PUBLIC_END);
+	uint8_t pub[ED25519_KEY];
+
+	if (len <= end || strcmp(file + len - end, PUBLIC_END) != 0)
+		return false;
+	name = strndup(file, len - end);
+	if (!name || !name_valid(NAME_KEY, name) ||
+	    file_read_at(dir, file, FILE_MAX, &text, NULL) < 0 ||
+	    ed25519_parse_public(text, pub) < 0)
+		return false;
+	describe(name, pub, ret);
+	if (str_starts(text, SCOPE_LINE)) {
+		const char *scope = text + strlen(SCOPE_LINE);
+		size_t n = strcspn(scope, "\n");
+		if (n == 0 || n >= sizeof(ret->scope))
+			return false;
+		memcpy(ret->scope, scope, n);
+	}
+	return true;
+}
+
+int keys_list(struct store *s, bool trusted, struct key_list *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_DONE(key_list) list = { 0 };
+	enum store_dir which = trusted ? STORE_TRUST : STORE_KEYS;
+
+	int r = store_dir_names(s, which, &names, err);
+	if (r < 0)
+		return r;
+	int dir = store_dir(s, which);
+	list.v = calloc(names.n + 1, sizeof(*list.v));
+	if (!list.v)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < names.n; i++)
+		list.n += read_public(dir, names.v[i], &list.v[list.n]);
+	*ret = list;
+	list = (struct key_list){ 0 };
+	return 0;
+}
+
+bool keys_are_trusted(struct store *s, const char *fingerprint)
+{
+	AUTO_DONE(key_list) list = { 0 };
+
+	if (!fingerprint || keys_list(s, true, &list, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < list.n; i++) {
+		if (str_eq(list.v[i].fingerprint, fingerprint))
+			return true;
+	}
+	return false;
+}
+
+bool key_covers(const struct key_info *key, const char *repository)
+{
+	return !key->scope[0] || (repository && fnmatch(key->scope, repository, 0) == 0);
+}
