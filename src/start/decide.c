@@ -17,7 +17,6 @@
 #include "start/host_memory.h"
 #include "start/memory_file.h"
 #include "start/start.h"
-#include "store/keys.h"
 #include "store/trust.h"
 
 void start_plan_done(struct start_plan *p)
@@ -169,12 +168,6 @@ static char *other_root_disk(uint32_t theirs_mib, uint32_t ours_mib)
 			  theirs_mib, ours_mib);
 }
 
-/* Has somebody signed the foreign snapshot whose key is trusted now? */
-static bool is_trusted(const struct start_request *q)
-{
-	return q->mvm && keys_are_trusted(q->mvm->store, q->revision->rev.snapshot.signed_by);
-}
-
 static int consider_snapshot(const struct start_request *q, struct start_plan *plan,
 			     struct mvm_error *err)
 {
@@ -186,7 +179,7 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the image's own initrd has no agent, so no snapshot is possible";
 	else if (!rev->has_snapshot)
 		no = "the revision has no snapshot";
-	else if (rev->snapshot.origin && !is_trusted(q))
+	else if (q->revision->snapshot_foreign)
 		no = "the snapshot was made elsewhere, and no key that you trust has signed it";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";

@@ -11,6 +11,7 @@
 #include "model/load.h"
 #include "model/run.h"
 #include "start/start.h"
+#include "store/keys.h"
 #include "store/revision.h"
 #include "store/trust.h"
 
@@ -107,6 +108,7 @@ int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_e
 	rev.dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
 	if (rev.dir_fd < 0)
 		return mvm_error_set(err, -errno, "cannot open the revision: %s", strerror(errno));
+	rev.snapshot_foreign = rev.rev.has_snapshot && rev.rev.snapshot.origin;
 	rev.id = strdup(id);
 	rev.hash = strdup(rev.rev.revision_hash);
 	if (!rev.id || !rev.hash)
@@ -121,6 +123,8 @@ int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revi
 {
 	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
 	int r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, ret, err);
+	if (r == 0 && ret->snapshot_foreign)
+		ret->snapshot_foreign = !keys_are_trusted(mvm->store, ret->rev.snapshot.signed_by);
 	return r < 0 ? mvm_error_context(err, r, "template '%s', revision %.12s", id, hash) : 0;
 }
 

@@ -24,6 +24,7 @@ struct revision {
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
 	char *vmstate_sha256, *mem_sha256; /* from checksums.json; NULL without a snapshot */
 	char *disk_sha256[OWN_DISKS];	   /* the snapshot's disks; NULL without such a disk */
+	bool snapshot_foreign; /* made elsewhere, and no key that is trusted has signed it */
 };
 #define REVISION_NONE                                                                              \
 	{                                                                                          \
