@@ -38,6 +38,17 @@ bool instance_was_suspended(int dir_fd, const struct record *r)
 	       r->continues != RECORD_CONTINUES_FORK && saved_is_there(dir_fd);
 }
 
+/* Remove what a killed writer of the record has left.  The lock is ours, so nobody writes. */
+static void sweep_files(int dir_fd)
+{
+	AUTO_DONE(strv) names = { 0 };
+	if (dir_list(dir_fd, &names) < 0)
+		return;
+	for (size_t i = 0; i < names.n; i++)
+		if (name_is_unique(names.v[i], "file."))
+			unlinkat(dir_fd, names.v[i], 0); /* it does no harm */
+}
+
 /* why: NULL when it is suspended. */
 static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_error *err)
 {
@@ -52,6 +63,7 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	r->state = why ? RECORD_FAILED : RECORD_SUSPENDED;
 	r->continues = RECORD_CONTINUES_NOTHING;
 	saved_sweep(dir_fd);
+	sweep_files(dir_fd);
 	r->health = RECORD_HEALTH_NONE;
 	r->vmm_pid = r->supervisor_pid = 0;
 	r->stopping = false;

@@ -233,11 +233,13 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 		w->suspended = r == 0;
 		if (r == 0)
 			r = dir_sync(instance_fd(w));
-		/* its guest runs on, so it must not be there to go on from */
-		if (r < 0 && w->suspended &&
-		    renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
-			      RENAME_NOREPLACE) == 0)
-			w->suspended = false;
+		/* its guest runs on, so it must not be there to go on from; if it stays, the guest
+		 * must not run on */
+		if (r < 0 && w->suspended) {
+			w->suspended = renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
+						 RENAME_NOREPLACE) < 0;
+			r = w->suspended ? 0 : r;
+		}
 	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
@@ -356,15 +358,17 @@ static void put_back(struct warden *w)
 /* Before the guest runs: its state must not run twice. */
 static int take(struct warden *w, struct mvm_error *err)
 {
-	int r = 0;
-	if (w->record.continues == RECORD_CONTINUES_SUSPENDED) {
-		r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING,
-				     w->taken);
-		if (r == 0)
-			r = dir_sync(instance_fd(w));
+	if (w->record.continues != RECORD_CONTINUES_SUSPENDED)
+		return 0;
+	int r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING, w->taken);
+	if (r < 0) {
+		w->taken[0] = '\0';
+	} else {
 		w->suspended = false;
+		r = dir_sync(instance_fd(w));
 		if (r < 0)
 			put_back(w);
+		r = w->taken[0] ? 0 : r; /* where it cannot be put back, the guest goes on */
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r)) : 0;
 }

@@ -460,5 +460,68 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assert_nothing_left()
 
 
+@harness.needs_guests
+class Kept(TestCase):
+    """`suspend`, `resume` and `fork` while one of the processes is killed."""
+
+    config = guests.CONFIG + "data_disk_mib = 16\n"
+
+    def have_vm(self, state):
+        if "vm" not in self.instances() or self.inspect("vm")["state"] not in ("running", "suspended"):
+            self.mvm("rm", "--force", "vm")
+            self.run_detached("web-worker", "--require-snapshot", "--name", "vm")
+            self.exec("vm", "sh", "-c", "echo kept >/tmp/file; echo kept >/data/file")
+        if self.inspect("vm")["state"] != state:
+            self.mvm_ok("suspend" if state == "suspended" else "resume", "vm")
+
+    def kill(self, victim, command):
+        if victim == "command":
+            command.kill()
+            return
+        pid = self.inspect("vm")[victim + "_pid"]
+        if pid: # else it has none yet, or no more
+            os.kill(pid, signal.SIGKILL)
+
+    def one(self, operation, victim, delay):
+        self.have_vm("suspended" if operation == "resume" else "running")
+        command = self.start_mvm(operation, "vm", *(("--name", "f") if operation == "fork" else ()))
+        time.sleep(delay)
+        try:
+            self.kill(victim, command)
+        except ProcessLookupError:
+            pass # it was faster
+        command.communicate(timeout=harness.PATIENCE_S)
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect("vm")["state"] in ("running", "suspended", "failed")))
+        state = self.inspect("vm")["state"]
+        self.assertFalse(state == "failed" and victim == "command")
+        for name in self.instances(): # the next command that lists them has settled them
+            if self.inspect(name)["state"] == "suspended":
+                self.mvm_ok("resume", name)
+            if self.inspect(name)["state"] == "running":
+                self.assertEqual(self.exec(name, "cat", "/tmp/file", "/data/file"), "kept\nkept\n")
+        self.mvm("rm", "--force", "f")
+        self.mvm_ok("ps")
+        self.assertTrue(guests.wait_until(lambda: not [
+            name for name in os.listdir(self.data("instances", "vm"))
+            if name.startswith(("saving.", "fork.", "file.")) or name == "saved"]),
+            os.listdir(self.data("instances", "vm")))
+        self.assertEqual(os.listdir(self.data("tmp")), [])
+        return state
+
+    def test_it_runs_on_or_is_suspended_whole(self):
+        seed = int(os.environ.get("MVM_TEST_SEED", "0")) or random.randrange(1 << 30)
+        rng, ends = random.Random(seed), {}
+        print(f"# MVM_TEST_SEED={seed}", flush=True)
+        for i in range(KILLS // 2):
+            operation = ("suspend", "fork", "resume")[i % 3]
+            victim = rng.choice(("command", "supervisor", "vmm"))
+            delay = rng.random() * 0.6
+            with self.subTest(operation=operation, victim=victim, delay=delay):
+                end = f"{operation}, {victim}: {self.one(operation, victim, delay)}"
+                ends[end] = ends.get(end, 0) + 1
+        print(f"# {ends}", flush=True)
+
+
 if __name__ == "__main__":
     guests.main()

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A supervisor is killed, or its calls fail, at every call with which it keeps a VM's state.
+
+After each its VM runs on, or is suspended whole, or is lost with its supervisor; and the next
+command leaves nothing half-made.
+
+Environment: MVM, FAULTS (the preloaded library), SAVE_DRIVER, CRASH_STEP (every how many calls).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+import harness
+from tiny_kernel import tiny_kernel
+
+FAULTS = os.environ["FAULTS"]
+DRIVER = os.environ["SAVE_DRIVER"]
+STEP = int(os.environ.get("CRASH_STEP", "1"))
+KILLS = ("kill-before", "kill-after", "kill-half")
+ERRORS = ("EIO", "ENOSPC")
+FILES = ["data.ext4", "instance.json", "lock"]
+
+
+class Saved(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        with open(self.path("vmlinux"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test"))
+        self.base = self.path("base") # the data folder before
+        self.mvm_ok("kernel", "add", self.path("vmlinux"), env={"MVM_DATA_DIR": self.base})
+        self.write("snapshot/mem.bin", "memory\n")
+        self.write("snapshot/vmstate.bin", "devices\n")
+        folder = os.path.join(self.base, "instances", "vm")
+        os.makedirs(folder, mode=0o700)
+        os.chmod(os.path.dirname(folder), 0o700)
+        record = dict(schema_version=1, name="vm", template_id="web-worker",
+                      revision_hash="8e09f99e74a7162c4dbf2bdc68bbe9a6", state="running",
+                      start="restore", backend="qemu", vcpus=1, mem_mib=128, forwards=[],
+                      created_at="2026-01-01T00:00:00Z", attached=False, purpose="user",
+                      boot_args="", health="none", restarts=0, ttl_ms=0, remove_at_end=False,
+                      log_max_bytes=0, machine_id="0" * 32,
+                      data_disk={"size_mib": 8, "copy": "sparse"})
+        for name, text in (("lock", "4321 run\n"), ("instance.json", json.dumps(record)),
+                           ("data.ext4", "disk\n")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(text)
+            os.chmod(os.path.join(folder, name), 0o600)
+
+    def drive(self, data, verb, fault=None):
+        """Returns the driver's status."""
+        env = self.environment(fault or {})
+        if fault:
+            env["LD_PRELOAD"] = FAULTS
+        done = subprocess.run([DRIVER, data + "/instances/vm", data + "-snapshot", verb], env=env,
+                              capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode
+
+    def copy_of_base(self):
+        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
+        os.rmdir(data)
+        subprocess.run(["cp", "-a", self.base, data], check=True)
+        shutil.copytree(self.path("snapshot"), data + "-snapshot")
+        return data
+
+    def files(self, data):
+        return sorted(os.listdir(data + "/instances/vm"))
+
+    def state(self, data):
+        """The VM's state for the next command, which sweeps what was left."""
+        done = self.mvm("--data-dir", data, "inspect", "vm")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.mvm("--data-dir", data, "ps", status=0)
+        return json.loads(self.mvm("--data-dir", data, "inspect", "vm", status=0).stdout)["state"]
+
+    def suspend(self, data):
+        """Suspend it, and begin its resume as the starter does."""
+        self.assertEqual(self.drive(data, "suspend"), 0)
+        path = data + "/instances/vm/instance.json"
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        self.assertEqual(record["state"], "suspended")
+        record.update(state="starting", continues="suspended")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(record, file)
+
+    def calls_of(self, verb, suspended):
+        data, log = self.copy_of_base(), self.path("calls")
+        if suspended:
+            self.suspend(data)
+        self.assertEqual(self.drive(data, verb, {"MVM_FAULT_LOG": log}), 0)
+        with open(log, encoding="ascii") as file:
+            return [line.split()[1] for line in file]
+
+    def everywhere(self, verb, check, suspended=False):
+        calls, tried = self.calls_of(verb, suspended), 0
+        self.assertGreater(len(calls), 3)
+        for n, what in enumerate(KILLS + ERRORS):
+            for at in range(1 + n % STEP, len(calls) + 1, STEP):
+                if what == "kill-half" and "write" not in calls[at - 1]:
+                    continue
+                where = f"{verb}: {what} at call {at}, {calls[at - 1]}"
+                data = self.copy_of_base()
+                if suspended:
+                    self.suspend(data)
+                status = self.drive(data, verb, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
+                self.assertIn(status, (0, 1) if what in ERRORS else (0, -9), where)
+                with self.subTest(where):
+                    check(data, status, where)
+                shutil.rmtree(data)
+                shutil.rmtree(data + "-snapshot")
+                tried += 1
+        print(f"# {verb}: {len(calls)} calls, {tried} faults", flush=True)
+
+    def test_a_suspend(self):
+        def check(data, status, where):
+            there = "saved" in self.files(data)
+            if status == 0:
+                self.assertTrue(there, where)
+            if status == 1: # its VM runs on, so its state must not be there
+                self.assertFalse(there, where)
+            self.assertEqual(self.state(data), "suspended" if there else "failed", where)
+            self.assertEqual(self.files(data), sorted(FILES + ["saved"] * there), where)
+            if there:
+                self.assertEqual(self.drive(data, "check"), 0, where)
+
+        self.everywhere("suspend", check)
+
+    def test_a_fork(self):
+        def check(data, status, where):
+            self.assertNotIn("saved", self.files(data), where)
+            if status == 0 and "EIO" not in where: # else the next command removes it
+                self.assertFalse([n for n in self.files(data) if n.startswith("fork")], where)
+            self.assertEqual(self.state(data), "failed", where) # without its supervisor
+            self.assertEqual(self.files(data), FILES, where)
+
+        self.everywhere("fork", check)
+
+    def test_a_resume(self):
+        def check(data, status, where):
+            ran, there = os.path.exists(data + "-snapshot/ran"), "saved" in self.files(data)
+            self.assertFalse(ran and there, where) # no state runs twice
+            if status == 1:
+                self.assertTrue(there, where)
+            self.assertEqual(self.state(data), "suspended" if there else "failed", where)
+            self.assertEqual(self.files(data), sorted(FILES + ["saved"] * there), where)
+            if there:
+                self.assertEqual(self.drive(data, "check"), 0, where)
+                self.assertEqual(self.drive(data, "resume"), 0, where)
+
+        self.everywhere("resume", check, suspended=True)
+
+
+if __name__ == "__main__":
+    harness.main()
