@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "command.h"
+#include "disks.h"
 #include "freeze.h"
 #include "identity.h"
 #include "net/agent.h"
@@ -245,6 +246,7 @@ void clone_restored(struct agent *a, uint32_t id, struct request *q)
 {
 	struct mvm_error err = { 0 };
 	int r = become_another(a, q, &err);
+	disks_forget_volumes(a->upper_fd);
 	a->held = r == 0 && q->hold;
 	a->no_workload = q->no_workload;
 	if (q->env.n > 0) {

@@ -2,12 +2,15 @@
 #include "disks.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/own.h"
@@ -48,6 +51,64 @@ static void trim(const char *folder)
 	AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		ioctl(fd, FITRIM, &all); /* if this fails, the disk's file takes more room */
+}
+
+#define VOLUMES	    "volumes" /* paths, each with a NUL */
+#define VOLUMES_MAX ((size_t)256 * 1024)
+
+void disks_note_volume(int upper_fd, const char *path, const char *name)
+{
+	char text[PATH_MAX + NAME_MAX + 2];
+	if (upper_fd < 0 || !path || !name) /* an older host says no name */
+		return;
+	int len = snprintf(text, sizeof(text), "%s/%s", path, name);
+	AUTO_CLOSE int fd = openat(upper_fd, VOLUMES,
+				   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0 && (size_t)len < sizeof(text)) /* else what is left there stays */
+		file_write_all(fd, text, (size_t)len + 1);
+}
+
+void disks_forget_volumes(int upper_fd)
+{
+	if (upper_fd >= 0)
+		unlinkat(upper_fd, VOLUMES, 0);
+}
+
+/* Remove what path leads to below a folder. */
+static void remove_below(int folder_fd, char *path)
+{
+	int fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 3);
+	char *rest = path, *part = NULL, *next;
+	while ((next = strsep(&rest, "/"))) {
+		if (!*next || str_eq(next, "."))
+			continue;
+		int below = part && fd >= 0 ? dir_open_at(fd, part) : -1;
+		if (part && fd >= 0) {
+			close(fd);
+			fd = below;
+		}
+		part = next;
+	}
+	if (part && fd >= 0 && !str_eq(part, ".."))
+		tree_remove_at(fd, part);
+	if (fd >= 0)
+		close(fd);
+}
+
+void disks_reset_volumes(const char *writable, const char *upper)
+{
+	AUTO_FREE char *paths = NULL;
+	size_t len = 0;
+	AUTO_CLOSE int disk_fd = open(writable, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int upper_fd = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (disk_fd < 0 || upper_fd < 0 ||
+	    file_read_at(disk_fd, VOLUMES, VOLUMES_MAX, &paths, &len) < 0)
+		return;
+	for (char *at = paths, *next; at < paths + len; at = next) {
+		next = at + strlen(at) + 1;
+		remove_below(upper_fd, at);
+	}
+	unlinkat(disk_fd, VOLUMES, 0);
 }
 
 void disks_trim(int upper_fd)

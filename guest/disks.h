@@ -15,4 +15,17 @@ void disks_trim(int upper_fd);
 /* Make them read-only before a power-off, so that they need no recovery. */
 void disks_seal(int upper_fd);
 
+/*
+ * Volumes on the root disk.  Each start copies them in anew, and at their places nothing else of an
+ * earlier start must be left.  So their paths are noted on the disk, beside what the guest sees,
+ * and the next boot removes what the disk has there before it mounts the root: then the image
+ * shows, and the volume is copied over that, as at the first start.
+ */
+void disks_note_volume(int upper_fd, const char *path, const char *name); /* name in it, or "." */
+void disks_forget_volumes(int upper_fd); /* a fork has their files, but not the volumes */
+
+/* writable: the disk's root folder, before anybody uses it; upper: its folder of the guest's files.
+ * Follows no link, since the guest may have made it. */
+void disks_reset_volumes(const char *writable, const char *upper);
+
 #endif

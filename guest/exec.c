@@ -14,6 +14,7 @@
 #include "command.h"
 #include "commit.h"
 #include "copy.h"
+#include "disks.h"
 #include "net/agent.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -434,6 +435,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 		if (found < 0)
 			return found;
 		put.owner = (struct unpack_owner){ user.uid, user.gid };
+		disks_note_volume(a->upper_fd, q->path, q->name);
 	}
 	bool has_stdin = copies ? q->call == CALL_PUT : q->has_stdin;
 	int r = e->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)

@@ -13,6 +13,7 @@
 #include "attributes.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "disks.h"
 #include "folders.h"
 
 #define LOWER	 "/mvm-lower"
@@ -118,6 +119,8 @@ static int mount_overlay(const char *device, const char *fstype, const char *upp
 	int r = mount_all(upper ? on_disk : below, MVM_ARRAY_SIZE(below), err);
 	if (r < 0)
 		return r;
+	if (upper)
+		disks_reset_volumes(WRITABLE, UPPER);
 	r = make_upper();
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make the overlay: %s", strerror(-r));

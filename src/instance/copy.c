@@ -133,6 +133,7 @@ int copy_put(struct control *c, int dir_fd, const char *host_path, const char *g
 	wire_put_str(&args, FIELD_PATH, guest_path);
 	wire_put_u64(&args, FIELD_CONTENTS, contents);
 	wire_put_u64(&args, FIELD_OWNER, owner);
+	wire_put_str(&args, FIELD_NAME, name);
 	AUTO_FREE char *path = dir_fd < 0 ? strdup(host_path)
 					  : str_printf("/proc/self/fd/%d/%s", dir_fd, host_path);
 	if (!path)
