@@ -72,7 +72,8 @@ const struct command command_events = {
 		   "command or the time to live), exited (the guest ended by itself), "
 		   "failed, suspended, not-suspended, forked, refused (a rule kept the guest from "
 		   "a destination), network "
-		   "(its rules were changed), network-down, network-up, renamed and removed. With "
+		   "(its rules were changed), network-down, network-up, disk-error, renamed and "
+		   "removed. With "
 		   "--json each event is an object on its own line.",
 	.options = options,
 	.examples = "mvm events --since 1h\n"

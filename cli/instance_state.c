@@ -12,6 +12,8 @@ void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d)", name, info->exit_code);
 	else if (!has_ended && info->network_problem)
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (no network)", name);
+	else if (!has_ended && info->disk_problem)
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s (disk error)", name);
 	else
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s", name);
 }

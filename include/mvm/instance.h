@@ -316,6 +316,7 @@ struct mvm_instance_info {
 	/* its limits (struct mvm_start_options) */
 	int64_t ttl_ms, on_idle_ms;
 	enum mvm_then ttl_action, on_idle_action;
+	char *disk_problem; /* why one of its disks failed since its start; NULL: none did */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

@@ -190,6 +190,7 @@ static const struct field record[] = {
 	FIELD_LIST(record, network_refusals, n_network_refusals, record_refusal, FIELD_SPARSE,
 		   &refusal_fields),
 	FIELD_STRING(record, network_problem, FIELD_SPARSE),
+	FIELD_STRING(record, disk_problem, FIELD_SPARSE),
 	FIELD_TEXT(record, hostname),
 	FIELD_TEXT(record, machine_id),
 	FIELD_STRING(record, created_at, FIELD_REQUIRED),

@@ -153,6 +153,7 @@ struct record {
 	struct record_refusal network_refusals[RECORD_REFUSALS_MAX]; /* the latest comes first */
 	size_t n_network_refusals;
 	char *network_problem; /* why the guest has no network though it should; NULL: it has */
+	char *disk_problem;    /* why one of its disks failed; NULL: none did */
 	char *hostname;	       /* NULL in a first record: the guest is called by its name */
 	char *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */

@@ -58,6 +58,8 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 	if (rec->hostname)
 		snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s", rec->hostname);
 	set_string(&rec->network_problem, NULL);
+	set_string(&rec->disk_problem, NULL);
+	vmm_on_disk(s->machine.vmm, on_disk_error, s);
 	vmm_on_network(s->machine.vmm, on_network, s);
 	rec->vmm_pid = s->machine.vmm->process.pid;
 	set_string(&rec->isolation, vmm_isolation_text(s->machine.vmm->isolation, isolation));

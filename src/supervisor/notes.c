@@ -7,6 +7,8 @@
 #include "model/run.h"
 #include "supervisor/supervise.h"
 
+#define DISK_ERRORS_NS (60 * NS_PER_S) /* between events */
+
 #define KEEP_MS                                                                                    \
 	INT64_C(100) /* for a starter to let go; a client of the library may take its time */
 
@@ -48,6 +50,40 @@ static void on_health(void *arg, enum record_health health, const char *message)
 	set_string(&s->record.health_message, message);
 	save_record(s);
 	tell(s, record_health_name(health), message);
+}
+
+static const char *disk_named(const struct record *rec, size_t drive)
+{
+	for (size_t i = 0, place = 1; i < OWN_DISKS; i++) /* 0 is the image */
+		if (rec->disks[i].present && place++ == drive)
+			return own_disks[i].what;
+	return "image of the root";
+}
+
+void on_disk_error(void *arg, const struct vmm_disk_error *error)
+{
+	struct supervisor *s = arg;
+	char text[256];
+	int64_t now_ns = clock_now_ns();
+	/* a guest that goes on writing fails thousands of times */
+	if (s->disk_error_ns && now_ns - s->disk_error_ns < DISK_ERRORS_NS)
+		return;
+	s->disk_error_ns = now_ns;
+	const char *disk = disk_named(&s->record, error->drive);
+	if (error->write && error->no_room)
+		snprintf(text, sizeof(text),
+			 "this host has no room for what the guest writes to the %s, so its write "
+			 "failed: make room, then start the VM again",
+			 disk);
+	else
+		snprintf(text, sizeof(text),
+			 "this host cannot %s the %s, so the guest got an I/O error: see this "
+			 "host's kernel log",
+			 error->write ? "write" : "read", disk);
+	set_string(&s->record.disk_problem, text);
+	tell(s, "disk-error", text);
+	if (s->state != LIFE_STARTING) /* then the start saves it */
+		save_record(s);
 }
 
 void note_start(struct supervisor *s)

@@ -63,6 +63,7 @@ struct supervisor {
 	unsigned failures; /* failures and other ends in a row; each makes the next pause longer */
 	int64_t up_since_ns;	   /* of the last start */
 	int64_t kill_ns;	   /* when to cut a running stop short; 0: never */
+	int64_t disk_error_ns;	   /* the last event about one; 0: none */
 	int64_t refusals_since_ns; /* refusal_events were written since then */
 	unsigned refusal_events;
 	struct job *waiting;   /* STOP and WAIT calls, answered at the end */
@@ -165,6 +166,9 @@ int set_network(struct supervisor *s, const struct job *j, struct mvm_error *err
 int network_read_rules(const char *text, size_t len, const struct record *have, struct record *ret,
 		       struct mvm_error *err);
 void network_exchange_rules(struct record *a, struct record *b);
+
+/* One of its disks fails (vmm_on_disk()); arg is the struct supervisor. */
+void on_disk_error(void *arg, const struct vmm_disk_error *error);
 
 /* What its network tells (vmm_on_network()); arg is the struct supervisor. */
 void on_network(void *arg, const struct vmm_network_news *news);

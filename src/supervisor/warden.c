@@ -162,9 +162,10 @@ static bool may_tell(struct warden *w, size_t bytes)
 static const char *event_named(const struct wire_field *f)
 {
 	static const char *const names[] = {
-		"started",  "healthy",	    "unhealthy",  "paused",    "resumed", "volumes",
-		"refused",  "restarting",   "stopped",	  "exited",    "failed",  "network",
-		"starting", "network-down", "network-up", "suspended", "forked",  "not-suspended",
+		"started",   "healthy", "unhealthy",	 "paused",	 "resumed",
+		"volumes",   "refused", "restarting",	 "stopped",	 "exited",
+		"failed",    "network", "starting",	 "network-down", "network-up",
+		"suspended", "forked",	"not-suspended", "disk-error",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)

@@ -95,7 +95,7 @@ static const size_t record_texts[] = {
 	offsetof(struct record, machine_id),	  offsetof(struct record, started_at),
 	offsetof(struct record, ended_at),	  offsetof(struct record, expires_at),
 	offsetof(struct record, health_message),  offsetof(struct record, volumes_note),
-	offsetof(struct record, network_problem),
+	offsetof(struct record, network_problem), offsetof(struct record, disk_problem),
 };
 #define RECORD_TEXT_MAX 16384u
 

@@ -369,6 +369,12 @@ void vmm_on_network(struct vmm *v, vmm_network_fn fn, void *arg)
 	v->on_network_arg = arg;
 }
 
+void vmm_on_disk(struct vmm *v, vmm_disk_fn fn, void *arg)
+{
+	v->on_disk = fn;
+	v->on_disk_arg = arg;
+}
+
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg)
 {
 	v->on_ended = fn;

@@ -108,6 +108,15 @@ struct vmm_network_news {
 /* Called from the loop. */
 typedef void (*vmm_network_fn)(void *arg, const struct vmm_network_news *news);
 
+/* The host could not read or write a drive, and the guest was told of an I/O error. */
+struct vmm_disk_error {
+	size_t drive; /* its place in the config */
+	bool write;
+	bool no_room; /* the host's disk is full */
+};
+/* Called from the loop. */
+typedef void (*vmm_disk_fn)(void *arg, const struct vmm_disk_error *error);
+
 struct vmm_drive {
 	const char *name; /* file, relative to dir_fd */
 	bool read_only;
@@ -412,6 +421,8 @@ struct vmm {
 	void *on_ended_arg;
 	vmm_network_fn on_network;
 	void *on_network_arg;
+	vmm_disk_fn on_disk;
+	void *on_disk_arg;
 	/* when each stage of the last start ended, monotonic ns; 0: not reached */
 	int64_t spawned_ns, loaded_ns, resumed_ns;
 };
@@ -470,6 +481,7 @@ int vmm_attach(const struct vmm_ops *ops, const struct vmm_config *config, struc
 void vmm_kill(struct vmm *v);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
 void vmm_on_network(struct vmm *v, vmm_network_fn fn, void *arg);
+void vmm_on_disk(struct vmm *v, vmm_disk_fn fn, void *arg);
 void vmm_free(struct vmm *v);
 DEFINE_AUTO(vmm, vmm_free)
 

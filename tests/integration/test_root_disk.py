@@ -87,6 +87,28 @@ class RootDisks(guests.TestCase):
         self.mvm_ok("stop", "--timeout", "90s", name)
         self.assert_clean(self.disk(name))
 
+    def test_its_volumes_are_those_of_the_host_after_a_start(self):
+        volume, single = self.path("volume"), self.write("app.conf", "first\n")
+        os.mkdir(volume)
+        for name in ("changed", "removed"):
+            self.write("volume/" + name, "host\n")
+        self.run_detached("web-worker", "--require-snapshot", "--name", "vols", "-v", volume + ":/www/vol",
+                          "-v", single + ":/etc/app.conf")
+        self.exec("vols", "sh", "-c", "echo guest > /www/vol/changed; echo guest > /www/vol/made; "
+                  "echo kept > /etc/kept; echo kept > /www/kept; echo guest > /etc/app.conf")
+        self.mvm_ok("fork", "vols", "--name", "f")
+        os.unlink(volume + "/removed")
+        self.write("volume/new", "host\n")
+        self.write("app.conf", "second\n")
+        for name in ("vols", "f"):
+            self.mvm_ok("stop", "--timeout", "90s", name)
+            self.mvm_ok("start", name)
+        look = "cd /www/vol; echo *; cat changed /etc/app.conf /etc/kept /www/kept; ls /www/cgi-bin"
+        self.assertEqual(self.exec("vols", "sh", "-c", look), "changed new\nhost\nsecond\nkept\nkept\n")
+        # a fork has its files, but no volumes
+        self.assertEqual(self.exec("f", "sh", "-c", look),
+                         "changed made removed\nguest\nguest\nkept\nkept\n")
+
     def test_a_restart_boots_with_the_disk(self):
         """A snapshot's memory knows another disk: on this one its writes would do damage."""
         name = self.run_detached("web-worker", "--require-snapshot", "--restart", "on-failure")["name"]
@@ -120,6 +142,7 @@ def run(*args):
 run("run", "-T", "web-worker", "-d", "--name", "one")
 run("exec", "one", "--", "busybox", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=100")
 print(run("exec", "one", "--", "sh", "-c", "busybox sync; echo x > /more || busybox dmesg"))
+print(run("ps"), run("inspect", "one"), run("events"))
 run("stop", "one")
 '''
         instances = self.data("instances")
@@ -133,6 +156,10 @@ run("stop", "one")
             self.skipTest(f"cannot mount here: {error}")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Remounting filesystem read-only", done.stdout)
+        why = "this host has no room for what the guest writes to the root disk"
+        self.assertIn("running (disk error)", done.stdout)
+        self.assertIn(f'"disk_problem": "{why}', done.stdout)
+        self.assertRegex(done.stdout, f"disk-error +one: {why}")
 
     def test_a_damaged_captured_disk_is_not_used(self):
         self.own_data()

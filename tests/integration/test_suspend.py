@@ -116,6 +116,32 @@ class Suspend(guests.TestCase):
         self.assertEqual(self.exec("vm", "sh", "-c", "ls /tmp; cat /data/file"), "kept\n")
         self.assertFalse(os.path.exists(self.saved()))
 
+    @unittest.skipUnless(os.getuid() == 0 and os.path.exists("/etc/machine-id"),
+                         "needs root, to mount another boot id, and a host with a name")
+    def test_it_outlives_the_boot_of_the_host(self):
+        self.start()
+        self.suspend()
+        self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)))
+        boot_id = self.write("boot_id", "00000000-0000-4000-8000-000000000000\n")
+        os.chmod(self.folder, 0o711) # run by root, mvm starts QEMU as another user
+        qemu = self.write("qemu", "#!/bin/sh\necho QEMU emulator version 99.1\n", 0o755)
+        later = {"preexec_fn": guests.in_own_mounts(
+            (boot_id, "/proc/sys/kernel/random/boot_id", "", 4096, ""))} # MS_BIND
+        try:
+            listed = self.mvm("ps", **later)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"cannot mount here: {error}")
+        self.assertIn("suspended", listed.stdout)
+        done = self.mvm("resume", "vm", env={"MVM_QEMU": qemu}, **later) # as after an update
+        self.assertEqual(done.returncode, 6, done.stderr)
+        for text in ("stays suspended", "the VMM's version differs", "99.1", "mvm start vm"):
+            self.assertIn(text, done.stderr)
+        self.assertIn("suspended", self.mvm("ps", **later).stdout)
+        done = self.mvm("resume", "vm", **later)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file", "/data/file"), "kept\nkept\n")
+        self.assertTrue(self.inspect("vm")["boot_id"].startswith("00000000-0000-4"))
+
     @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
     def test_a_full_disk_is_explained_and_the_guest_goes_on(self):
         script = r"""

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/parse.h"
 #include "vmm/qemu/qemu.h"
 
 /* QEMU closes its socket a moment before it ends.  On a busy host that moment is long. */
@@ -30,6 +31,26 @@ static void on_exit_fd(void *arg, uint32_t events)
 		q->vmm.on_ended(q->vmm.on_ended_arg, status); /* last: it may free q */
 }
 
+/* Nothing that QEMU says about it is passed on as text. */
+static void on_disk_error(struct qemu *q, json_t *data)
+{
+	static const char prefix[] = "drive"; /* as args.c names them */
+	const char *node = json_string_value(json_object_get(data, "node-name"));
+	uint64_t drive;
+	if (!q->vmm.on_disk || !node || !str_starts(node, prefix) ||
+	    parse_u64(node + strlen(prefix), 0, 3, &drive) < 0)
+		return;
+	const char *reason = json_string_value(json_object_get(data, "reason"));
+	const char *operation = json_string_value(json_object_get(data, "operation"));
+	const struct vmm_disk_error error = {
+		.drive = (size_t)drive,
+		.write = str_eq(operation, "write"),
+		/* "nospace" tells it only of a VM that stops for it */
+		.no_room = str_eq(reason, strerror(ENOSPC)) || str_eq(reason, strerror(EDQUOT)),
+	};
+	q->vmm.on_disk(q->vmm.on_disk_arg, &error);
+}
+
 static void on_event(void *arg, const char *name, json_t *data)
 {
 	struct qemu *q = arg;
@@ -43,6 +64,8 @@ static void on_event(void *arg, const char *name, json_t *data)
 		q->vmm.resumed_ns = clock_now_ns();
 		if (q->vmm.loaded_ns == 0) /* QEMU goes on by itself when it has loaded */
 			q->vmm.loaded_ns = q->vmm.resumed_ns;
+	} else if (str_eq(name, "BLOCK_IO_ERROR")) {
+		on_disk_error(q, data);
 	} else if (str_eq(name, "SHUTDOWN")) {
 		const char *reason = json_string_value(json_object_get(data, "reason"));
 		q->vmm.guest_stopped = json_is_true(json_object_get(data, "guest"));
