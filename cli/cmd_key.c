@@ -104,10 +104,9 @@ static int list(struct cli_context *c, const struct args *a)
 	for (size_t i = 0; i < all.n; i++) {
 		const struct mvm_key_info *k = all.v[i];
 		put_json(&j, k);
+		const char *scope = k->scope ? k->scope : "everything";
 		table_row(&t, k->name, k->trusted ? "trusted" : "signs", k->fingerprint,
-			  !k->trusted ? "-"
-			  : k->scope  ? k->scope
-				      : "everything");
+			  k->trusted ? scope : "-");
 	}
 	jsonw_close(&j);
 	return c->json ? jsonw_print(&j, stdout) : table_print(&t, stdout);

@@ -75,11 +75,9 @@ static int print_received(const struct cli_context *c, const struct mvm_artifact
 		note(c, "no key that you trust has signed it");
 	if (c->json)
 		return print_json(r, true);
+	const char *snapshot = r->has_snapshot ? "kept" : "no";
 	printf("%s@%s  %s, %s snapshot\n", r->template_id, r->revision,
-	       r->new_revision ? "new" : "unchanged",
-	       r->new_snapshot	 ? "new"
-	       : r->has_snapshot ? "kept"
-				 : "no");
+	       r->new_revision ? "new" : "unchanged", r->new_snapshot ? "new" : snapshot);
 	return 0;
 }
 

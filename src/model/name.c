@@ -5,6 +5,8 @@
 #include <mvm/template.h>
 #include <string.h>
 
+#include "model/template.h"
+
 #define DIGITS "0123456789"
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"
 #define UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

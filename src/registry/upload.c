@@ -213,7 +213,11 @@ static int judge(const struct request *q, struct mvm_error *err)
 	if (q->status == 401 || q->status == 403)
 		return refused(q, said, err);
 	snprintf(why, sizeof(why), "HTTP status %ld to %s", q->status, q->method);
-	int r = q->status == 413 ? -EFBIG : q->status == 429 ? -EBUSY : -EREMOTEIO;
+	int r = -EREMOTEIO;
+	if (q->status == 413)
+		r = -EFBIG;
+	else if (q->status == 429)
+		r = -EBUSY;
 	fail(q, r, why, err);
 	return said[0] ? mvm_error_more(err, r, ": %s", said) : r;
 }
@@ -270,10 +274,10 @@ int upload_has(struct client *c, const char *digest, struct mvm_error *err)
 		if (r < 0 || !is_for_a_moment(&q) || wait_for(c, tries, &q) < 0)
 			break;
 	}
-	if (r == 0)
-		r = q.code == CURLE_OK && q.status == 200   ? 1
-		    : q.code == CURLE_OK && q.status == 404 ? 0
-							    : judge(&q, err);
+	bool is_here = q.code == CURLE_OK && q.status == 200;
+	bool is_missing = q.code == CURLE_OK && q.status == 404;
+	if (r == 0 && !is_missing)
+		r = is_here ? 1 : judge(&q, err);
 	strbuf_done(&q.text);
 	return r;
 }
