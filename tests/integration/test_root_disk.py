@@ -104,10 +104,11 @@ class RootDisks(guests.TestCase):
             self.mvm_ok("stop", "--timeout", "90s", name)
             self.mvm_ok("start", name)
         look = "cd /www/vol; echo *; cat changed /etc/app.conf /etc/kept /www/kept; ls /www/cgi-bin"
-        self.assertEqual(self.exec("vols", "sh", "-c", look), "changed new\nhost\nsecond\nkept\nkept\n")
+        self.assertEqual(self.exec("vols", "sh", "-c", look),
+                         "changed new\nhost\nsecond\nkept\nkept\nwhoami\n")
         # a fork has its files, but no volumes
         self.assertEqual(self.exec("f", "sh", "-c", look),
-                         "changed made removed\nguest\nguest\nkept\nkept\n")
+                         "changed made removed\nguest\nguest\nkept\nkept\nwhoami\n")
 
     def test_a_restart_boots_with_the_disk(self):
         """A snapshot's memory knows another disk: on this one its writes would do damage."""

@@ -125,19 +125,24 @@ class Suspend(guests.TestCase):
         boot_id = self.write("boot_id", "00000000-0000-4000-8000-000000000000\n")
         os.chmod(self.folder, 0o711) # run by root, mvm starts QEMU as another user
         qemu = self.write("qemu", "#!/bin/sh\necho QEMU emulator version 99.1\n", 0o755)
-        later = {"preexec_fn": guests.in_own_mounts(
-            (boot_id, "/proc/sys/kernel/random/boot_id", "", 4096, ""))} # MS_BIND
+        enter = guests.in_own_mounts((boot_id, "/proc/sys/kernel/random/boot_id", "", 4096, "")) # MS_BIND
+
+        def later(*args, env=None):
+            return subprocess.run([harness.MVM, *args], env=self.environment(env), check=False,
+                                  preexec_fn=enter, capture_output=True, text=True,
+                                  timeout=harness.PATIENCE_S)
+
         try:
-            listed = self.mvm("ps", **later)
+            listed = later("ps")
         except subprocess.SubprocessError as error:
             self.skipTest(f"cannot mount here: {error}")
         self.assertIn("suspended", listed.stdout)
-        done = self.mvm("resume", "vm", env={"MVM_QEMU": qemu}, **later) # as after an update
+        done = later("resume", "vm", env={"MVM_QEMU": qemu}) # as after an update
         self.assertEqual(done.returncode, 6, done.stderr)
         for text in ("stays suspended", "the VMM's version differs", "99.1", "mvm start vm"):
             self.assertIn(text, done.stderr)
-        self.assertIn("suspended", self.mvm("ps", **later).stdout)
-        done = self.mvm("resume", "vm", **later)
+        self.assertIn("suspended", later("ps").stdout)
+        done = later("resume", "vm")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.exec("vm", "cat", "/tmp/file", "/data/file"), "kept\nkept\n")
         self.assertTrue(self.inspect("vm")["boot_id"].startswith("00000000-0000-4"))
