@@ -195,7 +195,8 @@ enum agent_call {
 	 * random bytes, as PREPARE does, but change nothing else in the guest.  SYNC 1: write
 	 * everything to the disks, because the guest may never go on.  THAW follows here,
 	 * and RESTORED in a fork, which then first resets the connections that leave the guest.
-	 * Result: NONCE.  EBUSY and the silence until the reply as for PREPARE.
+	 * Results: NONCE; TIME_NS, for how long the processes stand still by now.  EBUSY and the
+	 * silence until the reply as for PREPARE.
 	 */
 	CALL_FREEZE = 18,
 

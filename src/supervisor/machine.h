@@ -138,12 +138,14 @@ int machine_take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], str
  * afterwards, by machine_thaw().
  *
  *   syncs     the guest also writes everything to its disks: it may never go on
+ *   ret_since_ns  since when its processes stand still
  *   was_away  the guest was suspended: give it entropy and the time, and reset its connections
  *
  * machine_continue() loads such a state instead of a snapshot's, as the same machine.
  */
 int machine_freeze(struct machine *m, bool syncs, int64_t deadline_ns,
-		   char ret_nonce_sha256[DIGEST_HEX_SIZE], struct mvm_error *err);
+		   char ret_nonce_sha256[DIGEST_HEX_SIZE], int64_t *ret_since_ns,
+		   struct mvm_error *err);
 int machine_thaw(struct machine *m, bool was_away, int64_t deadline_ns,
 		 uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
 int machine_continue(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],

@@ -11,12 +11,15 @@
 #define ENTROPY_BYTES 64u
 
 int machine_freeze(struct machine *m, bool syncs, int64_t deadline_ns,
-		   char ret_nonce_sha256[DIGEST_HEX_SIZE], struct mvm_error *err)
+		   char ret_nonce_sha256[DIGEST_HEX_SIZE], int64_t *ret_since_ns,
+		   struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 	uint8_t nonce[NONCE_BYTES];
 	struct mvm_digest digest;
+	uint64_t took_ns = 0;
+	int64_t began_ns = clock_now_ns();
 	wire_put_u64(&args, FIELD_SYNC, syncs);
 	int r = agent_client_call(&m->agent, m->loop, CALL_FREEZE, "freezing the guest", &args,
 				  &m->ended, deadline_ns, &reply, err);
@@ -26,6 +29,12 @@ int machine_freeze(struct machine *m, bool syncs, int64_t deadline_ns,
 		return r;
 	sha256_buf(nonce, sizeof(nonce), &digest);
 	digest_hex(&digest, ret_nonce_sha256);
+	/* the agent gets ready while its processes still run */
+	*ret_since_ns = began_ns;
+	int64_t now_ns = clock_now_ns();
+	if (wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, INT64_MAX, &took_ns) &&
+	    (int64_t)took_ns < now_ns - began_ns)
+		*ret_since_ns = now_ns - (int64_t)took_ns;
 	return 0;
 }
 

@@ -82,11 +82,18 @@ static void speak_again(struct supervisor *s)
 	workload_watch(s);
 }
 
-static int freeze(struct supervisor *s, char ret_nonce_sha256[DIGEST_HEX_SIZE],
-		  struct mvm_error *err)
+/* A moment of the guest. */
+struct moment {
+	char nonce_sha256[DIGEST_HEX_SIZE];
+	int frozen;	  /* what freeze() returned; -ENODATA: it was not called */
+	int64_t began_ns; /* its processes stand still since then */
+};
+
+static int freeze(struct supervisor *s, struct moment *m, struct mvm_error *err)
 {
 	int r = machine_freeze(&s->machine, s->state == LIFE_SUSPENDING,
-			       clock_deadline_ns(s->given->freeze_ms), ret_nonce_sha256, err);
+			       clock_deadline_ns(s->given->freeze_ms), m->nonce_sha256, &m->began_ns,
+			       err);
 	if (r == -EREMOTEIO && agent_client_refused(&s->machine.agent, EOPNOTSUPP))
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "the template's agent is of an older mvm: build the template "
@@ -94,17 +101,31 @@ static int freeze(struct supervisor *s, char ret_nonce_sha256[DIGEST_HEX_SIZE],
 	return r;
 }
 
-/* Pause the guest and keep its devices in the file that the warden has made. */
-static int save_devices(struct supervisor *s, struct mvm_error *err)
+/* Has somebody asked for the VM's end meanwhile? */
+static int check_goes_on(const struct supervisor *s, enum life_state now, struct mvm_error *err)
+{
+	if (s->machine.ended)
+		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
+	return s->end || s->state != now ? mvm_error_set(err, -ECANCELED, "the VM is being stopped")
+					 : 0;
+}
+
+/* Freeze the guest, pause it, and copy what it can change while it runs, so that only that adds to
+ * the pause. */
+static int hold_still(struct supervisor *s, struct moment *m, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(SAVE_DEADLINE_MS);
-	int r = vmm_pause(s->machine.vmm, deadline_ns, err);
-	if (r < 0)
-		return r;
+	enum life_state now = s->state;
 	AUTO_CLOSE int fd = warden_save_begin(&s->warden, err);
-	r = fd < 0 ? fd : vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
-	if (r < 0)
-		warden_save_drop(&s->warden, NULL);
+	int r = fd < 0 ? fd : (m->frozen = freeze(s, m, err));
+	if (r == 0)
+		r = vmm_pause(s->machine.vmm, deadline_ns, err);
+	if (r == 0)
+		r = vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
+	if (r == 0)
+		r = check_goes_on(s, now, err);
+	if (r == 0)
+		r = warden_save_copy(&s->warden, now == LIFE_FORKING, err);
 	return r;
 }
 
@@ -134,15 +155,6 @@ static int go_on(struct supervisor *s, int frozen, struct mvm_error *err)
 	return r;
 }
 
-/* Has somebody asked for the VM's end meanwhile? */
-static int check_goes_on(const struct supervisor *s, enum life_state now, struct mvm_error *err)
-{
-	if (s->machine.ended)
-		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
-	return s->end || s->state != now ? mvm_error_set(err, -ECANCELED, "the VM is being stopped")
-					 : 0;
-}
-
 /* ---- suspend ---- */
 
 static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
@@ -170,26 +182,21 @@ static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
 
 int suspend_now(struct supervisor *s, struct mvm_error *err)
 {
-	char nonce_sha256[DIGEST_HEX_SIZE];
+	struct moment m = { .frozen = -ENODATA };
 	forget_forked(s, false);
 	int r = check_may_suspend(s, err);
 	if (r < 0)
 		return r;
 	life_enter(s, LIFE_SUSPENDING);
 	fall_silent(s);
-	r = freeze(s, nonce_sha256, err);
-	int frozen = r;
+	r = hold_still(s, &m, err);
 	if (r == 0)
-		r = save_devices(s, err);
-	if (r == 0)
-		r = check_goes_on(s, LIFE_SUSPENDING, err);
-	if (r == 0)
-		r = warden_save_suspend(&s->warden, nonce_sha256, err);
+		r = warden_save_suspend(&s->warden, m.nonce_sha256, err);
 	s->suspended = r == 0;
 	if (r == 0)
 		return 0;
 	warden_save_drop(&s->warden, NULL);
-	go_on(s, frozen, NULL);
+	go_on(s, m.frozen, NULL);
 	speak_again(s);
 	life_leave(s, LIFE_SUSPENDING, LIFE_UP);
 	return r;
@@ -240,32 +247,23 @@ static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_
 		   struct mvm_error *err)
 {
 	struct mvm_error why = { 0 };
-	char nonce_sha256[DIGEST_HEX_SIZE];
+	struct moment m = { .frozen = -ENODATA };
 	int r = check_may_save(s, "forked", err);
 	if (r < 0)
 		return r;
 	life_enter(s, LIFE_FORKING);
 	fall_silent(s);
-	int64_t began_ns = clock_now_ns();
-	r = freeze(s, nonce_sha256, err);
-	int frozen = r;
-	if (r == 0)
-		r = save_devices(s, err);
-	if (r == 0)
-		r = check_goes_on(s, LIFE_FORKING, err);
-	if (r == 0)
-		r = warden_save_fork(&s->warden, nonce_sha256, ret_name, err);
-	else
-		warden_save_drop(&s->warden, NULL);
-	bool kept = r == 0;
-	int on = go_on(s, frozen, &why);
-	*ret_paused_ns = clock_now_ns() - began_ns;
-	speak_again(s);
-	life_leave(s, LIFE_FORKING, LIFE_UP);
+	r = hold_still(s, &m, err);
+	int on = go_on(s, m.frozen, &why);
+	*ret_paused_ns = m.frozen == 0 ? clock_now_ns() - m.began_ns : 0;
 	if (r == 0 && on < 0)
 		r = mvm_error_hand_on(err, &why);
-	if (r < 0 && kept)
-		warden_save_drop(&s->warden, ret_name);
+	if (r == 0)
+		r = warden_save_fork(&s->warden, m.nonce_sha256, ret_name, err);
+	else
+		warden_save_drop(&s->warden, NULL);
+	speak_again(s);
+	life_leave(s, LIFE_FORKING, LIFE_UP);
 	return r;
 }
 

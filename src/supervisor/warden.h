@@ -29,11 +29,12 @@
 /* The kind of state to save. */
 struct warden_saving {
 	char name[64]; /* of its folder; "": none */
-	int dir_fd, devices_fd;
+	int dir_fd, devices_fd, pages_fd;
+	int64_t n_pages;
 };
 #define WARDEN_SAVING_NONE                                                                         \
 	{                                                                                          \
-		.dir_fd = -1, .devices_fd = -1                                                     \
+		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1                                     \
 	}
 
 /* What to do with the saved state that a start continues. */
@@ -145,8 +146,10 @@ uint64_t warden_touched_bytes(struct warden_link *l);
 int warden_capture_disks(struct warden_link *l, struct mvm_error *err);
 
 /*
- * Keep the state of a paused VM: begin, save its devices into the descriptor, then end.
+ * Keep the state of a VM: begin, pause it, save its devices into the descriptor, copy; then end,
+ * for which a fork's origin may run again.
  *
+ *   disks	   copy the VM's disks as well, for a fork
  *   nonce_sha256  of the frozen guest's nonce
  *   ret_name      of the fork's folder, which warden_save_drop() removes
  *
@@ -154,6 +157,7 @@ int warden_capture_disks(struct warden_link *l, struct mvm_error *err);
  * fails, nothing stays.  After warden_save_suspend() the VM must not run again.
  */
 int warden_save_begin(struct warden_link *l, struct mvm_error *err);
+int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err);
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err);
 int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
 		     struct mvm_error *err);

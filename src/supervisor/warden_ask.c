@@ -372,6 +372,11 @@ static int ask_text(struct warden_link *l, struct line_message q, char *ret, siz
 	return r;
 }
 
+int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err)
+{
+	return ask_only(l, question_about(ASK_SAVE_COPY, disks), err);
+}
+
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err)
 {
 	struct line_message q = question(ASK_SAVE_SUSPEND);

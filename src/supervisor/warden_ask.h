@@ -42,6 +42,7 @@ enum warden_question {
 enum warden_saved_question {
 	ASK_SAVED = 0x100, /* the first of them */
 	ASK_SAVE_BEGIN = ASK_SAVED,
+	ASK_SAVE_COPY,	  /* NUMBER: its disks, too */
 	ASK_SAVE_SUSPEND, /* TEXT: the nonce's SHA-256 */
 	ASK_SAVE_FORK,	  /* likewise */
 	ASK_SAVE_DROP, /* TEXT: the name of a fork's folder; none: the state that is being saved */

@@ -83,8 +83,9 @@ static void drop_saving(struct warden *w)
 		return;
 	auto_close(&s->dir_fd);
 	auto_close(&s->devices_fd);
+	auto_close(&s->pages_fd);
 	tree_remove_at(instance_fd(w), s->name); /* what stays is swept with the next one */
-	*s = (struct warden_saving){ .dir_fd = -1, .devices_fd = -1 };
+	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 }
 
 static int check_may_save(const struct warden *w, struct mvm_error *err)
@@ -106,6 +107,7 @@ static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_e
 {
 	struct warden_saving *s = &w->saving;
 	drop_saving(w);
+	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 	int r = check_may_save(w, err);
 	if (r == 0)
 		r = check_room(w, err);
@@ -140,36 +142,30 @@ static int new_file(int dir_fd, const char *name, struct mvm_error *err)
 		      : fd;
 }
 
-static int note_file(int fd, const struct mvm_digest *digest, char **ret_sha256,
-		     uint64_t *ret_bytes)
+static int note_file(int fd, char **ret_sha256, uint64_t *ret_bytes)
 {
+	struct mvm_digest digest;
 	char hex[DIGEST_HEX_SIZE];
-	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	digest_hex(digest, hex);
+	int r = sha256_fd(fd, NULL, &digest, ret_bytes);
+	if (r < 0)
+		return r;
+	digest_hex(&digest, hex);
 	*ret_sha256 = strdup(hex);
-	*ret_bytes = (uint64_t)st.st_size;
 	return *ret_sha256 ? 0 : -ENOMEM;
 }
 
-static int save_pages(struct warden *w, struct saved *info, struct mvm_error *err)
+static int save_pages(struct warden *w, struct mvm_error *err)
 {
-	struct mvm_digest digest;
-	AUTO_CLOSE int fd = new_file(w->saving.dir_fd, SAVED_PAGES, err);
+	int fd = new_file(w->saving.dir_fd, SAVED_PAGES, err);
 	if (fd < 0)
 		return fd;
-	int64_t n = w->ops->save_pages(w->body, fd, &digest, err);
-	if (n < 0)
-		return (int)n;
-	info->n_pages = (uint64_t)n;
-	int r = note_file(fd, &digest, &info->pages_sha256, &info->pages_bytes);
-	return r < 0 ? mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r)) : 0;
+	w->saving.pages_fd = fd;
+	w->saving.n_pages = w->ops->save_pages(w->body, fd, err);
+	return w->saving.n_pages < 0 ? (int)w->saving.n_pages : 0;
 }
 
 static int save_state(const struct warden *w, struct saved *info, struct mvm_error *err)
 {
-	struct mvm_digest digest;
 	AUTO_CLOSE int base_fd = w->ops->open_state(w->memory_dir_fd, false);
 	if (base_fd < 0)
 		return mvm_error_set(err, base_fd, "cannot open the snapshot's device state: %s",
@@ -178,9 +174,7 @@ static int save_state(const struct warden *w, struct saved *info, struct mvm_err
 	int r = fd < 0 ? fd : w->ops->finish_state(base_fd, w->saving.devices_fd, fd, err);
 	if (r < 0)
 		return r;
-	r = sha256_fd(fd, NULL, &digest, NULL);
-	if (r == 0)
-		r = note_file(fd, &digest, &info->state_sha256, &info->state_bytes);
+	r = note_file(fd, &info->state_sha256, &info->state_bytes);
 	return r < 0 ? mvm_error_set(err, r, "cannot save the device state: %s", strerror(-r)) : 0;
 }
 
@@ -245,9 +239,29 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
 	auto_close(&s->dir_fd);
 	auto_close(&s->devices_fd);
-	*s = (struct warden_saving){ .dir_fd = -1, .devices_fd = -1 };
+	auto_close(&s->pages_fd);
+	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 	wire_put_str(&ret->fields, TAG_TEXT, name);
 	return 0;
+}
+
+/* Drop the state that could not be kept, and explain why if it was for lack of room. */
+static int give_up(struct warden *w, int r, bool fork, struct mvm_error *err)
+{
+	uint64_t bytes = needed_bytes(w, fork); /* before its files go */
+	drop_saving(w);
+	return explain_room(w, r, bytes, err);
+}
+
+/* All that takes a guest that stands still, and nothing else. */
+static int answer_copy(struct warden *w, bool disks, struct mvm_error *err)
+{
+	if (!w->saving.name[0] || w->saving.pages_fd >= 0)
+		return mvm_error_set(err, -EPROTO, "no state is being saved");
+	int r = save_pages(w, err);
+	if (r == 0 && disks)
+		r = copy_disks(w, err);
+	return r < 0 ? give_up(w, r, disks, err) : 0;
 }
 
 static int answer_end(struct warden *w, const struct line_message *asked, bool fork,
@@ -255,14 +269,15 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 {
 	AUTO_DONE(saved) info = { 0 };
 	struct wire_field nonce;
-	if (!w->saving.name[0] ||
+	if (w->saving.pages_fd < 0 ||
 	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &nonce) <= 0)
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
-	int r = save_pages(w, &info, err);
+	info.n_pages = (uint64_t)w->saving.n_pages;
+	int r = note_file(w->saving.pages_fd, &info.pages_sha256, &info.pages_bytes);
+	if (r < 0)
+		mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r));
 	if (r == 0)
 		r = save_state(w, &info, err);
-	if (r == 0 && fork)
-		r = copy_disks(w, err);
 	if (r == 0 && !fork) {
 		if (w->ops->take_back)
 			w->ops->take_back(
@@ -273,12 +288,7 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = save_info(w, &info, &nonce, err);
 	if (r == 0)
 		r = publish(w, fork, ret, err);
-	if (r < 0) {
-		uint64_t bytes = needed_bytes(w, fork); /* before its files go */
-		drop_saving(w);
-		r = explain_room(w, r, bytes, err);
-	}
-	return r;
+	return r < 0 ? give_up(w, r, fork, err) : 0;
 }
 
 static void answer_drop(struct warden *w, const struct line_message *asked)
@@ -409,6 +419,8 @@ int saved_answer(struct warden *w, const struct line_message *asked, struct line
 	switch ((enum warden_saved_question)asked->what) {
 	case ASK_SAVE_BEGIN:
 		return answer_begin(w, ret, err);
+	case ASK_SAVE_COPY:
+		return answer_copy(w, number != 0, err);
 	case ASK_SAVE_SUSPEND:
 	case ASK_SAVE_FORK:
 		return answer_end(w, asked, asked->what == ASK_SAVE_FORK, ret, err);

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/str.h"
-#include "codec/sha256.h"
 
 #define MAGIC	    "MVMPAGE1"
 #define PAGE	    PAGES_SIZE
@@ -113,7 +113,7 @@ static int find_own(void *arg, int pagemap_fd, const struct pages_mapping *m)
 /* ---- its memory ---- */
 
 struct mapped {
-	int mem_fd; /* /proc/PID/mem */
+	pid_t pid;
 	struct pages_mapping v[64];
 	size_t n;
 };
@@ -126,18 +126,6 @@ static int note_mapping(void *arg, int pagemap_fd, const struct pages_mapping *m
 		return -E2BIG;
 	all->v[all->n++] = *m;
 	return 0;
-}
-
-static int open_memory(pid_t pid, const struct stat *file, int flags, struct mapped *ret)
-{
-	char path[64];
-	*ret = (struct mapped){ .mem_fd = -1 };
-	int r = pages_each_mapping(pid, file, note_mapping, ret);
-	if (r < 0)
-		return r;
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
-	ret->mem_fd = open(path, flags | O_CLOEXEC);
-	return ret->mem_fd < 0 ? -errno : 0;
 }
 
 /* Where a page of the file lies in the process, and how many follow it there.  0: nowhere. */
@@ -172,42 +160,60 @@ static ssize_t put(int fd, void *data, size_t len, off_t at)
 	return pwrite(fd, data, len, at);
 }
 
-/* Call step for each stretch of the extents that is one piece in the process. */
-struct stretch {
-	uint8_t *buffer;
+/* Pages that lie together in the pages' file, and in pieces in the process. */
+struct bunch {
+	uint8_t *buffer; /* CHUNK bytes */
 	size_t len;
-	uint64_t process_at, file_at;
+	struct iovec pieces[CHUNK / PAGE];
+	size_t n;
+	uint64_t file_at;
 };
-typedef int (*stretch_fn)(void *arg, const struct mapped *all, const struct stretch *s);
+typedef int (*bunch_fn)(pid_t pid, int fd, struct bunch *b);
 
-static int each_stretch(const struct mapped *all, const struct pages_map *map, uint64_t file_at,
-			stretch_fn fn, void *arg)
+static int carry_out(pid_t pid, int fd, struct bunch *b, bunch_fn fn)
 {
-	AUTO_FREE uint8_t *buffer = malloc(CHUNK);
-	int r = buffer ? 0 : -ENOMEM;
-	for (size_t i = 0; i < map->n; i++) {
-		for (uint64_t done = 0; r == 0 && done < map->v[i].n;) {
-			uint64_t n = 0, at = place_of(all, map->v[i].first + done, &n);
-			uint64_t left = map->v[i].n - done;
-			if (!at)
-				return -ENXIO;
-			n = n < left ? n : left;
-			n = n < CHUNK / PAGE ? n : CHUNK / PAGE;
-			const struct stretch s = { buffer, (size_t)n * PAGE, at, file_at };
-			r = fn(arg, all, &s);
-			done += n;
-			file_at += n * PAGE;
-		}
-	}
+	int r = b->n ? fn(pid, fd, b) : 0;
+	b->file_at += b->len;
+	b->len = b->n = 0;
 	return r;
 }
 
-/* ---- save ---- */
+/* Call fn for all pages of the extents, many at a time. */
+static int each_bunch(const struct mapped *all, const struct pages_map *map, uint64_t file_at,
+		      int fd, bunch_fn fn)
+{
+	AUTO_FREE struct bunch *b = calloc(1, sizeof(*b));
+	AUTO_FREE uint8_t *buffer = malloc(CHUNK);
+	if (!b || !buffer)
+		return -ENOMEM;
+	b->buffer = buffer;
+	b->file_at = file_at;
+	for (size_t i = 0; i < map->n; i++) {
+		for (uint64_t done = 0; done < map->v[i].n;) {
+			uint64_t n = 0, at = place_of(all, map->v[i].first + done, &n);
+			uint64_t left = map->v[i].n - done, room = (CHUNK - b->len) / PAGE;
+			if (!at)
+				return -ENXIO;
+			n = n < left ? n : left;
+			n = n < room ? n : room;
+			/* NOLINTNEXTLINE(performance-no-int-to-ptr): of another process */
+			b->pieces[b->n++] = (struct iovec){ (void *)at, n * PAGE };
+			b->len += n * PAGE;
+			done += n;
+			int r = b->len == CHUNK ? carry_out(all->pid, fd, b, fn) : 0;
+			if (r < 0)
+				return r;
+		}
+	}
+	return carry_out(all->pid, fd, b, fn);
+}
 
-struct save {
-	int to_fd;
-	struct sha256 hash;
-};
+static int copied(ssize_t n, const struct bunch *b)
+{
+	return n < 0 ? -errno : (size_t)n == b->len ? 0 : -EIO;
+}
+
+/* ---- save ---- */
 
 /* A page of zeros stays a hole. */
 static int write_pages(int fd, uint8_t *data, size_t len, uint64_t at)
@@ -226,14 +232,11 @@ static int write_pages(int fd, uint8_t *data, size_t len, uint64_t at)
 	return 0;
 }
 
-static int save_stretch(void *arg, const struct mapped *all, const struct stretch *s)
+static int save_bunch(pid_t pid, int fd, struct bunch *b)
 {
-	struct save *save = arg;
-	int r = transfer(pread, all->mem_fd, s->buffer, s->len, s->process_at);
-	if (r < 0)
-		return r;
-	sha256_add(&save->hash, s->buffer, s->len);
-	return write_pages(save->to_fd, s->buffer, s->len, s->file_at);
+	const struct iovec ours = { b->buffer, b->len };
+	int r = copied(process_vm_readv(pid, &ours, 1, b->pieces, b->n, 0), b);
+	return r < 0 ? r : write_pages(fd, b->buffer, b->len, b->file_at);
 }
 
 static uint64_t map_bytes(uint64_t n_extents)
@@ -242,7 +245,7 @@ static uint64_t map_bytes(uint64_t n_extents)
 	return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
-static int write_map(struct save *save, const struct pages_map *map, uint64_t n_memory)
+static int write_map(int fd, const struct pages_map *map, uint64_t n_memory)
 {
 	const struct header header = {
 		.magic = MAGIC,
@@ -259,35 +262,27 @@ static int write_map(struct save *save, const struct pages_map *map, uint64_t n_
 		const struct pages_extent e = { htole64(map->v[i].first), htole64(map->v[i].n) };
 		memcpy(data + sizeof(header) + i * sizeof(e), &e, sizeof(e));
 	}
-	sha256_add(&save->hash, data, len);
-	return transfer(put, save->to_fd, data, len, 0);
+	return transfer(put, fd, data, len, 0);
 }
 
-int64_t pages_save(pid_t pid, int mem_fd, int to_fd, struct mvm_digest *ret)
+int64_t pages_save(pid_t pid, int mem_fd, int to_fd)
 {
 	AUTO_DONE(pages_map) map = { 0 };
-	struct save save = { .to_fd = to_fd };
-	struct mapped all;
+	struct mapped all = { .pid = pid };
 	struct stat st;
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		return -EOPNOTSUPP;
-	int r = fstat(mem_fd, &st) < 0 ? -errno : open_memory(pid, &st, O_RDONLY, &all);
-	if (r < 0)
-		return r;
-	sha256_init(&save.hash);
-	r = pages_each_mapping(pid, &st, find_own, &map);
+	int r = fstat(mem_fd, &st) < 0 ? -errno : pages_each_mapping(pid, &st, note_mapping, &all);
+	if (r == 0)
+		r = pages_each_mapping(pid, &st, find_own, &map);
 	/* first, so that its size tells how much room is needed */
 	if (r == 0 && ftruncate(to_fd, (off_t)(map_bytes(map.n) + map.n_pages * PAGE)) < 0)
 		r = -errno;
 	if (r == 0)
-		r = write_map(&save, &map, (uint64_t)st.st_size / PAGE);
+		r = write_map(to_fd, &map, (uint64_t)st.st_size / PAGE);
 	if (r == 0)
-		r = each_stretch(&all, &map, map_bytes(map.n), save_stretch, &save);
-	close(all.mem_fd); /* only read */
-	if (r < 0)
-		return r;
-	sha256_end(&save.hash, ret);
-	return (int64_t)map.n_pages;
+		r = each_bunch(&all, &map, map_bytes(map.n), to_fd, save_bunch);
+	return r < 0 ? r : (int64_t)map.n_pages;
 }
 
 /* ---- load ---- */
@@ -328,11 +323,11 @@ int64_t pages_map_parse(const void *data, size_t len, uint64_t file_bytes, uint6
 	return (int64_t)bytes;
 }
 
-static int load_stretch(void *arg, const struct mapped *all, const struct stretch *s)
+static int load_bunch(pid_t pid, int fd, struct bunch *b)
 {
-	const int *from_fd = arg;
-	int r = transfer(pread, *from_fd, s->buffer, s->len, s->file_at);
-	return r < 0 ? r : transfer(put, all->mem_fd, s->buffer, s->len, s->process_at);
+	const struct iovec ours = { b->buffer, b->len };
+	int r = transfer(pread, fd, b->buffer, b->len, b->file_at);
+	return r < 0 ? r : copied(process_vm_writev(pid, &ours, 1, b->pieces, b->n, 0), b);
 }
 
 static int64_t read_map(int fd, uint64_t n_memory, struct pages_map *ret)
@@ -357,17 +352,11 @@ static int64_t read_map(int fd, uint64_t n_memory, struct pages_map *ret)
 int pages_load(pid_t pid, int mem_fd, int from_fd)
 {
 	AUTO_DONE(pages_map) map = { 0 };
-	struct mapped all;
+	struct mapped all = { .pid = pid };
 	struct stat st;
 	if (fstat(mem_fd, &st) < 0)
 		return -errno;
 	int64_t file_at = read_map(from_fd, (uint64_t)st.st_size / PAGE, &map);
-	if (file_at < 0)
-		return (int)file_at;
-	int r = open_memory(pid, &st, O_RDWR, &all);
-	if (r == 0)
-		r = each_stretch(&all, &map, (uint64_t)file_at, load_stretch, &from_fd);
-	if (all.mem_fd >= 0)
-		close(all.mem_fd);
-	return r;
+	int r = file_at < 0 ? (int)file_at : pages_each_mapping(pid, &st, note_mapping, &all);
+	return r < 0 ? r : each_bunch(&all, &map, (uint64_t)file_at, from_fd, load_bunch);
 }

@@ -15,10 +15,10 @@
  * (u64 each), ascending; zeros up to the next page boundary; then the pages.  Pages of zeros are
  * holes.
  *
- * Source: Documentation/admin-guide/mm/pagemap.rst; proc_pid_mem(5).
+ * Source: Documentation/admin-guide/mm/pagemap.rst; process_vm_readv(2).
  */
 
-#include <mvm/digest.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -56,11 +56,10 @@ int pages_each_mapping(pid_t pid, const struct stat *file, pages_mapping_fn fn, 
  *   mem_fd   the memory file
  *   to_fd    a new, empty file; written from its start.  After a failure to write its size is the
  *            one that was needed
- *   ret      SHA-256 of what was written
  *
  * Returns the number of pages, or -errno.
  */
-int64_t pages_save(pid_t pid, int mem_fd, int to_fd, struct mvm_digest *ret);
+int64_t pages_save(pid_t pid, int mem_fd, int to_fd);
 
 /* Write such pages over a process's private mapping.  Nothing of the guest has run there.  Returns
  * 0, -EBADMSG (the file is none of pages_save() of such a memory) or -errno. */

@@ -335,8 +335,7 @@ struct vmm_ops {
 	 *   base_fd  the snapshot's device state, from which the clone was restored
 	 *   to_fd    a new, empty file
 	 */
-	int64_t (*save_pages)(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
-			      struct mvm_error *err);
+	int64_t (*save_pages)(const struct vmm_body *b, int to_fd, struct mvm_error *err);
 	int (*load_pages)(const struct vmm_body *b, int from_fd, struct mvm_error *err);
 	int (*finish_state)(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
 	/* The network's process has ended: another one.  Optional. */

@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
-#include "codec/sha256.h"
 
 #define POWERED_OFF 77
 #define CHILD_FDS   500 /* above all open descriptors */
@@ -222,12 +221,12 @@ static int save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_e
 	return step(v, VMM_STEP_SAVE, deadline_ns, err);
 }
 
-static int64_t save_pages(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
-			  struct mvm_error *err)
+static int64_t save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err)
 {
 	(void)b;
+	(void)to_fd;
 	(void)err;
-	return sha256_fd(to_fd, NULL, ret_digest, NULL);
+	return 0;
 }
 
 static int load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err)

@@ -215,6 +215,8 @@ static void a_folder_that_cannot_be_synced_keeps_one_of_guest_and_state(void **s
 	wire_put_str(&nonce, TAG_TEXT,
 		     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
 	assert_int_equal(put(c, ASK_SAVE_BEGIN, NULL), 0);
+	assert_int_equal(put(c, ASK_SAVE_SUSPEND, &nonce), -EPROTO); /* nothing is copied */
+	assert_int_equal(put_number(c, ASK_SAVE_COPY, 0), 0);
 	assert_int_equal(put(c, ASK_SAVE_SUSPEND, &nonce), -EBADF);
 	assert_false(saved_is_there(dir_fd));
 	assert_false(c->warden.suspended);

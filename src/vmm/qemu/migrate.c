@@ -14,8 +14,8 @@
 #define STATE_FILE "vmstate.bin"
 #define STATE_FD   "s" /* the descriptor's name in QEMU */
 
-static int batch_send(struct qemu *q, struct qemu_batch *b, const char *command, json_t *args,
-		      int pass_fd, struct mvm_error *err)
+int qemu_batch_send(struct qemu *q, struct qemu_batch *b, const char *command, json_t *args,
+		    int pass_fd, struct mvm_error *err)
 {
 	int r = qmp_send(q->qmp, command, args, pass_fd, &b->ids[b->n], err);
 	b->n += r == 0;
@@ -32,7 +32,7 @@ static int send_capabilities(struct qemu *q, struct qemu_batch *b, bool events,
 	json_t *args = json_pack("{s:o}", "capabilities", list);
 	if (!args)
 		return mvm_error_oom(err);
-	return batch_send(q, b, "migrate-set-capabilities", args, -1, err);
+	return qemu_batch_send(q, b, "migrate-set-capabilities", args, -1, err);
 }
 
 static int send_with_text(struct qemu *q, struct qemu_batch *b, const char *command,
@@ -41,12 +41,11 @@ static int send_with_text(struct qemu *q, struct qemu_batch *b, const char *comm
 	json_t *args = json_pack("{s:s}", key, value);
 	if (!args)
 		return mvm_error_oom(err);
-	return batch_send(q, b, command, args, pass_fd, err);
+	return qemu_batch_send(q, b, command, args, pass_fd, err);
 }
 
-/* Wait for all the replies, and report the first failure. */
-static int batch_wait(struct qemu *q, const struct qemu_batch *b, int64_t deadline_ns,
-		      struct mvm_error *err)
+int qemu_batch_wait(struct qemu *q, const struct qemu_batch *b, int64_t deadline_ns,
+		    struct mvm_error *err)
 {
 	int first = 0;
 	for (size_t i = 0; i < b->n; i++) {
@@ -102,7 +101,7 @@ static int save_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_er
 	if (r == 0)
 		r = send_with_text(q, &b, "migrate", "uri", "fd:" STATE_FD, -1, err);
 	if (r == 0)
-		r = batch_wait(q, &b, deadline_ns, err);
+		r = qemu_batch_wait(q, &b, deadline_ns, err);
 	if (r == 0)
 		r = wait_saved(q, deadline_ns, err);
 	if (r == -ETIMEDOUT) /* or QEMU would go on writing a file that nobody wants */
@@ -151,9 +150,9 @@ static int load_state(struct qemu *q, struct qemu_batch *b, const char *from, in
 {
 	int r = send_with_text(q, b, "migrate-incoming", "uri", from, -1, err);
 	if (r == 0)
-		r = batch_send(q, b, "cont", NULL, -1, err);
+		r = qemu_batch_send(q, b, "cont", NULL, -1, err);
 	if (r == 0)
-		r = batch_wait(q, b, deadline_ns, err);
+		r = qemu_batch_wait(q, b, deadline_ns, err);
 	while (r == 0 && q->vmm.resumed_ns == 0)
 		r = turn(q, "loading the device state", deadline_ns, err);
 	return qemu_explain(q, r, deadline_ns, err);

@@ -169,10 +169,16 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 int qemu_prepare_load(struct qemu *q, struct mvm_error *err);
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
+/* migrate.c: queue a command, as qmp_send() does; wait for all the replies, and report the first
+ * failure. */
+int qemu_batch_send(struct qemu *q, struct qemu_batch *b, const char *command, json_t *args,
+		    int pass_fd, struct mvm_error *err);
+int qemu_batch_wait(struct qemu *q, const struct qemu_batch *b, int64_t deadline_ns,
+		    struct mvm_error *err);
+
 /* saved.c */
 int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
-int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
-			struct mvm_error *err);
+int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err);
 int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err);
 int qemu_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
 

@@ -28,26 +28,23 @@
 #define SECTION_FIXED 6u
 #define STATE_MAX     ((size_t)64 << 20)
 
-static int call(struct qemu *q, const char *command, json_t *args, int pass_fd, int64_t deadline_ns,
-		struct mvm_error *err)
-{
-	if (!args)
-		return mvm_error_oom(err);
-	return qmp_call(q->qmp, command, args, pass_fd, deadline_ns, NULL, err);
-}
-
+/* Three commands at once: the guest stands still meanwhile. */
 int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct qemu *q = (struct qemu *)v;
+	struct qemu_batch b = { .n = 0 };
 	char path[32];
 	snprintf(path, sizeof(path), "/dev/fdset/%d", SET);
-	int r = call(q, "add-fd", json_pack("{s:i}", "fdset-id", SET), fd, deadline_ns, err);
+	int r = qemu_batch_send(q, &b, "add-fd", json_pack("{s:i}", "fdset-id", SET), fd, err);
 	if (r == 0)
-		r = call(q, "xen-save-devices-state", json_pack("{s:s}", "filename", path), -1,
-			 deadline_ns, err);
-	int removed = call(q, "remove-fd", json_pack("{s:i}", "fdset-id", SET), -1, deadline_ns,
-			   r < 0 ? NULL : err);
-	return qemu_explain(q, r < 0 ? r : removed, deadline_ns, err);
+		r = qemu_batch_send(q, &b, "xen-save-devices-state",
+				    json_pack("{s:s}", "filename", path), -1, err);
+	if (r == 0)
+		r = qemu_batch_send(q, &b, "remove-fd", json_pack("{s:i}", "fdset-id", SET), -1,
+				    err);
+	if (r == 0)
+		r = qemu_batch_wait(q, &b, deadline_ns, err);
+	return qemu_explain(q, r, deadline_ns, err);
 }
 
 /* The pages are read and written from outside, which takes the right to trace QEMU. */
@@ -61,13 +58,12 @@ static int refused(int r, const char *what, struct mvm_error *err)
 				   : "");
 }
 
-int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
-			struct mvm_error *err)
+int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err)
 {
 	const struct qemu_body *q = (const struct qemu_body *)b;
 	if (!q)
 		return mvm_error_set(err, -ESRCH, "there is no QEMU");
-	int64_t r = pages_save(b->process.pid, q->memory.file_fd, to_fd, ret_digest);
+	int64_t r = pages_save(b->process.pid, q->memory.file_fd, to_fd);
 	return r < 0 ? refused((int)r, "save", err) : r;
 }
 
