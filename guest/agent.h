@@ -19,6 +19,7 @@
 #include "child.h"
 #include "net/channel.h"
 #include "network.h"
+#include "sever.h"
 #include "slots.h"
 
 #define NONCE_SIZE   32u
@@ -68,8 +69,8 @@ struct agent {
 	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */
 	bool committing;       /* all but the agent's processes are frozen for it */
 	bool configured, frozen, prepared;
-	bool unsevered;	     /* frozen with its connections; a fork resets them */
-	bool held;	     /* it has its identity; the workload waits for CALL_START */
+	struct connections connections; /* of the frozen guest; a fork resets them */
+	bool held;			/* it has its identity; the workload waits for CALL_START */
 	bool unstarted;	     /* the workload has never run, here or where the snapshot was taken */
 	bool no_workload;    /* the host wants none: args are never started */
 	struct strv args;    /* the workload's; none: an init of the image's */

@@ -167,6 +167,17 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 	return r;
 }
 
+void cgroup_rehearse_freeze(int root_fd, const char *name)
+{
+	AUTO_CLOSE int fd = cgroup_make(root_fd, name);
+	if (fd < 0)
+		return;
+	if (write_at(fd, "cgroup.freeze", "1") == 0)
+		wait_event(fd, "frozen 1", clock_now_ns());
+	write_at(fd, "cgroup.freeze", "0");
+	unlinkat(root_fd, name, AT_REMOVEDIR); /* nobody else uses it */
+}
+
 void cgroup_thaw_others(int root_fd, const char *but)
 {
 	AUTO_DONE(strv) names = { 0 };

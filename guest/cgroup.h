@@ -35,6 +35,10 @@ void cgroup_sweep(int root_fd, const char *prefix);
  * failure (-ETIMEDOUT names the group) everything is thawed again. */
 int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, struct mvm_error *err);
 
+/* Freeze and thaw a group without processes.  Under TCG the kernel's code for it is slow the first
+ * time. */
+void cgroup_rehearse_freeze(int root_fd, const char *name);
+
 /* Thaw every group below the root but one. */
 void cgroup_thaw_others(int root_fd, const char *but);
 

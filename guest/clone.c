@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "command.h"
@@ -21,15 +22,23 @@
 #include "warm.h"
 #include "workload.h"
 
-static void reply_nonce(struct agent *a, uint32_t id)
+/* since_ns: when the guest's processes were frozen; 0: it does not matter */
+static void reply_since(struct agent *a, uint32_t id, int64_t since_ns)
 {
 	AUTO_DONE(strbuf) results = { 0 };
 	wire_put_bytes(&results, FIELD_NONCE, a->nonce, sizeof(a->nonce));
+	if (since_ns)
+		wire_put_u64(&results, FIELD_TIME_NS, (uint64_t)(clock_now_ns() - since_ns));
 	if (a->held)
 		wire_put_u64(&results, FIELD_HOLD, 1);
 	if (a->no_workload)
 		wire_put_u64(&results, FIELD_NO_WORKLOAD, 1);
 	stream_reply(a, id, 0, NULL, &results);
+}
+
+static void reply_nonce(struct agent *a, uint32_t id)
+{
+	reply_since(a, id, 0);
 }
 
 static int refuse_ended(struct agent *a, struct mvm_error *err)
@@ -63,11 +72,11 @@ static bool may_freeze(struct agent *a, uint32_t id)
 	return true;
 }
 
-static void answer_frozen(struct agent *a, uint32_t id)
+static void answer_frozen(struct agent *a, uint32_t id, int64_t since_ns)
 {
 	random_bytes(a->nonce, sizeof(a->nonce));
 	a->prepared = true;
-	reply_nonce(a, id);
+	reply_since(a, id, since_ns);
 }
 
 void clone_freeze(struct agent *a, uint32_t id, const struct request *q)
@@ -75,13 +84,14 @@ void clone_freeze(struct agent *a, uint32_t id, const struct request *q)
 	struct mvm_error err = { 0 };
 	if (!may_freeze(a, id))
 		return;
-	int r = freeze_only(a, &err);
+	int64_t since_ns = 0;
+	int r = freeze_only(a, &since_ns, &err);
 	if (r == 0 && q->sync)
 		sync();
 	if (r < 0)
 		stream_reply(a, id, r, err.text, NULL);
 	else
-		answer_frozen(a, id);
+		answer_frozen(a, id, since_ns);
 }
 
 /* Bring a guest that was away up to date, before any of its processes runs. */
@@ -95,7 +105,7 @@ static int catch_up(struct agent *a, const struct request *q, struct mvm_error *
 	if (r == 0 && q->time_ns > 0)
 		r = identity_set_clock(q->time_ns, err);
 	if (r == 0 && q->sever)
-		sever_connections();
+		connections_sever(&a->connections);
 	return r;
 }
 
@@ -106,7 +116,7 @@ void clone_thaw(struct agent *a, uint32_t id, const struct request *q)
 	if (r == 0)
 		r = thaw_guest(a, &err);
 	freeze_come_first(false);
-	a->unsevered = false;
+	connections_done(&a->connections); /* they are the programs' again */
 	if (r < 0)
 		stream_reply(a, id, r, err.text, NULL);
 	else
@@ -117,7 +127,7 @@ void clone_thaw(struct agent *a, uint32_t id, const struct request *q)
 static void finish_prepare(struct agent *a, uint32_t id)
 {
 	freeze_finish(a, a->zero_bytes);
-	answer_frozen(a, id);
+	answer_frozen(a, id, 0);
 }
 
 void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
@@ -222,9 +232,8 @@ static int become_another(struct agent *a, const struct request *q, struct mvm_e
 	int r = slots_apply(&a->slots, q, err);
 	if (r == 0)
 		r = network_configure(&a->network, q->address, q->gateway, q->dns, err);
-	if (r == 0 && a->unsevered)
-		sever_connections();
-	a->unsevered &= r < 0;
+	if (r == 0)
+		connections_sever(&a->connections);
 	return r;
 }
 

@@ -21,6 +21,7 @@
 
 #define FREEZE_TIMEOUT_MS 10000
 #define SETTLE_MAX_MS	  1000 /* for the end of a health check's connection and of its children */
+#define REHEARSAL_CGROUP  "mvm-rehearsal"
 
 /*
  * Drop the clean page cache.  Boot has read most of it only once, and every page in use becomes
@@ -46,7 +47,8 @@ void freeze_come_first(bool first)
 	syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 
-static int freeze(struct agent *a, struct mvm_error *err)
+/* again: the guest was prepared before */
+static int freeze(struct agent *a, bool again, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(FREEZE_TIMEOUT_MS);
 	if (a->cgroup_fd < 0)
@@ -56,7 +58,8 @@ static int freeze(struct agent *a, struct mvm_error *err)
 		return r;
 	a->frozen = true;
 	output_drain(a); /* output up to here is this machine's, not its clones' */
-	r = slots_prepare(&a->slots, a->cgroup_fd, err);
+	if (!again || slots_refresh(&a->slots, a->cgroup_fd) < 0)
+		r = slots_prepare(&a->slots, a->cgroup_fd, err);
 	if (r < 0) {
 		/* not thaw_guest(), whose descriptors slots_prepare() may not have opened */
 		cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
@@ -65,19 +68,34 @@ static int freeze(struct agent *a, struct mvm_error *err)
 	return r;
 }
 
-int freeze_only(struct agent *a, struct mvm_error *err)
+/* Do once what is to be quick while the guest stands still: under TCG a kernel path that is taken
+ * for the first time takes ten times as long. */
+static void rehearse(struct agent *a)
 {
-	int r = freeze(a, err);
-	a->unsevered = r == 0;
-	if (r == 0)
-		freeze_come_first(true);
-	return r;
+	struct connections unused;
+	slots_refresh(&a->slots, a->cgroup_fd);
+	connections_find(&unused);
+	connections_done(&unused);
+	if (a->cgroup_fd >= 0)
+		cgroup_rehearse_freeze(a->cgroup_fd, REHEARSAL_CGROUP);
+}
+
+int freeze_only(struct agent *a, int64_t *ret_since_ns, struct mvm_error *err)
+{
+	rehearse(a);
+	*ret_since_ns = clock_now_ns();
+	int r = freeze(a, true, err);
+	if (r < 0)
+		return r;
+	connections_find(&a->connections);
+	freeze_come_first(true);
+	return 0;
 }
 
 int freeze_guest(struct agent *a, struct mvm_error *err)
 {
 	idle_wait(a, SETTLE_MAX_MS);
-	int r = freeze(a, err);
+	int r = freeze(a, false, err);
 	if (r < 0)
 		return r;
 	sever_connections();

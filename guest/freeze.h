@@ -15,8 +15,10 @@ int freeze_guest(struct agent *a, struct mvm_error *err);
  */
 void freeze_finish(struct agent *a, uint64_t memory_bytes);
 
-/* Freeze all but the agent, and change nothing else. */
-int freeze_only(struct agent *a, struct mvm_error *err);
+/* Freeze all but the agent, find the connections that leave the guest, and change nothing else.
+ *
+ *   ret_since_ns  since when the processes stand still */
+int freeze_only(struct agent *a, int64_t *ret_since_ns, struct mvm_error *err);
 
 int thaw_guest(struct agent *a, struct mvm_error *err);
 

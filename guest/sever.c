@@ -89,21 +89,37 @@ static bool is_card(unsigned interface)
 	return access(path, F_OK) == 0;
 }
 
-/* Disconnecting sends a RST and makes the error of the socket's next call ECONNRESET (Linux,
- * tcp_disconnect()).  It works for a frozen program, which has left its system call. */
-static void sever(int routes, int fd)
+/* Is it a connection that leaves the guest? */
+static bool leaves(int routes, int fd)
 {
-	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 	struct sockaddr_in6 peer = { 0 };
 	socklen_t len = sizeof(peer), protocol_len = sizeof(int);
 	int protocol = 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) < 0 ||
-	    (protocol != IPPROTO_TCP && protocol != MPTCP) ||
-	    getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
-	    !is_card(interface_to(routes, &peer)))
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) == 0 &&
+	       (protocol == IPPROTO_TCP || protocol == MPTCP) &&
+	       getpeername(fd, (struct sockaddr *)&peer, &len) == 0 &&
+	       is_card(interface_to(routes, &peer));
+}
+
+/* Takes fd over. */
+static void add(struct connections *c, int fd)
+{
+	int *fds = realloc(c->fds, (c->n + 1) * sizeof(*fds));
+	if (!fds) {
+		close(fd);
+		c->more = true;
 		return;
-	if (connect(fd, &nobody, sizeof(nobody)) < 0)
-		agent_log("clones share a connection of this guest: %s", strerror(errno));
+	}
+	c->fds = fds;
+	c->fds[c->n++] = fd;
+}
+
+/* A thread of the kernel has no program, and no files. */
+static bool is_of_kernel(int proc_fd, const char *pid)
+{
+	char path[32], unused;
+	snprintf(path, sizeof(path), "%.20s/exe", pid);
+	return readlinkat(proc_fd, path, &unused, 1) < 0 && errno == ENOENT;
 }
 
 /* A name of digits in /proc. */
@@ -112,7 +128,7 @@ static int number(const char *name)
 	return (int)strtol(name, NULL, 10);
 }
 
-static void sever_of(int routes, int proc_fd, const char *pid)
+static void find_of(int routes, int proc_fd, const char *pid, struct connections *ret)
 {
 	char path[32], target[64];
 	snprintf(path, sizeof(path), "%.20s/fd", pid);
@@ -130,20 +146,55 @@ static void sever_of(int routes, int proc_fd, const char *pid)
 		if (!str_starts(target, "socket:"))
 			continue;
 		AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, process, number(e->d_name), 0);
-		if (fd >= 0)
-			sever(routes, fd);
+		if (fd < 0)
+			ret->more |= errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+		else if (leaves(routes, fd))
+			add(ret, TAKE_FD(fd));
 	}
 }
 
-void sever_connections(void)
+void connections_find(struct connections *ret)
 {
+	*ret = (struct connections){ 0 };
 	AUTO_CLOSE int routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
 	if (routes < 0 || !proc) /* a guest without a network has no connections */
 		return;
 	for (struct dirent *e; (e = readdir(proc));) {
 		if (strspn(e->d_name, "0123456789") == strlen(e->d_name) &&
-		    number(e->d_name) != getpid())
-			sever_of(routes, dirfd(proc), e->d_name);
+		    number(e->d_name) != getpid() && !is_of_kernel(dirfd(proc), e->d_name))
+			find_of(routes, dirfd(proc), e->d_name, ret);
 	}
+}
+
+void connections_done(struct connections *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		close(c->fds[i]);
+	free(c->fds);
+	*c = (struct connections){ 0 };
+}
+
+/* Disconnecting sends a RST and makes the error of the socket's next call ECONNRESET (Linux,
+ * tcp_disconnect()).  It works for a frozen program, which has left its system call. */
+void connections_sever(struct connections *c)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	for (size_t i = 0; i < c->n; i++) {
+		if (connect(c->fds[i], &nobody, sizeof(nobody)) < 0)
+			agent_log("clones share a connection of this guest: %s", strerror(errno));
+	}
+	bool more = c->more && c->n > 0; /* those that are severed are not found again */
+	connections_done(c);
+	if (more) {
+		connections_find(c);
+		connections_sever(c);
+	}
+}
+
+void sever_connections(void)
+{
+	struct connections all;
+	connections_find(&all);
+	connections_sever(&all);
 }

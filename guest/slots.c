@@ -164,6 +164,46 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot prepare for clones: %s", strerror(-r)) : 0;
 }
 
+/* What a running guest may have changed: a text, its length, or what lies in its place. */
+static int refresh_slot(struct slots *s, enum slot which)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	const char *place = places[which].place;
+	struct stat st;
+	if (s->fds[which] < 0 || fstat(s->fds[which], &st) < 0 ||
+	    (place && !is_mounted_there(s->fds[which], place)))
+		return -ESTALE;
+	s->sizes[which] = (size_t)st.st_size;
+	return which == SLOT_HOSTS && read_place(s, which, &text) < 0 ? -ESTALE : 0;
+}
+
+static void close_freezers(struct slots *s)
+{
+	for (size_t i = 0; i < s->n_freeze; i++)
+		close(s->freeze_fds[i]);
+	free(s->freeze_fds);
+	s->freeze_fds = NULL;
+	s->n_freeze = 0;
+}
+
+int slots_refresh(struct slots *s, int cgroup_fd)
+{
+	if (!s->ready)
+		return -ESTALE;
+	for (size_t i = 0; i < SLOT_COUNT; i++) {
+		if (refresh_slot(s, (enum slot)i) < 0)
+			return -ESTALE;
+	}
+	close_freezers(s);
+	int key = open_fastopen_key();
+	if (s->fastopen_fd >= 0)
+		close(s->fastopen_fd);
+	s->fastopen_fd = key;
+	return cgroup_open_freezers(cgroup_fd, AGENT_CGROUP, &s->freeze_fds, &s->n_freeze) < 0
+		       ? -ESTALE
+		       : 0;
+}
+
 /* Replace a file's text from an offset to its end. */
 static int write_slot(struct slots *s, enum slot which, size_t offset, const char *text, size_t len,
 		      struct mvm_error *err)
@@ -279,8 +319,6 @@ void slots_done(struct slots *s)
 		if (s->fastopen_fd >= 0)
 			close(s->fastopen_fd);
 	}
-	for (size_t i = 0; i < s->n_freeze; i++)
-		close(s->freeze_fds[i]);
-	free(s->freeze_fds);
+	close_freezers(s);
 	*s = (struct slots){ 0 };
 }

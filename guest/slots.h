@@ -45,6 +45,13 @@ struct slots {
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 
 /*
+ * The same for a guest that has laid everything out before and has run since, in a fraction of the
+ * time.  Returns 0, or -ESTALE: the guest has put other files in their places, so that
+ * slots_prepare() must follow.
+ */
+int slots_refresh(struct slots *s, int cgroup_fd);
+
+/*
  * Give this clone its own identity: entropy and reseed, key of TCP Fast Open, clock,
  * hostname, machine-id, generation, boot id.  In this order, so that nothing random is made before
  * the entropy is in.
