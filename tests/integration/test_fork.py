@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fork`: VMs that continue from a moment of a running one, each as a machine of its own."""
+"""`fork`: VMs that continue from a moment of a running one, each as a machine of its own.
 
+MVM_TEST_LONG=1 makes a deep chain of forks.
+"""
+
+import json
 import os
 
 import guests
 import harness
+
+DEPTH = 20 if os.environ.get("MVM_TEST_LONG") else 5
 
 IDS = ("/etc/machine-id", "/etc/hostname", "/run/mvm/generation", "/proc/sys/kernel/random/boot_id")
 
@@ -73,6 +79,28 @@ class Fork(guests.TestCase):
         self.assertEqual(self.exec("g", "cat", "/tmp/file"), "mine\n")
         self.mvm_ok("stop", "h")
         self.assertNotIn("h", self.instances())
+
+    def own_pages(self, name):
+        """Pages that differ from the snapshot, of a VM that is gone afterwards."""
+        self.mvm_ok("suspend", name)
+        with open(self.data("instances", name, "saved", "saved.json"), encoding="utf-8") as file:
+            n = json.load(file)["n_pages"]
+        self.mvm_ok("rm", name)
+        return n
+
+    def test_a_chain_of_forks_stays_flat(self):
+        self.start()
+        name, pages = "vm", []
+        for i in range(DEPTH):
+            fork = f"f{i + 1}"
+            self.mvm_ok("fork", name, "--name", fork)
+            pages.append(self.own_pages(name))
+            name = fork
+        self.assertEqual(self.exec(name, "cat", "/tmp/file", "/data/file"), "origin\norigin\n")
+        self.assert_counts(name)
+        print(f"# pages of each generation: {pages}")
+        # they grow with what its guest writes, not with its depth
+        self.assertLess(pages[-1], 2 * pages[1])
 
     def test_a_killed_fork_leaves_only_the_origin(self):
         self.start()

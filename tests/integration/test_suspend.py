@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`suspend` and `resume`: the same VM goes on, or says why not."""
+"""`suspend` and `resume`: the same VM goes on, or says why not.
+
+MVM_TEST_LONG=1 suspends one VM a hundred times.
+"""
 
 import json
 import os
@@ -11,6 +14,15 @@ import unittest
 
 import guests
 import harness
+
+CYCLES = 100 if os.environ.get("MVM_TEST_LONG") else 3
+
+# notes each wall clock that is behind the one before it, to a microsecond
+WATCH = """(while :; do busybox adjtimex; sleep 0.02; done | busybox awk '
+/time.tv_sec/ { s = $2 }
+/time.tv_usec/ { t = s + $2 / 1000000; n++
+    if (t < last) { printf "%.6f after %.6f\\n", t, last >>"/tmp/back"; close("/tmp/back") }
+    last = t; print n >"/tmp/seen"; close("/tmp/seen") }') >/dev/null 2>&1 &"""
 
 IDS = "cat /etc/machine-id /run/mvm/generation /proc/sys/kernel/random/boot_id; hostname; cat /tmp/pid"
 
@@ -83,6 +95,25 @@ class Suspend(guests.TestCase):
         self.suspend()
         self.mvm_ok("resume", "vm")
         self.assertEqual(self.exec("vm", "sh", "-c", IDS), before)
+
+    def test_many_times_and_its_clock_never_steps_back(self):
+        port = self.start("-p", "0:8080")["forwards"][0]["host_port"]
+        self.exec("vm", "sh", "-c", "touch /tmp/back; " + WATCH)
+        seen = lambda: int(self.exec("vm", "sh", "-c", "until cat /tmp/seen | grep .; do :; done"))
+        before, n, pages = self.exec("vm", "sh", "-c", IDS), 0, []
+        for _ in range(CYCLES):
+            self.assertTrue(guests.wait_until(lambda: seen() > n)) # it went on
+            n = seen()
+            self.suspend()
+            with open(self.saved("saved.json"), encoding="utf-8") as file:
+                pages.append(json.load(file)["n_pages"])
+            self.mvm_ok("resume", "vm")
+            self.assertIn("<title>", guests.get(port, "/index.html"))
+        self.assertEqual(self.exec("vm", "cat", "/tmp/back"), "")
+        self.assertEqual(self.exec("vm", "sh", "-c", IDS), before)
+        self.assertLess(self.clock_off_ms("vm"), 2000)
+        print(f"# {CYCLES} cycles; pages of its own: {pages[0]}, then {pages[-1]}")
+        self.assertLess(pages[-1], 2 * pages[1] + 1024)
 
     def test_a_changed_state_is_refused_and_stays(self):
         self.start()
