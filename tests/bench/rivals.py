@@ -12,6 +12,7 @@ same kernel and root once, and drives them by the agent protocol as mvm does.
 import json
 import os
 import subprocess
+import time
 
 import agentproto
 import floor
@@ -94,19 +95,23 @@ class Machine(floor.Clone):
             raise RuntimeError(f"savevm: {said.strip()}")
 
 
-def save(machine, path):
-    """Write the machine's full migration stream and end it."""
+def save(machine, saves, took=None):
+    """Stop the machine, save it and end it.  took: gets the milliseconds for which it stood still."""
     try:
+        began = time.perf_counter()
         machine.ask("stop")
-        machine.save_stream(path)
+        saves()
+        if took is not None:
+            took.append((time.perf_counter() - began) * 1000)
     finally:
         machine.end()
 
 
-def make_stream(argv, state, folder):
+def make_stream(argv, state, folder, took=None):
     """A QEMU row that loads a full migration stream, which this makes."""
     path = os.path.join(folder, "microvm.stream")
-    save(restored(argv, state), path)
+    machine = restored(argv, state)
+    save(machine, lambda: machine.save_stream(path), took)
     return floor.Floor(without_snapshot(argv), path, floor.EVENTS)
 
 
@@ -114,11 +119,12 @@ def make_q35_stream(argv, guest, folder):
     """The same row for a guest that is booted on q35."""
     path = os.path.join(folder, "q35.stream")
     argv = on_q35(without_snapshot(argv))
-    save(guest.boot(argv), path)
+    machine = guest.boot(argv)
+    save(machine, lambda: machine.save_stream(path))
     return floor.Floor(argv, path, floor.EVENTS)
 
 
-def make_internal(argv, state, folder):
+def make_internal(argv, state, folder, took=None):
     """A QEMU row with -loadvm.  One file serves one VM at a time, since QEMU writes to it."""
     path = os.path.join(folder, "microvm.qcow2")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"], check=True,
@@ -126,11 +132,7 @@ def make_internal(argv, state, folder):
     node = ["-blockdev", json.dumps({"driver": "qcow2", "node-name": "state", "file": {
         "driver": "file", "filename": path}})]
     machine = restored([*argv, *node], state)
-    try:
-        machine.ask("stop")
-        machine.save_internal("bench")
-    finally:
-        machine.end()
+    save(machine, lambda: machine.save_internal("bench"), took)
     argv = [*without_incoming(without_snapshot(argv)), *node, "-loadvm", "bench"]
     return floor.Floor(argv)
 
