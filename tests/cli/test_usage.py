@@ -98,7 +98,7 @@ WRONG = {
     "flake": ["", "oci:", "dir:", "a\nb"], "boot-args": ["a\nb"], "env": ["", "A", "=x"],
     "env-file": [""], "config": [""], "download": [""], "unset": ["nosuch"], "older-than": ["", "x"],
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
-    "label": ["", "=x", "a b"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
+    "label": ["", "=x", "a b"], "on-idle": ["", "9s", "1m=sleep"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
     "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
     "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb"], "REF": [""],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
