@@ -92,8 +92,8 @@ struct moment {
 static int freeze(struct supervisor *s, struct moment *m, struct mvm_error *err)
 {
 	int r = machine_freeze(&s->machine, s->state == LIFE_SUSPENDING,
-			       clock_deadline_ns(s->given->freeze_ms), m->nonce_sha256, &m->began_ns,
-			       err);
+			       clock_deadline_ns(s->given->freeze_ms), m->nonce_sha256,
+			       &m->began_ns, err);
 	if (r == -EREMOTEIO && agent_client_refused(&s->machine.agent, EOPNOTSUPP))
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "the template's agent is of an older mvm: build the template "

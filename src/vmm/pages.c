@@ -210,7 +210,9 @@ static int each_bunch(const struct mapped *all, const struct pages_map *map, uin
 
 static int copied(ssize_t n, const struct bunch *b)
 {
-	return n < 0 ? -errno : (size_t)n == b->len ? 0 : -EIO;
+	if (n < 0)
+		return -errno;
+	return (size_t)n == b->len ? 0 : -EIO;
 }
 
 /* ---- save ---- */

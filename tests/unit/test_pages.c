@@ -85,9 +85,9 @@ static void own_pages_are_written_over_another_mapping(void **state)
 	at = map(mem);
 	assert_int_equal(pages_load(getpid(), mem, file), 0);
 	for (uint32_t i = 0; i < PAGES; i++) {
-		uint32_t expected = i == ZEROS	    ? 0
-				    : is_written(i) ? (i % 250 + 1) * 0x01010101u
-						    : i;
+		uint32_t expected = is_written(i) ? (i % 250 + 1) * 0x01010101u : i;
+		if (i == ZEROS)
+			expected = 0;
 		assert_int_equal(*page_of(at, i), expected);
 	}
 	/* a fork of a fork has as many: the chain does not grow */
