@@ -271,10 +271,11 @@ static bool continues(char c)
 
 size_t str_utf8_len(const char *s)
 {
-	unsigned char a = (unsigned char)s[0], b = (unsigned char)s[1];
+	unsigned char a = (unsigned char)s[0];
 
 	if (a < 0x80)
 		return a ? 1 : 0;
+	unsigned char b = (unsigned char)s[1];
 	if (a < 0xc2 || a > 0xf4 || !continues(s[1]))
 		return 0;
 	if (a < 0xe0)

@@ -165,6 +165,30 @@ static void amounts_are_short_and_binary(void **state)
 	}
 }
 
+/* The sanitizers tell of a byte that is read behind a string's end. */
+static void a_character_is_sought_within_its_string(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		size_t len;
+	} cases[] = {
+		{ "", 0 },
+		{ "a", 1 },
+		{ "\xc3\xa4", 2 },
+		{ "\xc3", 0 },
+		{ "\xe2\x82\xac", 3 },
+		{ "\xe2\x82", 0 },
+		{ "\xf0\x9f", 0 },
+		{ "\xff", 0 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *exact = strdup(cases[i].text);
+		assert_non_null(exact);
+		assert_int_equal(str_utf8_len(exact), cases[i].len);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +202,7 @@ int main(void)
 		cmocka_unit_test(the_nearest_word_is_suggested),
 		cmocka_unit_test(bytes_are_written_as_hex),
 		cmocka_unit_test(amounts_are_short_and_binary),
+		cmocka_unit_test(a_character_is_sought_within_its_string),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
