@@ -51,6 +51,13 @@ void etc_hosts_common(const char *old, struct strbuf *ret)
 	}
 }
 
+bool etc_hosts_in_order(const char *text)
+{
+	AUTO_DONE(strbuf) common = { 0 };
+	etc_hosts_common(text, &common);
+	return !common.failed && (!common.len || strncmp(text, common.data, common.len) == 0);
+}
+
 void etc_hosts_add(struct strbuf *hosts, const char *hostname)
 {
 	strbuf_addf(hosts, "127.0.1.1\t%-*s " MARK "\n", (int)HOSTNAME_MAX, hostname);

@@ -54,6 +54,7 @@ static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 		return r;
 	if (which == SLOT_HOSTS) { /* clones replace the last line */
 		char name[HOSTNAME_MAX + 1] = "";
+		s->hosts_in_order = text && etc_hosts_in_order(text);
 		etc_hosts_common(text, ret);
 		s->hosts_common = ret->len;
 		if (gethostname(name, sizeof(name)) < 0 || !name[0])
@@ -174,7 +175,9 @@ static int refresh_slot(struct slots *s, enum slot which)
 	    (place && !is_mounted_there(s->fds[which], place)))
 		return -ESTALE;
 	s->sizes[which] = (size_t)st.st_size;
-	return which == SLOT_HOSTS && read_place(s, which, &text) < 0 ? -ESTALE : 0;
+	if (which != SLOT_HOSTS)
+		return 0;
+	return read_place(s, which, &text) == 0 && s->hosts_in_order ? 0 : -ESTALE;
 }
 
 static void close_freezers(struct slots *s)

@@ -34,6 +34,7 @@ struct slots {
 	size_t rooms[SLOT_COUNT]; /* sizes of the maps */
 	size_t sizes[SLOT_COUNT];
 	size_t hosts_common; /* bytes of /etc/hosts before the line that names this machine */
+	bool hosts_in_order; /* that line was the last */
 	int random_fd;	     /* /dev/random */
 	int fastopen_fd; /* tcp_fastopen_key, if there is a key that clones would share; else -1 */
 	int *freeze_fds; /* cgroup.freeze of every frozen group */
@@ -46,8 +47,8 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 
 /*
  * The same for a guest that has laid everything out before and has run since, in a fraction of the
- * time.  Returns 0, or -ESTALE: the guest has put other files in their places, so that
- * slots_prepare() must follow.
+ * time.  Returns 0, or -ESTALE: the guest has put other files in their places or lines behind the
+ * one that a clone replaces, so that slots_prepare() must follow.
  */
 int slots_refresh(struct slots *s, int cgroup_fd);
 

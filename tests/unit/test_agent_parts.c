@@ -234,6 +234,19 @@ static void hosts_has_one_line_of_one_length_for_the_hostname(void **state)
 	assert_true(str_starts(fresh, "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tthree "));
 }
 
+/* A guest that has run since may have added lines; a fork writes over the end of the file only. */
+static void lines_behind_the_one_for_the_hostname_are_noticed(void **state)
+{
+	(void)state;
+	AUTO_FREE char *hosts = hosts_for("1.2.3.4 db\n", "one");
+	assert_true(etc_hosts_in_order(hosts));
+	AUTO_FREE char *more = str_printf("%s5.6.7.8 cache\n", hosts);
+	assert_false(etc_hosts_in_order(more));
+	assert_true(etc_hosts_in_order("1.2.3.4 db\n"));
+	assert_false(etc_hosts_in_order("1.2.3.4 db")); /* ours would be on its line */
+	assert_true(etc_hosts_in_order(""));
+}
+
 static void boot_ids_are_uuids(void **state)
 {
 	(void)state;
@@ -382,6 +395,7 @@ int main(void)
 		cmocka_unit_test(status_lines_are_read_when_complete),
 		cmocka_unit_test(addresses_have_a_prefix_length),
 		cmocka_unit_test(hosts_has_one_line_of_one_length_for_the_hostname),
+		cmocka_unit_test(lines_behind_the_one_for_the_hostname_are_noticed),
 		cmocka_unit_test(boot_ids_are_uuids),
 		cmocka_unit_test(a_loaders_list_names_libraries),
 		cmocka_unit_test(idle_time_is_read_in_hundredths),
