@@ -180,11 +180,15 @@ void connections_done(struct connections *c)
 void connections_sever(struct connections *c)
 {
 	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	size_t severed = 0;
 	for (size_t i = 0; i < c->n; i++) {
-		if (connect(c->fds[i], &nobody, sizeof(nobody)) < 0)
+		if (connect(c->fds[i], &nobody, sizeof(nobody)) == 0)
+			severed++;
+		else
 			agent_log("clones share a connection of this guest: %s", strerror(errno));
 	}
-	bool more = c->more && c->n > 0; /* those that are severed are not found again */
+	/* those that are severed are not found again; of others (TLS in the kernel) all are */
+	bool more = c->more && severed > 0;
 	connections_done(c);
 	if (more) {
 		connections_find(c);
