@@ -45,7 +45,12 @@ static bool read_mapping(const char *line, const struct stat *file, struct pages
 		return false;
 	if (inode != file->st_ino || !strstr(line, "/mem.bin") || end <= start)
 		return false;
-	*ret = (struct pages_mapping){ start / PAGE, (end - start) / PAGE, offset / PAGE };
+	/* a VMM that is broken into may map terabytes behind the file's end; no page is there */
+	uint64_t n = (end - start) / PAGE, from = offset / PAGE;
+	uint64_t size = ((uint64_t)file->st_size + PAGE - 1) / PAGE;
+	if (from >= size)
+		return false;
+	*ret = (struct pages_mapping){ start / PAGE, n < size - from ? n : size - from, from };
 	return true;
 }
 

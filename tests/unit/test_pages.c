@@ -117,6 +117,35 @@ static void a_process_without_the_memory_is_reported(void **state)
 	assert_int_equal(pages_save(getpid(), mem, file), -ENXIO);
 }
 
+static int note_pages(void *arg, int pagemap_fd, const struct pages_mapping *m)
+{
+	uint64_t *most = arg;
+	(void)pagemap_fd;
+	*most = m->n_pages > *most ? m->n_pages : *most;
+	return 0;
+}
+
+/* A VMM that is broken into maps what it wants.  Its terabyte must not be looked through. */
+static void a_mapping_ends_with_the_file(void **state)
+{
+	static const size_t terabyte = (size_t)1 << 40;
+	AUTO_CLOSE int mem = make_memory(state);
+	AUTO_CLOSE int file = new_file(state, "pages.bin");
+	struct stat st;
+	uint64_t most = 0;
+	assert_int_equal(fstat(mem, &st), 0);
+	void *behind = mmap(NULL, terabyte, PROT_READ, MAP_PRIVATE, mem, (off_t)SIZE);
+	assert_true(behind != MAP_FAILED);
+	assert_int_equal(pages_each_mapping(getpid(), &st, note_pages, &most), -ENXIO);
+	void *long_one = mmap(NULL, terabyte, PROT_READ, MAP_PRIVATE, mem, PAGES_SIZE);
+	assert_true(long_one != MAP_FAILED);
+	assert_int_equal(pages_each_mapping(getpid(), &st, note_pages, &most), 0);
+	assert_int_equal(most, PAGES - 1);
+	assert_int_equal(pages_save(getpid(), mem, file), 0);
+	assert_int_equal(munmap(behind, terabyte), 0);
+	assert_int_equal(munmap(long_one, terabyte), 0);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -125,6 +154,7 @@ int main(void)
 		test(own_pages_are_written_over_another_mapping),
 		test(pages_of_another_memory_are_refused),
 		test(a_process_without_the_memory_is_reported),
+		test(a_mapping_ends_with_the_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
