@@ -27,6 +27,9 @@ static int instance_fd(const struct warden *w)
 
 /* ---- room ---- */
 
+/* states of forks that may lie in the folder at once; a fork takes its own away when it starts */
+#define FORKS_MAX 16u
+
 #define DEVICES_BYTES                                                                              \
 	((uint64_t)1 << 20) /* a device state takes some 300 KiB, twice for a moment */
 
@@ -211,6 +214,22 @@ static int save_info(const struct warden *w, struct saved *info, const struct wi
 	return saved_write(w->saving.dir_fd, info, err);
 }
 
+/* A supervisor that is broken into must not fill the host's disk with them. */
+static int check_forks(const struct warden *w, struct mvm_error *err)
+{
+	AUTO_DONE(strv) all = { 0 };
+	size_t n = 0;
+	int r = dir_list(instance_fd(w), &all);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the instance's folder: %s", strerror(-r));
+	for (size_t i = 0; i < all.n; i++)
+		n += name_is_unique(all.v[i], SAVED_FORK);
+	if (n < FORKS_MAX)
+		return 0;
+	return mvm_error_set(err, -EBUSY, "%u forks of it are starting already: try again",
+			     FORKS_MAX);
+}
+
 /* Give the whole folder its name. */
 static int publish(struct warden *w, bool fork, struct line_message *ret, struct mvm_error *err)
 {
@@ -273,7 +292,10 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &nonce) <= 0)
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
 	info.n_pages = (uint64_t)w->saving.n_pages;
-	int r = note_file(w->saving.pages_fd, &info.pages_sha256, &info.pages_bytes);
+	int r = fork ? check_forks(w, err) : 0;
+	if (r < 0)
+		return give_up(w, r, fork, err);
+	r = note_file(w->saving.pages_fd, &info.pages_sha256, &info.pages_bytes);
 	if (r < 0)
 		mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r));
 	if (r == 0)
@@ -370,6 +392,8 @@ static int take(struct warden *w, struct mvm_error *err)
 {
 	if (w->record.continues != RECORD_CONTINUES_SUSPENDED)
 		return 0;
+	if (w->taken[0]) /* the folder of the first one would stay, with all of a VM's memory */
+		return mvm_error_set(err, -EPROTO, "the saved state has been taken already");
 	int r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING, w->taken);
 	if (r < 0) {
 		w->taken[0] = '\0';

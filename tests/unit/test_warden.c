@@ -229,6 +229,52 @@ static void a_folder_that_cannot_be_synced_keeps_one_of_guest_and_state(void **s
 	c->given.fd[SUPERVISOR_FD_INSTANCE] = dir_fd;
 }
 
+static void one_that_can_save(struct cell *c)
+{
+	int dir_fd = c->world->folder.dir_fd;
+	AUTO_CLOSE int mem = openat(dir_fd, "mem.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	AUTO_CLOSE int devices = openat(dir_fd, "vmstate.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(mem >= 0 && devices >= 0);
+	c->warden.record.purpose = RECORD_FOR_USER;
+	c->warden.record.restore = true;
+	c->warden.memory_dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static int keep_fork(struct cell *c)
+{
+	AUTO_DONE(strbuf) nonce = { 0 };
+	wire_put_str(&nonce, TAG_TEXT,
+		     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+	assert_int_equal(put(c, ASK_SAVE_BEGIN, NULL), 0);
+	assert_int_equal(put_number(c, ASK_SAVE_COPY, 1), 0);
+	return put(c, ASK_SAVE_FORK, &nonce);
+}
+
+static void forks_do_not_fill_the_disk(void **state)
+{
+	struct cell *c = *state;
+	one_that_can_save(c);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(keep_fork(c), 0);
+	assert_int_equal(keep_fork(c), -EBUSY);
+	assert_int_equal(put(c, ASK_SAVE_FORK, NULL), -EPROTO); /* it is dropped */
+	saved_sweep(c->world->folder.dir_fd);
+	assert_int_equal(keep_fork(c), 0);
+}
+
+static void a_state_is_taken_once(void **state)
+{
+	struct cell *c = *state;
+	int dir_fd = c->world->folder.dir_fd;
+	c->warden.record.continues = RECORD_CONTINUES_SUSPENDED;
+	assert_int_equal(mkdirat(dir_fd, SAVED_DIR, 0700), 0);
+	assert_int_equal(put_number(c, ASK_USE_SAVED, USE_TAKE), 0);
+	assert_int_equal(mkdirat(dir_fd, SAVED_DIR, 0700), 0); /* it is suspended again */
+	assert_int_equal(put_number(c, ASK_USE_SAVED, USE_TAKE), -EPROTO);
+	assert_int_equal(put_number(c, ASK_USE_SAVED, USE_FORGET), 0);
+	assert_true(saved_is_there(dir_fd));
+}
+
 /* ---- a VMM ---- */
 
 static bool runs(pid_t pid)
@@ -475,6 +521,8 @@ int main(void)
 		IN_A_CELL(a_record_stays_readable),
 		IN_A_CELL(a_log_is_renewed_once_it_is_full_and_closed),
 		IN_A_CELL(a_folder_that_cannot_be_synced_keeps_one_of_guest_and_state),
+		IN_A_CELL(forks_do_not_fill_the_disk),
+		IN_A_CELL(a_state_is_taken_once),
 		IN_A_CELL(no_vm_runs_without_its_folder_or_its_files),
 		IN_A_CELL(a_pid_is_forgotten_once_it_is_free),
 		IN_A_CELL(a_start_that_fails_keeps_nothing_open),
