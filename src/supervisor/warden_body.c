@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a backend's body does while its VMM runs: vmm.h has the ops. */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ static int answer_open_port(struct warden *w, const struct strbuf *asked, struct
 	if (!w->ops->open_port || wire_find(asked->data, asked->len, TAG_FORWARDS, &f) <= 0 ||
 	    f.len != sizeof(forward))
 		return -EPROTO;
+	if (f.data[offsetof(struct vmm_forward, udp)] > 1)
+		return -EPROTO; /* no bool */
 	memcpy(&forward, f.data, sizeof(forward));
 	for (size_t i = 0; w->wanted.name && i < w->wanted.n_forwards; i++) {
 		if (same_forward(&forward, &w->ports.inner[i]))

@@ -117,6 +117,8 @@ static void a_body_does_what_the_record_allows(void **state)
 	assert_int_equal(open_port(c, &forward), -EPERM);
 	assert_int_equal(open_port(c, &c->warden.ports.inner[0]), 0);
 	assert_int_equal(n_opened, 1);
+	((unsigned char *)&forward)[offsetof(struct vmm_forward, udp)] = 2;
+	assert_int_equal(open_port(c, &forward), -EPROTO);
 
 	/* rules come from a client; name servers do not */
 	strv_add(&c->warden.wanted.network_dns, "192.0.2.53");
