@@ -114,6 +114,11 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	return 0;
 }
 
+int pause_guest(struct supervisor *s, struct mvm_error *err)
+{
+	return do_pause(s, true, err);
+}
+
 int resume_guest(struct supervisor *s, struct mvm_error *err)
 {
 	return do_pause(s, false, err);

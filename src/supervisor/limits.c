@@ -76,10 +76,16 @@ static void try_again(struct supervisor *s, const struct mvm_error *why)
 void suspend_expired(struct supervisor *s)
 {
 	struct mvm_error err = { 0 };
+	bool paused = s->state == LIFE_PAUSED;
 	s->wants_suspend = false;
-	int r = s->state == LIFE_PAUSED ? resume_guest(s, &err) : 0;
+	int r = paused ? check_may_suspend(s, true, &err) : 0;
+	if (r == 0 && paused)
+		r = resume_guest(s, &err);
 	if (r == 0)
 		r = suspend_now(s, &err);
+	bool again = r < 0 && r != -EOPNOTSUPP && paused && s->state == LIFE_UP;
+	if (again && !s->end && !s->machine.ended)
+		pause_guest(s, NULL); /* if that fails it runs, as its record and an event say */
 	if (r == 0 || s->machine.ended)
 		return;
 	if (r != -EOPNOTSUPP) {

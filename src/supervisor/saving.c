@@ -31,7 +31,9 @@ static bool clients_use_guest(const struct clients *c)
 	return used;
 }
 
-static int check_may_save(const struct supervisor *s, const char *what, struct mvm_error *err)
+/* paused: it may be, since it is resumed first. */
+static int check_may_save(const struct supervisor *s, const char *what, bool paused,
+			  struct mvm_error *err)
 {
 	const struct record *rec = &s->record;
 	const struct vmm_ops *ops = s->machine.vmm ? s->machine.vmm->ops : NULL;
@@ -39,7 +41,7 @@ static int check_may_save(const struct supervisor *s, const char *what, struct m
 		return mvm_error_set(err, -EBUSY, "this VM is not a user's");
 	if (s->machine.ended || !ops)
 		return mvm_error_set(err, -EBUSY, "the VM is about to be started again");
-	if (s->state != LIFE_UP) {
+	if (s->state != LIFE_UP && !(paused && s->state == LIFE_PAUSED)) {
 		int r = mvm_error_set(err, -EBUSY, "it is %s", life_name(s->state));
 		return s->state == LIFE_PAUSED ? mvm_error_reason(err, r, "vm-paused", rec->name)
 					       : r;
@@ -157,10 +159,10 @@ static int go_on(struct supervisor *s, int frozen, struct mvm_error *err)
 
 /* ---- suspend ---- */
 
-static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
+int check_may_suspend(const struct supervisor *s, bool paused, struct mvm_error *err)
 {
 	const struct record *rec = &s->record;
-	int r = check_may_save(s, "suspended", err);
+	int r = check_may_save(s, "suspended", paused, err);
 	if (r < 0)
 		return r;
 	if (rec->attached || rec->held)
@@ -184,7 +186,7 @@ int suspend_now(struct supervisor *s, struct mvm_error *err)
 {
 	struct moment m = { .frozen = -ENODATA };
 	forget_forked(s, false);
-	int r = check_may_suspend(s, err);
+	int r = check_may_suspend(s, false, err);
 	if (r < 0)
 		return r;
 	life_enter(s, LIFE_SUSPENDING);
@@ -248,7 +250,7 @@ static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_
 {
 	struct mvm_error why = { 0 };
 	struct moment m = { .frozen = -ENODATA };
-	int r = check_may_save(s, "forked", err);
+	int r = check_may_save(s, "forked", false, err);
 	if (r < 0)
 		return r;
 	life_enter(s, LIFE_FORKING);

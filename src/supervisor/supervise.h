@@ -185,12 +185,15 @@ void cut_off(struct supervisor *s);
 /* Shut the guest down; kill it if it still runs after the timeout. */
 void stop_guest(struct supervisor *s, int64_t timeout_ms);
 
-/* Resume a paused guest, as CALL_RESUME does. */
+/* As CALL_PAUSE and CALL_RESUME do. */
+int pause_guest(struct supervisor *s, struct mvm_error *err);
 int resume_guest(struct supervisor *s, struct mvm_error *err);
 
 /* CALL_SUSPEND and CALL_FORK.  suspend() takes the job over.  After suspend_now() the VMM is to
  * end. */
 int suspend_now(struct supervisor *s, struct mvm_error *err);
+/* May it be suspended?  paused: once it is resumed. */
+int check_may_suspend(const struct supervisor *s, bool paused, struct mvm_error *err);
 void suspend(struct supervisor *s, struct job *taken);
 void fork_guest(struct supervisor *s, const struct job *j);
 /* Remove the states that were kept for clients that have hung up; all: for every client. */

@@ -142,6 +142,51 @@ static void a_paused_vm_is_suspended(void **state)
 	finish_suspend(x, "its time to live is over");
 }
 
+static void pause_it(struct world *x, struct control *c)
+{
+	uint32_t call = begin_call(c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(c, call, NULL), 0);
+}
+
+static void a_paused_vm_in_use_stays_paused(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 300;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	connect_client(x, &c);
+	begin_call(&c, CALL_EXEC);
+	answer_call(x, expect_call(x, CALL_EXEC), 0, NULL);
+	pause_it(x, &c);
+	sleep_ms(500);
+	assert_state(x, RECORD_PAUSED);
+	assert_int_equal(events(x, "not-suspended", "clients run commands"), 1);
+	assert_int_equal(events(x, "resumed", ""), 0); /* not even for a moment */
+	control_done(&c);
+}
+
+static void a_paused_vm_that_does_not_freeze_is_paused_again(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 300;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	connect_client(x, &c);
+	pause_it(x, &c);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	answer_call(x, expect_call(x, CALL_FREEZE), EBUSY, NULL);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	sleep_ms(200);
+	assert_state(x, RECORD_PAUSED);
+	control_done(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -154,6 +199,8 @@ int main(void)
 		TEST(a_vm_in_use_is_suspended_later),
 		TEST(a_vm_that_cannot_be_suspended_is_stopped),
 		TEST(a_paused_vm_is_suspended),
+		TEST(a_paused_vm_in_use_stays_paused),
+		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
