@@ -20,6 +20,7 @@ void limit_life(struct supervisor *s)
 	struct record *rec = &s->record;
 	s->wants_suspend = s->suspend_failed = false;
 	s->over[0] = '\0';
+	s->over_timer = NULL;
 	s->used_ns = clock_now_ns();
 	if (rec->on_idle_ms > 0)
 		loop_source_arm(s->idle_timer, clock_deadline_ns(rec->on_idle_ms));
@@ -31,7 +32,9 @@ void limit_life(struct supervisor *s)
 
 static void be_over(struct supervisor *s, struct loop_source *timer, enum record_then action)
 {
-	s->over_timer = timer;
+	/* if both are over, the time to live is tried again: it does not wait for idleness */
+	if (s->over_timer != s->ttl_timer)
+		s->over_timer = timer;
 	if (action == RECORD_THEN_SUSPEND)
 		s->wants_suspend = true; /* the main loop does it */
 	else
@@ -69,7 +72,8 @@ static void try_again(struct supervisor *s, const struct mvm_error *why)
 	if (!s->suspend_failed)
 		tell(s, "not-suspended", text);
 	s->suspend_failed = true;
-	s->over[0] = '\0'; /* it may be in use again by then */
+	if (!s->wants_suspend)	   /* of another limit, which was reached meanwhile */
+		s->over[0] = '\0'; /* it may be in use again by then */
 	loop_source_arm(s->over_timer, clock_deadline_ns(AGAIN_MS));
 }
 

@@ -142,6 +142,20 @@ static void a_paused_vm_is_suspended(void **state)
 	finish_suspend(x, "its time to live is over");
 }
 
+static void two_limits_may_be_reached_at_once(void **state)
+{
+	struct world *x = *state;
+	x->record.ttl_ms = 100;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	x->record.on_idle_ms = 200;
+	x->record.on_idle_action = RECORD_THEN_SUSPEND;
+	start_clone(x);
+	uint32_t freeze = expect_call(x, CALL_FREEZE);
+	sleep_ms(300);
+	answer_call(x, freeze, EBUSY, NULL);
+	finish_suspend(x, "nobody has used it");
+}
+
 static void pause_it(struct world *x, struct control *c)
 {
 	uint32_t call = begin_call(c, CALL_PAUSE);
@@ -199,6 +213,7 @@ int main(void)
 		TEST(a_vm_in_use_is_suspended_later),
 		TEST(a_vm_that_cannot_be_suspended_is_stopped),
 		TEST(a_paused_vm_is_suspended),
+		TEST(two_limits_may_be_reached_at_once),
 		TEST(a_paused_vm_in_use_stays_paused),
 		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
 	};
