@@ -164,6 +164,23 @@ static void pause_it(struct world *x, struct control *c)
 	assert_int_equal(wait_reply(c, call, NULL), 0);
 }
 
+static void a_paused_vm_that_cannot_be_suspended_is_shut_down(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 300;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	start_up(x);
+	connect_client(x, &c);
+	pause_it(x, &c);
+	control_done(&c);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "stopped", "it could not be suspended: it has booted"), 1);
+}
+
 static void a_paused_vm_in_use_stays_paused(void **state)
 {
 	struct world *x = *state;
@@ -214,6 +231,7 @@ int main(void)
 		TEST(a_vm_that_cannot_be_suspended_is_stopped),
 		TEST(a_paused_vm_is_suspended),
 		TEST(two_limits_may_be_reached_at_once),
+		TEST(a_paused_vm_that_cannot_be_suspended_is_shut_down),
 		TEST(a_paused_vm_in_use_stays_paused),
 		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
 	};
