@@ -24,6 +24,13 @@ enum syscalls_flags {
 	SYSCALLS_ACCEPT = 1u << 2,  /* allow accept4() on a socket that is there already */
 };
 
+/* Does a process of mvm put a filter on itself?  Sanitizers make system calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SYSCALLS_FILTER_SELF 0
+#else
+#define SYSCALLS_FILTER_SELF 1
+#endif
+
 #define SYSCALLS_LIST_MAX   240u /* the reach of one jump */
 #define SYSCALLS_FILTER_MAX 512u
 

@@ -183,10 +183,7 @@ int registry_confine(struct mvm_error *err)
 	int r = limit_resources();
 	if (r == 0 && landlock_version() > 0)
 		r = limit_files();
-#if !defined(__SANITIZE_ADDRESS__) &&                                                              \
-	!defined(__SANITIZE_THREAD__) /* they make calls of their own */
-	if (r == 0)
+	if (r == 0 && SYSCALLS_FILTER_SELF)
 		r = syscalls_enter(calls, MVM_ARRAY_SIZE(calls), SYSCALLS_NETWORK);
-#endif
 	return r < 0 ? mvm_error_set(err, r, "cannot shut mvm-registry in: %s", strerror(-r)) : 0;
 }

@@ -84,9 +84,7 @@ int copy_walls_enter(const struct volume_places *places, bool back)
 		r = -errno;
 	if (r == 0 && version >= (back ? LANDLOCK_OF_LINKS : 1))
 		r = limit_files(places, back);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return r; /* sanitizers make calls of their own */
-#else
-	return r < 0 ? r : syscalls_enter(calls, MVM_ARRAY_SIZE(calls), 0);
-#endif
+	if (r == 0 && SYSCALLS_FILTER_SELF)
+		r = syscalls_enter(calls, MVM_ARRAY_SIZE(calls), 0);
+	return r;
 }
