@@ -16,7 +16,7 @@
 #define FILE_MAX   ((size_t)16384)
 #define SECRET_END ".pem"
 #define PUBLIC_END ".pub"
-#define SCOPE_LINE "for: "
+#define KEY_BEGIN  "-----BEGIN "
 
 void key_list_done(struct key_list *l)
 {
@@ -127,7 +127,7 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 	if (scratch < 0)
 		return scratch;
 	ed25519_public_pem(pub, pem);
-	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : SCOPE_LINE, all ? "" : scope,
+	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : KEY_SCOPE_LINE, all ? "" : scope,
 					  all ? "" : "\n", pem);
 	if (!text)
 		return mvm_error_oom(err);
@@ -157,6 +157,24 @@ int keys_untrust(struct store *s, const char *name, struct mvm_error *err)
 		     : 0;
 }
 
+/* What stands in front of the key: nothing, or one line with its scope.  Anything else, such as a
+ * comment before that line, must not make the key count for everything. */
+static bool read_scope(const char *text, char ret[KEY_SCOPE_SIZE])
+{
+	const char *key = strstr(text, KEY_BEGIN), *scope = text + strlen(KEY_SCOPE_LINE);
+
+	if (key == text)
+		return true;
+	if (!key || !str_starts(text, KEY_SCOPE_LINE))
+		return false;
+	size_t n = strcspn(scope, "\n");
+	if (n == 0 || n >= KEY_SCOPE_SIZE || scope + n + 1 != key)
+		return false;
+	memcpy(ret, scope, n);
+	ret[n] = '\0';
+	return true;
+}
+
 /* Read a public key's file.  Anything odd is no key. */
 static bool read_public(int dir, const char *file, struct key_info *ret)
 {
@@ -172,14 +190,7 @@ static bool read_public(int dir, const char *file, struct key_info *ret)
 	    ed25519_parse_public(text, pub) < 0)
 		return false;
 	describe(name, pub, ret);
-	if (str_starts(text, SCOPE_LINE)) {
-		const char *scope = text + strlen(SCOPE_LINE);
-		size_t n = strcspn(scope, "\n");
-		if (n == 0 || n >= sizeof(ret->scope))
-			return false;
-		memcpy(ret->scope, scope, n);
-	}
-	return true;
+	return read_scope(text, ret->scope);
 }
 
 int keys_list(struct store *s, bool trusted, struct key_list *ret, struct mvm_error *err)

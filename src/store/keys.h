@@ -13,6 +13,7 @@
 
 #define KEY_NAME_SIZE  64u
 #define KEY_SCOPE_SIZE 256u
+#define KEY_SCOPE_LINE "for: "
 
 struct key_info {
 	char name[KEY_NAME_SIZE];

@@ -68,6 +68,11 @@ int mvm_key_trust(struct mvm *mvm, const char *path, const char *name, const cha
 		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
 	if (ed25519_parse_public(text, pub) < 0)
 		return mvm_error_set(err, -EINVAL, "'%s' is no public key of Ed25519 in PEM", path);
+	if (str_empty(scope) && str_starts(text, KEY_SCOPE_LINE)) {
+		r = mvm_error_set(err, -EINVAL, "'%s' is trusted for some repositories alone",
+				  path);
+		return mvm_error_hint(err, r, "say with --for what the key counts for here");
+	}
 	r = keys_trust(mvm->store, name, pub, scope, &key, err);
 	return r < 0 ? r : give(mvm, &key, true, ret, err);
 }

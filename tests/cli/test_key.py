@@ -62,6 +62,21 @@ class Keys(KeyCase):
             self.mvm(*("key", "trust", path, "--name", "x"), status=1)
         self.mvm_fails(NOT_FOUND, "key", "trust", self.path("gone.pub"), says="cannot read")
 
+    def test_what_stands_before_a_scope_does_not_widen_it(self):
+        _, public = self.generate("mine")
+        path = self.mvm_json("key", "trust", public, "--name", "friend", "--for", "reg.example/*")["path"]
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        for odd in "\n" + text, "# a comment\n" + text, "\ufeff" + text, "for: other/*\n" + text, text.replace("for: ", "for:"):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(odd)
+            self.assertEqual([key for key in self.mvm_json("key", "list") if key["trusted"]], [], odd)
+        # such a file, given to `trust`, is not for everything either
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.mvm("key", "trust", path, "--name", "copy", status=1)
+        self.assertEqual(self.mvm_json("key", "trust", path, "--name", "copy", "--for", "x/*")["for"], "x/*")
+
     def test_a_key_that_others_may_read_does_not_sign(self):
         key, _ = self.generate("mine")
         os.chmod(key["path"].replace(".pub", ".pem"), 0o644)
