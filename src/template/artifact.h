@@ -21,6 +21,10 @@ int artifact_make(const struct revision *rev, bool image_only, const struct blob
 		  const struct mvm_progress *progress, struct index_part *ret_manifest,
 		  struct mvm_artifact_result *result, struct mvm_error *err);
 
+/* May this revision be signed?  0, or -EPERM: with a snapshot that does not run here, whose
+ * signature would make it run on hosts that trust the key. */
+int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_error *err);
+
 /* Sign a manifest with the key of this name, and write the blobs of the signature.  ret: its
  * manifest. */
 int artifact_sign(struct store *s, const char *key, const struct index_part *manifest,

@@ -88,6 +88,8 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	struct index_part manifest, signature;
 
 	int r = revision_open(mvm, ref, &rev, err);
+	if (r == 0 && options->key)
+		r = artifact_may_sign(&rev, options->image_only, err);
 	if (r == 0)
 		r = output_open(&out, path, options->force, err);
 	if (r == 0)

@@ -218,6 +218,8 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 		r = mvm_error_set(err, -EINVAL, "'%s': name a tag to push to, no digest", to);
 	if (r == 0)
 		r = revision_open(mvm, ref, &rev, err);
+	if (r == 0 && options->key)
+		r = artifact_may_sign(&rev, options->image_only, err);
 	if (r == 0)
 		r = store_stage(mvm->store, &p.staging, err);
 	if (r == 0)

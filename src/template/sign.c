@@ -7,6 +7,19 @@
 #include "store/keys.h"
 #include "template/artifact.h"
 
+int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_error *err)
+{
+	if (image_only || !rev->snapshot_foreign)
+		return 0;
+	int r = mvm_error_set(err, -EPERM,
+			      "the snapshot of %s@%.12s was made elsewhere, and no key that you "
+			      "trust has signed it",
+			      rev->id, rev->hash);
+	return mvm_error_hint(err, r,
+			      "sign the image without it (--image-only), or make one here with "
+			      "'mvm template snapshot'");
+}
+
 int artifact_sign(struct store *s, const char *key, const struct index_part *manifest,
 		  const struct blob_sink *sink, struct index_part *ret, struct mvm_error *err)
 {

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 
@@ -139,14 +140,83 @@ class Files(Artifacts):
         self.mvm_ok("template", "verify")
 
 
-class Hostile(Artifacts):
-    """What strangers' files say is not believed."""
+class Crafted(Artifacts):
+    """A stranger's layout, whose documents tests change."""
 
     def setUp(self):
         super().setUp()
         self.export()
         self.layout = self.unpacked()
         self.other_host()
+
+    def put_blob(self, data):
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        with open(self.blob(self.layout, digest), "wb") as file:
+            file.write(data)
+        return {"digest": digest, "size": len(data)}
+
+    def add_snapshot(self, files, **info):
+        """Give the artifact a snapshot.  files: the content, or the blob, size, digest and chunks of a packed one."""
+        manifest = self.manifest(self.layout)
+        with open(self.blob(self.layout, manifest["layers"][0]["digest"]), "rb") as file:
+            index = bytearray(file.read())
+        n_files, n_chunks = struct.unpack_from("<II", index, 16)
+        heads = chunks = b""
+        for name, content in files.items():
+            raw = isinstance(content, bytes)
+            blob, size, digest, records = (
+                (content, len(content), hashlib.sha256(content).digest(), self.chunk(content, len(content)))
+                if raw else content)
+            layer = self.put_blob(blob)
+            manifest["layers"].append({"mediaType": "application/vnd.mvm.file.v1" + ("" if raw else "+zstd"), **layer})
+            heads += struct.pack("<H", len(name)) + name.encode() + struct.pack("<Q", size) + digest
+            heads += struct.pack("<HIH", raw, len(records) // 44, 1)
+            heads += bytes.fromhex(layer["digest"].removeprefix("sha256:")) + struct.pack("<Q", len(blob))
+            chunks += records
+        struct.pack_into("<II", index, 16, n_files + len(files), n_chunks + len(chunks) // 44)
+        at = len(index) - 44 * n_chunks
+        manifest["layers"][0].update(self.put_blob(bytes(index[:at]) + heads + bytes(index[at:]) + chunks))
+        with open(self.blob(self.layout, manifest["config"]["digest"]), encoding="utf-8") as file:
+            config = json.load(file)
+        config["snapshot"] = {"created_at": "2026-01-01T00:00:00Z", "vmstate_size_bytes": 4, "mem_size_bytes": 4096,
+                              "boot_args": "x", "vcpus": 1, "mem_mib": 64, "compat": {"host": "x"}, **info}
+        manifest["config"].update(self.put_blob(json.dumps(config).encode()))
+        with open(os.path.join(self.layout, "index.json"), "w", encoding="utf-8") as file:
+            json.dump({"schemaVersion": 2, "manifests": [{
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                **self.put_blob(json.dumps(manifest).encode()),
+                "annotations": {"org.opencontainers.image.ref.name": "web"}}]}, file)
+
+    @staticmethod
+    def chunk(content, packed):
+        return hashlib.sha256(content).digest() + struct.pack("<IIHH", -(-len(content) // 4096), packed, 0, 0)
+
+
+class Snapshots(Crafted):
+    """Snapshots of strangers.  test_artifact_guest.py has real ones."""
+
+    def test_only_what_runs_here_is_signed(self):
+        """The own signature would make it run, here and everywhere else."""
+        self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"})
+        self.assertTrue(self.mvm_json("template", "import", self.layout)["new_snapshot"])
+        self.mvm_ok("key", "trust", self.mvm_json("key", "generate", "mine")["path"])
+        for command in ("export", "web", self.path("s.tar")), ("push", "web", "127.0.0.1:9/web:v1"):
+            done = self.mvm("template", *command, "--sign", "mine", status=1)
+            self.assertIn("was made elsewhere, and no key that you trust has signed it", done.stderr)
+        self.assertFalse(os.path.exists(self.path("s.tar")))
+        self.mvm_ok("template", "export", "web", self.path("s.tar"), "--sign", "mine", "--image-only")
+
+    def test_where_it_is_from_cannot_be_hidden(self):
+        self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"},
+                          origin=None, signed_by=None, Origin="", foreign=False)
+        digest = self.mvm_json("template", "import", self.layout)["digest"]
+        with open(self.current("web", "revision.json"), encoding="utf-8") as file:
+            snapshot = json.load(file)["snapshot"]
+        self.assertEqual((snapshot["origin"], snapshot.get("signed_by")), (digest, None))
+
+
+class Hostile(Crafted):
+    """What strangers' files say is not believed."""
 
     def refused(self, status, says, *more):
         self.mvm_fails(status, "template", "import", self.layout, *more, says=says)
