@@ -71,6 +71,19 @@ int chunk_index_add_file(struct chunk_index *x, const char *name, uint64_t bytes
 	return 0;
 }
 
+uint64_t chunk_index_data(const struct chunk_index *x, const struct index_file *f)
+{
+	const struct index_chunk *chunks = x->chunks + f->first_chunk;
+	uint64_t offset = 0, data = 0;
+
+	for (uint32_t i = 0; i < f->n_chunks; i++) {
+		uint64_t bytes = chunk_bytes(f, offset, &chunks[i]);
+		data += chunk_is_hole(&chunks[i]) ? 0 : bytes;
+		offset += bytes;
+	}
+	return data;
+}
+
 const struct index_file *chunk_index_find(const struct chunk_index *x, const char *name)
 {
 	for (uint32_t i = 0; i < x->n_files; i++) {

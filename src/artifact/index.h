@@ -68,6 +68,9 @@ int chunk_index_add_part(struct chunk_index *x, const struct mvm_digest *digest,
 /* Begin a file.  0, or -EFBIG: too many files, or a long name. */
 int chunk_index_add_file(struct chunk_index *x, const char *name, uint64_t bytes);
 
+/* The bytes of a file that are in no hole. */
+uint64_t chunk_index_data(const struct chunk_index *x, const struct index_file *f);
+
 const struct index_file *chunk_index_find(const struct chunk_index *x, const char *name);
 
 /* The index's bytes; free(3) them. */

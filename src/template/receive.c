@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -20,6 +21,10 @@
 #include "template/artifact.h"
 #include "template/publish.h"
 #include "template/spec_rules.h"
+
+/* Files that unpack to so many times their blobs, beyond this size, are refused. */
+#define BOMB_MIN_BYTES ((uint64_t)1 << 30)
+#define BOMB_RATIO     256u
 
 DEFINE_AUTO_DONE(mvm_snapshot_info, mvm_snapshot_info_done)
 
@@ -227,10 +232,44 @@ static bool is_needed(const struct receipt *c, const struct index_file *file)
 	return faccessat(c->staging.fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 }
 
+/* The bytes of blobs; one that is named again counts once. */
+static uint64_t distinct_bytes(const struct index_part *parts, size_t n)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t k = 0;
+		while (!digest_equal(&parts[k].digest, &parts[i].digest))
+			k++;
+		bytes += k == i ? parts[i].bytes : 0;
+	}
+	return bytes;
+}
+
+/* Is there room for what the files unpack to, and is it no bomb?  Memory that is not zero packs to
+ * a hundredth at best; few bytes may do as they like. */
+static int check_room(const struct receipt *c, uint64_t data, uint64_t packed,
+		      struct mvm_error *err)
+{
+	char need[24], have[24];
+	struct statvfs st;
+
+	str_bytes(data, need, sizeof(need));
+	str_bytes(packed, have, sizeof(have));
+	if (data > BOMB_MIN_BYTES && data / BOMB_RATIO > packed)
+		return mvm_error_set(err, -EFBIG, "its %s would unpack to %s", have, need);
+	if (fstatvfs(c->staging.fd, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize >= data)
+		return 0;
+	str_bytes((uint64_t)st.f_bavail * st.f_frsize, have, sizeof(have));
+	int r = mvm_error_set(err, -ENOSPC, "its files need %s, and only %s are free", need, have);
+	return store_mend(c->mvm->store, r, err);
+}
+
 /* Fetch the blobs of the needed files. */
 static int fetch(struct receipt *c, uint64_t *ret_bytes, struct mvm_error *err)
 {
 	struct index_part parts[INDEX_MAX_PARTS];
+	uint64_t data = 0;
 	size_t n = 0;
 
 	*ret_bytes = 0;
@@ -239,12 +278,14 @@ static int fetch(struct receipt *c, uint64_t *ret_bytes, struct mvm_error *err)
 		if (!is_needed(c, file))
 			continue;
 		*ret_bytes += file->bytes;
+		data += chunk_index_data(&c->a->index, file);
 		for (uint32_t k = 0; k < file->n_parts; k++) {
 			parts[n] = c->a->index.parts[file->first_part + k];
 			c->result->moved_bytes += parts[n++].bytes;
 		}
 	}
-	return c->how->fetch && n ? c->how->fetch(c->how->arg, parts, n, err) : 0;
+	int r = check_room(c, data, distinct_bytes(parts, n), err);
+	return r == 0 && c->how->fetch && n ? c->how->fetch(c->how->arg, parts, n, err) : r;
 }
 
 /* ---- unpacking ---- */

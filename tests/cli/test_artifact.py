@@ -320,6 +320,27 @@ class Hostile(Crafted):
         self.mvm_fails(NOT_FOUND, "template", "import", self.layout, "t", "--tag", "gone",
                        says="has no artifact with the tag gone")
 
+    def test_a_bomb_is_refused(self):
+        """A MiB of ones is a frame of 41 bytes."""
+        frame = b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", 1 << 20) + b"".join(
+            struct.pack("<I", 131072 << 3 | 2 | (i == 7))[:3] + b"\1" for i in range(8))
+        whole = b"\1" * (1 << 20)
+
+        def file(n):
+            entries = struct.pack("<II", len(frame), 1 << 20) * n
+            table = struct.pack("<II", 0x184d2a5e, len(entries) + 9) + entries + struct.pack("<IBI", n, 0, 0x8f92eab1)
+            return frame * n + table, n << 20, hashlib.sha256(whole * min(n, 2)).digest(), self.chunk(whole, len(frame)) * n
+
+        small = {"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"}
+        self.add_snapshot({**small, "snapshot/working-set.bin": file(1100)})
+        self.refused(FAILED, "would unpack to 1.0 GiB")
+        shutil.rmtree(self.layout)
+        self.unpacked()
+        self.add_snapshot({**small, "snapshot/working-set.bin": file(2)})
+        self.mvm_ok("template", "import", self.layout)
+        with open(self.current("web", "snapshot/working-set.bin"), "rb") as got:
+            self.assertEqual(got.read(), 2 * whole)
+
     def test_what_is_no_layout_is_refused(self):
         self.mvm_fails(DAMAGED, "template", "import", self.write("x.tar", "x" * 600), says="is damaged: it is no tar")
         self.mvm_fails(FAILED, "template", "import", self.folder, says="is no OCI layout")
