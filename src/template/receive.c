@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "build/committed.h"
 #include "codec/sha256.h"
+#include "model/policy.h"
 #include "start/disks.h"
 #include "start/facts.h"
 #include "start/memory_file.h"
@@ -187,6 +188,26 @@ static int read_config(struct receipt *c, struct mvm_error *err)
 		r = -EBADMSG;
 	}
 	return r < 0 ? r : describe(c, err);
+}
+
+/* Tell what a stranger's settings open: rules for more than names and the internet. */
+static void note_rules(const struct receipt *c)
+{
+	const struct mvm_strings *allow = &c->rev.run.allow;
+	AUTO_DONE(strbuf) opened = { 0 };
+
+	for (size_t i = 0; i < allow->n; i++) {
+		struct policy_rule rule;
+		if (policy_rule_parse(allow->v[i], &rule, NULL) < 0 ||
+		    rule.target == POLICY_DOMAIN || rule.target == POLICY_INTERNET)
+			continue;
+		strbuf_addf(&opened, "%s%s", opened.len ? ", " : "", allow->v[i]);
+	}
+	if (opened.len && !opened.failed && !c->how->signed_by)
+		progress_note(
+			c->progress,
+			"%s: its settings let VMs reach %s; 'mvm run --network none' does not",
+			c->how->id, opened.data);
 }
 
 /* ---- what is here ---- */
@@ -458,6 +479,7 @@ static int receive(struct receipt *c, struct mvm_error *err)
 	int r = read_config(c, err);
 	if (r < 0)
 		return r;
+	note_rules(c);
 	c->with_snapshot = wants_snapshot(c);
 	r = take_files(c, err);
 	return r < 0 ? r : publish_locked(c, err);

@@ -320,6 +320,23 @@ class Hostile(Crafted):
         self.mvm_fails(NOT_FOUND, "template", "import", self.layout, "t", "--tag", "gone",
                        says="has no artifact with the tag gone")
 
+    def test_what_its_settings_open_is_told(self):
+        """The imported revision becomes current, in a template whose own rules are closed, too."""
+        self.data_dir = self.path("data")
+        config = ('template_id = "t"\nflake_ref = "dir:root"\ncommand = ["/bin/x"]\n[[variants]]\nname = "{}"\n'
+                  'role = "worker"\nvcpus = 1\nmem_mib = 512\n[network]\n{}\n')
+        for name, rules in (("open", 'allow = ["host:22", "a.example", "10.0.0.0/8", "internet"]'),
+                            ("names", 'allow = ["a.example", "internet"]\ndeny = ["all"]')):
+            self.mvm_ok("template", "apply", self.write("t.toml", config.format(name, rules)))
+            self.build(name)
+            self.mvm_ok("template", "export", name, self.path(name + ".tar"))
+        told = "its settings let VMs reach host:22, 10.0.0.0/8;"
+        done = self.mvm("template", "import", self.path("open.tar"), "web", status=0)
+        self.assertIn("web: " + told, done.stderr)
+        self.other_host()
+        self.assertIn(told, self.mvm("template", "import", self.path("open.tar"), status=0).stderr)
+        self.assertNotIn("reach", self.mvm("template", "import", self.path("names.tar"), status=0).stderr)
+
     def test_a_bomb_is_refused(self):
         """A MiB of ones is a frame of 41 bytes."""
         frame = b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", 1 << 20) + b"".join(
