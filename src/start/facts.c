@@ -45,7 +45,7 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 		return mvm_error_set(err, -errno, "uname: %s", strerror(errno));
 	host_id(host);
 	strv_addf(ret, "backend=%s", in->ops->name);
-	strv_addf(ret, "host=%s", host);
+	strv_addf(ret, FACT_HOST "=%s", host);
 	strv_addf(ret, "arch=%s", uts.machine);
 	int r = in->ops->facts(in->probe, in->config, ret, err);
 	if (r < 0)
@@ -70,7 +70,7 @@ static const char *describe(const char *key, size_t len)
 	static const struct {
 		const char *key, *name;
 	} names[] = {
-		{ "host", "the host it was made on" },
+		{ FACT_HOST, "the host it was made on" },
 		{ "boot_args", "the kernel's command line" },
 		{ "vcpus", "the number of vCPUs" },
 		{ "mem_mib", "the memory size in MiB" },
@@ -163,6 +163,8 @@ int facts_compare(const struct mvm_snapshot_info *snapshot, const struct strv *h
 	for (size_t i = 0; i < here->n; i++) {
 		const char *fact = here->v[i];
 		size_t len = strcspn(fact, "=");
+		if (snapshot->origin && str_starts(fact, FACT_HOST "="))
+			continue;
 		AUTO_FREE char *key = strndup(fact, len);
 		if (!key)
 			return -ENOMEM;

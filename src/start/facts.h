@@ -9,12 +9,18 @@
  * restore facts_gather() describes this host, and facts_compare() finds the first difference.  The
  * snapshot code adds facts that only prove the files' integrity (digests, the memory file's
  * identity, the nonce); facts_compare() ignores those.
+ *
+ * A snapshot that came with an artifact is of another host.  Its `host` is the artifact's digest,
+ * which no version of mvm takes for this host, and facts_compare() does not compare it: whether
+ * such a snapshot may run depends on signatures (start_decide()).
  */
 
 #include "model/template.h"
 
 #include "base/str.h"
 #include "vmm/vmm.h"
+
+#define FACT_HOST "host" /* a name of the host that made the snapshot */
 
 /* Facts about the files' integrity, which facts_compare() ignores: */
 #define FACT_MEM_FILE  "mem_file"     /* memory_file_identity() of mem.bin */

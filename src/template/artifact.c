@@ -34,7 +34,7 @@ void artifact_digest_text(const struct mvm_digest *digest, char ret[MVM_ARTIFACT
 
 bool artifact_fact_is_local(const char *pair)
 {
-	static const char *const facts[] = { FACT_MEM_FILE "=", FACT_DATA_FILE "=",
+	static const char *const facts[] = { FACT_HOST "=", FACT_MEM_FILE "=", FACT_DATA_FILE "=",
 					     FACT_ROOT_FILE "=" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(facts); i++) {
 		if (str_starts(pair, facts[i]))

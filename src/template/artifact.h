@@ -66,7 +66,7 @@ extern const char *const artifact_image_files[], *const artifact_snapshot_files[
 int artifact_config_format(const struct mvm_template_revision *rev, const struct checksums *sums,
 			   bool snapshot, char **ret, struct mvm_error *err);
 
-/* Does a fact of a snapshot tell where a file lies on the host of the capture? */
+/* Does a fact of a snapshot name the host of the capture, or tell where a file lies there? */
 bool artifact_fact_is_local(const char *pair);
 
 /* Is this the architecture of this host's guests?  0, or -EOPNOTSUPP.  -EBADMSG for a

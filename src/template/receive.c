@@ -393,6 +393,7 @@ static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *
 	if (r == 0)
 		r = add_identities(c, &compat, err);
 	artifact_digest_text(&c->a->manifest.digest, digest);
+	strv_addf(&compat, FACT_HOST "=%s", digest);
 	ret->origin = str_dup(digest, &failed);
 	ret->signed_by = str_dup(c->how->signed_by, &failed);
 	if (r == 0 && (failed || compat.failed))

@@ -213,6 +213,16 @@ class Snapshots(Crafted):
         with open(self.current("web", "revision.json"), encoding="utf-8") as file:
             snapshot = json.load(file)["snapshot"]
         self.assertEqual((snapshot["origin"], snapshot.get("signed_by")), (digest, None))
+        self.assertEqual(snapshot["compat"]["host"], digest) # a version of mvm that knows no origin refuses it
+
+    def test_an_artifact_does_not_name_its_host(self):
+        self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"},
+                          compat={"host": "x", "arch": "y"})
+        self.mvm_ok("template", "import", self.layout)
+        self.mvm_ok("template", "export", "web", self.file, "--force")
+        shutil.rmtree(self.layout)
+        with open(self.blob(self.unpacked(), self.manifest(self.layout)["config"]["digest"]), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["snapshot"]["compat"], {"arch": "y"})
 
 
 class Hostile(Crafted):

@@ -123,6 +123,39 @@ static void variables_are_for_a_workload_that_starts_in_the_clone(void **state)
 	everywhere(state, no_workload_counts);
 }
 
+/* A snapshot of another host starts by its signature alone, and then on any like host. */
+static void its_origin_counts(struct world *w)
+{
+	struct mvm_snapshot_info *info = &w->revision.rev.snapshot;
+	AUTO_DONE(start_plan) plan = { 0 };
+	struct mvm_error err = { 0 };
+
+	for (size_t i = 0; i < info->compat.n; i++) {
+		if (!str_starts(info->compat.v[i], FACT_HOST "="))
+			continue;
+		free(info->compat.v[i]);
+		info->compat.v[i] = strdup(FACT_HOST "=elsewhere");
+	}
+	fail_with(decide(w, 0, 0, &plan, &err), &err);
+	assert_false(plan.restore);
+	assert_non_null(strstr(plan.reason, "the host it was made on differs"));
+	start_plan_done(&plan);
+	info->origin = strdup("sha256:" OTHER_HEX);
+	w->revision.snapshot_foreign = true;
+	fail_with(decide(w, 0, 0, &plan, &err), &err);
+	assert_false(plan.restore);
+	assert_non_null(strstr(plan.reason, "no key that you trust has signed it"));
+	w->revision.snapshot_foreign = false;
+	assert_restores(w);
+	info->vcpus = 2;
+	assert_boots(w, 0, 0, "2", "1", "vcpus");
+}
+
+static void a_signed_snapshot_of_another_host_is_restored(void **state)
+{
+	everywhere(state, its_origin_counts);
+}
+
 static void unknown_keys_count(struct world *w)
 {
 	struct mvm_strings *compat = &w->revision.rev.snapshot.compat;
@@ -408,6 +441,7 @@ int main(void)
 		test(variables_are_for_a_workload_that_starts_in_the_clone),
 		test(an_unknown_dependency_is_a_difference),
 		test(boot_args_vcpus_and_mem_mib_of_the_info_must_agree),
+		test(a_signed_snapshot_of_another_host_is_restored),
 		test(each_change_on_this_host_is_noticed),
 		test(no_fact_is_left_out_of_these_tests),
 		test(asking_for_another_size_is_a_difference),
