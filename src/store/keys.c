@@ -54,6 +54,29 @@ static int put_new(struct store *s, int dir, const char *name, const char *text,
 	return r < 0 ? r : dir_sync(dir);
 }
 
+static int put_public(struct store *s, int dir, const char *name, const uint8_t pub[ED25519_KEY])
+{
+	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+
+	ed25519_public_pem(pub, pem);
+	file_name(name, PUBLIC_END, file);
+	return put_new(s, dir, file, pem, 0644);
+}
+
+/* A crash between the two files of a pair leaves the secret one, which tells the other. */
+static void mend_pair(struct store *s, int dir, const char *name)
+{
+	char file[KEY_NAME_SIZE + 8];
+	struct ed25519_key key;
+
+	file_name(name, PUBLIC_END, file);
+	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    keys_load(s, name, &key, NULL) < 0)
+		return;
+	put_public(s, dir, name, key.pub); /* if this fails, the next try may not */
+	explicit_bzero(&key, sizeof(key));
+}
+
 int keys_generate(struct store *s, const char *name, struct key_info *ret, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
@@ -69,13 +92,14 @@ int keys_generate(struct store *s, const char *name, struct key_info *ret, struc
 	r = put_new(s, dir, file, pem, 0600);
 	explicit_bzero(pem, sizeof(pem));
 	explicit_bzero(key.secret, sizeof(key.secret));
-	if (r == -EEXIST)
+	if (r == -EEXIST) {
+		mend_pair(s, dir, name);
 		return mvm_error_set(err, r, "there is a key '%s' already", name);
+	}
 	if (r == 0) {
-		ed25519_public_pem(key.pub, pem);
 		file_name(name, PUBLIC_END, file);
 		unlinkat(dir, file, 0); /* of a pair whose other half was removed */
-		r = put_new(s, dir, file, pem, 0644);
+		r = put_public(s, dir, name, key.pub);
 	}
 	if (r < 0)
 		return store_mend(

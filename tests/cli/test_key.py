@@ -45,6 +45,15 @@ class Keys(KeyCase):
         self.mvm_fails(BUSY, "key", "generate", "mine", says="there is a key 'mine' already")
         self.mvm_fails(USAGE, "key", "generate", "../mine")
 
+    def test_half_a_pair_is_made_whole(self):
+        """A crash may leave the secret key alone; then nobody could be given the public one."""
+        key, public = self.generate("mine")
+        os.unlink(key["path"])
+        self.mvm_fails(BUSY, "key", "generate", "mine", says="there is a key 'mine' already")
+        with open(key["path"], "rb") as mended, open(public, "rb") as file:
+            self.assertEqual(mended.read(), file.read())
+        self.assertEqual(self.mvm_json("key", "list"), [key])
+
     def test_the_list_has_own_and_trusted_keys(self):
         key, public = self.generate("mine")
         self.mvm_ok("key", "trust", public, "--name", "friend", "--for", "reg.example/team/*")
