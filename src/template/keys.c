@@ -71,7 +71,7 @@ int mvm_key_trust(struct mvm *mvm, const char *path, const char *name, const cha
 	if (str_empty(scope) && str_starts(text, KEY_SCOPE_LINE)) {
 		r = mvm_error_set(err, -EINVAL, "'%s' is trusted for some repositories alone",
 				  path);
-		return mvm_error_hint(err, r, "say with --for what the key counts for here");
+		return mvm_error_hint(err, r, "name the repositories that the key counts for here");
 	}
 	r = keys_trust(mvm->store, name, pub, scope, &key, err);
 	return r < 0 ? r : give(mvm, &key, true, ret, err);

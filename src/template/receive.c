@@ -204,10 +204,8 @@ static void note_rules(const struct receipt *c)
 		strbuf_addf(&opened, "%s%s", opened.len ? ", " : "", allow->v[i]);
 	}
 	if (opened.len && !opened.failed && !c->how->signed_by)
-		progress_note(
-			c->progress,
-			"%s: its settings let VMs reach %s; 'mvm run --network none' does not",
-			c->how->id, opened.data);
+		progress_note(c->progress, "%s: its settings let VMs reach %s", c->how->id,
+			      opened.data);
 }
 
 /* ---- what is here ---- */

@@ -15,9 +15,7 @@ int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_er
 			      "the snapshot of %s@%.12s was made elsewhere, and no key that you "
 			      "trust has signed it",
 			      rev->id, rev->hash);
-	return mvm_error_hint(err, r,
-			      "sign the image without it (--image-only), or make one here with "
-			      "'mvm template snapshot'");
+	return mvm_error_hint(err, r, "sign the image without it, or make a snapshot here");
 }
 
 int artifact_sign(struct store *s, const char *key, const struct index_part *manifest,

@@ -340,7 +340,7 @@ class Hostile(Crafted):
             self.mvm_ok("template", "apply", self.write("t.toml", config.format(name, rules)))
             self.build(name)
             self.mvm_ok("template", "export", name, self.path(name + ".tar"))
-        told = "its settings let VMs reach host:22, 10.0.0.0/8;"
+        told = "its settings let VMs reach host:22, 10.0.0.0/8"
         done = self.mvm("template", "import", self.path("open.tar"), "web", status=0)
         self.assertIn("web: " + told, done.stderr)
         self.other_host()
