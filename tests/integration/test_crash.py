@@ -517,7 +517,7 @@ class Kept(TestCase):
         seed = int(os.environ.get("MVM_TEST_SEED", "0")) or random.randrange(1 << 30)
         rng, ends = random.Random(seed), {}
         print(f"# MVM_TEST_SEED={seed}", flush=True)
-        for i in range(KILLS // 2):
+        for i in range(KILLS // 4):
             operation = ("suspend", "fork", "resume")[i % 3]
             victim = rng.choice(("command", "supervisor", "vmm"))
             delay = rng.random() * 0.6

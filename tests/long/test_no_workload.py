@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`run --no-workload`: a template whose command is broken, or never healthy, can be entered."""
 
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
 import guests
 import harness
 

@@ -5,9 +5,12 @@ It has no agent of mvm's, and each command that needs the agent says so."""
 import os
 import select
 import subprocess
+import sys
 import tarfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
 import flakes
 import guestkit
 import harness

@@ -4,7 +4,10 @@
 import os
 import shutil
 import subprocess
+import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
 import harness
 from flakes import FAILED, NOT_FOUND, SYSTEM, TestCase, read, rootfs_with, sha256, tiny_kernel
 
