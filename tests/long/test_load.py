@@ -4,9 +4,12 @@
 import os
 import socket
 import subprocess
+import sys
 import threading
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
 import agentproto
 import guests
 import harness
