@@ -51,8 +51,8 @@ static int print_formatted(struct cli_context *c, const struct mvm_instance_info
 			   const char *format)
 {
 	AUTO_DONE(strbuf) unused = { 0 };
-	int r = ps_format(c, format, NULL,
-			  &unused); /* a mistake counts even if the list is empty */
+	/* a mistake counts even if the list is empty */
+	int r = ps_format(c, format, NULL, &unused);
 
 	for (size_t i = 0; r == 0 && i < list->n; i++) {
 		AUTO_DONE(strbuf) line = { 0 };

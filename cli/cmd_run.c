@@ -119,8 +119,8 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED) {
-		mvm_instance_finish(instance, 0, NULL,
-				    NULL); /* wait until the ended VM is removed */
+		/* wait until the ended VM is removed */
+		mvm_instance_finish(instance, 0, NULL, NULL);
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;

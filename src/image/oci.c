@@ -181,8 +181,8 @@ static int open_layout(struct oci_image *image, const char *tag,
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
 	if (r == 0 && !tag && oci_choose_all(&index) > 1)
-		r = oci_learn_platforms(&reader, &index,
-					err); /* finds entries that are no images */
+		/* finds entries that are no images */
+		r = oci_learn_platforms(&reader, &index, err);
 	if (r == 0)
 		r = oci_choose_name(&index, tag, image->files.path, err);
 	if (r > 1 && tag)

@@ -28,8 +28,8 @@ void control_done(struct control *c)
 
 int control_gone(const struct control *c, int r, struct mvm_error *err)
 {
-	if (r == -EPIPE ||
-	    r == -ECONNRESET) { /* ECONNRESET: the supervisor ended before it accepted us */
+	/* ECONNRESET: the supervisor ended before it accepted us */
+	if (r == -EPIPE || r == -ECONNRESET) {
 		r = mvm_error_set(err, -EREMOTEIO, "the VM has ended");
 		return mvm_error_reason(err, r, "instance-ended", c->name);
 	}

@@ -131,8 +131,8 @@ size_t policy_inner(const struct policy_address *a, struct policy_address ret[PO
 		ret[0] = policy_address_v4(b + 2);
 		return 1;
 	}
-	if (is_in(a, teredo.bytes,
-		  teredo.bits)) { /* the server, and the client by its complement */
+	/* the server, and the client by its complement */
+	if (is_in(a, teredo.bytes, teredo.bits)) {
 		const uint8_t client[4] = { b[12] ^ 0xffu, b[13] ^ 0xffu, b[14] ^ 0xffu,
 					    b[15] ^ 0xffu };
 		ret[0] = policy_address_v4(b + 4);

@@ -52,8 +52,8 @@ static int keep_state(struct mvm_instance *origin, int instance_fd, struct stagi
 	AUTO_FREE char *name = NULL;
 	struct wire_field f;
 	uint64_t paused_ns = 0;
-	control_watch(&origin->control, 0,
-		      0); /* the supervisor is busy writing files, so do not ask whether it lives */
+	/* the supervisor is busy writing files, so do not ask whether it lives */
+	control_watch(&origin->control, 0, 0);
 	int r = control_call(&origin->control, CALL_FORK, NULL, NULL,
 			     clock_deadline_ns(FORK_DEADLINE_MS), &reply, err);
 	if (r < 0)

@@ -33,8 +33,8 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_pro
 	r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
-	control_watch(&i->control, 0,
-		      0); /* the supervisor is busy writing files, so do not ask whether it lives */
+	/* the supervisor is busy writing files, so do not ask whether it lives */
+	control_watch(&i->control, 0, 0);
 	r = control_call(&i->control, CALL_SUSPEND, NULL, NULL,
 			 clock_deadline_ns(SUSPEND_DEADLINE_MS), NULL, err);
 	if (r < 0)

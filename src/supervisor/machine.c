@@ -172,8 +172,8 @@ static void put_identity(struct machine *m, const struct mvm_run *run, struct st
 	char generation[37], boot_id[UUID_SIZE];
 
 	random_bytes(random, sizeof(random));
-	random[6] = (uint8_t)((random[6] & 0x0f) |
-			      0x40); /* a version 4 UUID, as machine-id(5) asks */
+	/* a version 4 UUID, as machine-id(5) asks */
+	random[6] = (uint8_t)((random[6] & 0x0f) | 0x40);
 	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
 	str_hex(random, sizeof(random), m->machine_id);
 	random_bytes(random, sizeof(random));

@@ -247,8 +247,8 @@ struct vmm_keeper warden_keeper(struct warden_link *l)
 
 void warden_forget_memory(struct warden_link *l)
 {
-	ask_only(l, question(ASK_FORGET_MEMORY),
-		 NULL); /* if it stays, the instance's removal takes it */
+	/* if it stays, the instance's removal takes it */
+	ask_only(l, question(ASK_FORGET_MEMORY), NULL);
 }
 
 void warden_why_killed(struct warden_link *l, int signal, char ret[WHY_KILLED_SIZE])

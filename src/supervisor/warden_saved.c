@@ -302,8 +302,8 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = save_state(w, &info, err);
 	if (r == 0 && !fork) {
 		if (w->ops->take_back)
-			w->ops->take_back(
-				w->body); /* now, since a disk is known by its owner's change */
+			/* now, since a disk is known by its owner's change */
+			w->ops->take_back(w->body);
 		r = saved_note_disks(instance_fd(w), &info, err);
 	}
 	if (r == 0)

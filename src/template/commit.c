@@ -85,8 +85,8 @@ static int find_spec(struct commit *c, const char *id, struct mvm_error *err)
 		return make_spec(c, id, &c->spec, err);
 	r = store_spec_load(c->mvm->store, id, &c->spec, err);
 	if (r == 0)
-		r = need_agent(&c->spec.run,
-			       err); /* its revision would have the initrd of the base */
+		/* its revision would have the initrd of the base */
+		r = need_agent(&c->spec.run, err);
 	return r < 0 ? r : run_over_image(&c->spec.run, &c->base.rev.run, &c->spec.run, err);
 }
 

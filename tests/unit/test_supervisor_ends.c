@@ -70,8 +70,8 @@ static void an_ended_vm_waits_until_its_starter_has_told_its_name(void **state)
 	x->record.held = true;
 	start_up(x);
 	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
-	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL),
-			 0); /* it has ended */
+	/* it has ended */
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
 	assert_true(has_folder(x, "web-1"));
 	hang_up(x);
 	expect_end(x, 0);
