@@ -210,6 +210,21 @@ class TestCase(harness.TestCase):
         self.data_dir = self.shared_data
         self.addCleanup(self.leave_no_instance)
 
+    def on_small_disk(self, size, script, *args):
+        """Run a Python program whose instances are on a small file system, which only its processes see.  Root
+        only.  Its arguments are mvm, the instances' folder and args.  Returns the ended process."""
+        instances = self.data("instances")
+        os.makedirs(instances, 0o700, exist_ok=True)
+        enter = in_own_mounts(("tmpfs", instances, "tmpfs", 0, f"size={size},mode=0700"))
+        try:
+            return subprocess.run(["python3", "-c", script, harness.MVM, instances, *args], text=True,
+                                  env=self.environment(), capture_output=True, preexec_fn=enter,
+                                  timeout=self.timeout, check=False)
+        except subprocess.TimeoutExpired:
+            raise
+        except subprocess.SubprocessError as error:
+            return self.skipTest(f"cannot mount here: {error}")
+
     def own_data(self, kernel_only=False):
         """Switch to a data folder of the test's own: a copy of the class's."""
         self.data_dir = self.path("data")

@@ -256,15 +256,7 @@ with open(instances + "/fill", "wb", buffering=0) as file:
 subprocess.run([mvm, "stop", "one"], check=True, stdout=subprocess.DEVNULL)
 subprocess.run([mvm, "inspect", "one"], check=True)
 """
-        instances = self.data("instances")
-        os.makedirs(instances, 0o700, exist_ok=True)
-        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=512k,mode=0700"))
-        try:
-            done = subprocess.run(["python3", "-c", script, harness.MVM, instances], text=True,
-                                  env=self.environment(), capture_output=True, preexec_fn=enter,
-                                  timeout=self.timeout, check=False)
-        except subprocess.SubprocessError as error:
-            self.skipTest(f"cannot mount here: {error}")
+        done = self.on_small_disk("512k", script)
         self.assertEqual(done.returncode, 0, done.stderr)
         record = json.loads(done.stdout)
         self.assertEqual((record["state"], record["error"]), ("exited", None))

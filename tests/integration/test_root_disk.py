@@ -146,15 +146,7 @@ print(run("exec", "one", "--", "sh", "-c", "busybox sync; echo x > /more || busy
 print(run("ps"), run("inspect", "one"), run("events"))
 run("stop", "one")
 '''
-        instances = self.data("instances")
-        os.makedirs(instances, 0o700, exist_ok=True)
-        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=40m,mode=0700"))
-        try:
-            done = subprocess.run(["python3", "-c", script, harness.MVM], text=True,
-                                  env=self.environment(), capture_output=True, preexec_fn=enter,
-                                  timeout=self.timeout, check=False)
-        except subprocess.SubprocessError as error:
-            self.skipTest(f"cannot mount here: {error}")
+        done = self.on_small_disk("40m", script)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Remounting filesystem read-only", done.stdout)
         why = "this host has no room for what the guest writes to the root disk"

@@ -88,7 +88,7 @@ class Streams(guests.TestCase):
     def test_commands_run_while_the_disk_of_the_logs_is_full(self):
         script = r"""
 import subprocess, sys
-mvm, program, instances = sys.argv[1:]
+mvm, instances, program = sys.argv[1:]
 subprocess.run([mvm, "run", "-T", "web-worker", "-d", "--name", "one"], check=True,
                stdout=subprocess.DEVNULL)
 with open(instances + "/fill", "wb", buffering=0) as file:
@@ -102,15 +102,7 @@ subprocess.run([mvm, "exec", "one", "--", "sh", "-c",
 subprocess.run([program, "50", "one"], check=True)
 subprocess.run([mvm, "stop", "one"], check=True, stdout=subprocess.DEVNULL)
 """
-        instances = self.data("instances")
-        os.makedirs(instances, 0o700, exist_ok=True)
-        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=512k,mode=0700"))
-        try:
-            done = subprocess.run(["python3", "-c", script, harness.MVM, self.program, instances],
-                                  text=True, env=self.environment(), capture_output=True,
-                                  preexec_fn=enter, timeout=self.timeout, check=False)
-        except subprocess.SubprocessError as error:
-            self.skipTest(f"cannot mount here: {error}")
+        done = self.on_small_disk("512k", script, self.program)
         self.assertEqual((done.stdout, done.returncode), (
             "50 of 50 commands in 1 VMs did as they were told\n", 0), done.stderr)
 

@@ -204,15 +204,7 @@ steps += [run("suspend", "vm"), run("resume", "vm"), run("fork", "vm", "--name",
           run("rm", "--force", "vm", "f")]
 print(json.dumps(steps))
 """
-        instances = self.data("instances")
-        os.makedirs(instances, 0o700, exist_ok=True)
-        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=128m,mode=0700"))
-        try:
-            done = subprocess.run(["python3", "-c", script, harness.MVM, instances], text=True,
-                                  env=self.environment(), capture_output=True, preexec_fn=enter,
-                                  timeout=self.timeout, check=False)
-        except subprocess.SubprocessError as error:
-            self.skipTest(f"cannot mount here: {error}")
+        done = self.on_small_disk("128m", script)
         self.assertEqual(done.returncode, 0, done.stderr)
         steps = json.loads(done.stdout)
         failing = [step for step in steps if step["args"][:2] in (["suspend", "vm"], ["fork", "vm"])]
