@@ -29,7 +29,7 @@ static void sleep_ms(int64_t ms)
 	usleep((useconds_t)ms * 1000);
 }
 
-/* Until its last file is written. */
+/* Suspend the VM, to its last file. */
 static void finish_suspend(struct world *x, const char *why)
 {
 	freeze_clone(x);
@@ -124,6 +124,14 @@ static void a_vm_that_cannot_be_suspended_is_stopped(void **state)
 	assert_int_equal(events(x, "stopped", "it could not be suspended: it has booted"), 1);
 }
 
+static void pause_it(struct world *x, struct control *c)
+{
+	uint32_t call = begin_call(c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(c, call, NULL), 0);
+}
+
 static void a_paused_vm_is_suspended(void **state)
 {
 	struct world *x = *state;
@@ -132,10 +140,7 @@ static void a_paused_vm_is_suspended(void **state)
 	x->record.ttl_action = RECORD_THEN_SUSPEND;
 	start_clone(x);
 	connect_client(x, &c);
-	uint32_t call = begin_call(&c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	pause_it(x, &c);
 	control_done(&c);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
@@ -154,14 +159,6 @@ static void two_limits_may_be_reached_at_once(void **state)
 	sleep_ms(300);
 	answer_call(x, freeze, EBUSY, NULL);
 	finish_suspend(x, "nobody has used it");
-}
-
-static void pause_it(struct world *x, struct control *c)
-{
-	uint32_t call = begin_call(c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(c, call, NULL), 0);
 }
 
 static void a_paused_vm_that_cannot_be_suspended_is_shut_down(void **state)
