@@ -24,7 +24,7 @@ import agentproto # pylint: disable=wrong-import-position
 import floor
 import measure
 import mvm_cli
-from network import summary
+from network import build, summary
 
 LABELS = {"root": "mvm, root disk", "data": "mvm, data disk", "bare": "bare QEMU, virtio disk"}
 NAMES = {"write_mb_per_s": "write MB/s", "read_mb_per_s": "read MB/s", "random_read_per_s": "4K reads/s",
@@ -94,16 +94,6 @@ class BareGuest:
         self.machine.end()
 
 
-def build(mvm, program, kernel, mib):
-    with tempfile.TemporaryDirectory() as folder:
-        os.makedirs(os.path.join(folder, "root"))
-        shutil.copy(program, os.path.join(folder, "root", "disk-guest"))
-        config = os.path.join(folder, "template.toml")
-        with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(kernel, mib=mib))
-        mvm.run("template", "build", "--config", config, "--snapshot", "--backend", "qemu")
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("mvm")
@@ -117,7 +107,7 @@ def main():
     target = o.json and os.path.abspath(o.json)
     machine = measure.machine()
     mvm = mvm_cli.Mvm(o.mvm, TEMPLATE)
-    build(mvm, o.program, o.kernel, 2 * o.mib + 64)
+    build(mvm, o.program, "disk-guest", CONFIG.format(o.kernel, mib=2 * o.mib + 64))
     folder = tempfile.mkdtemp(prefix="mvm-bench-", dir=os.environ["MVM_DATA_DIR"]) # one disk for all
     guests = []
     taken = {key: [] for key in LABELS}

@@ -193,14 +193,15 @@ def ratios(taken):
     return result
 
 
-def build(mvm, program, kernel):
+def build(mvm, program, name, config):
+    """Build a template whose guest has one program, of that name."""
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(os.path.join(folder, "root"))
-        shutil.copy(program, os.path.join(folder, "root", "network-guest"))
-        config = os.path.join(folder, "template.toml")
-        with open(config, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(kernel))
-        mvm.run("template", "build", "--config", config, "--snapshot", "--backend", "qemu")
+        shutil.copy(program, os.path.join(folder, "root", name))
+        path = os.path.join(folder, "template.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(config)
+        mvm.run("template", "build", "--config", path, "--snapshot", "--backend", "qemu")
 
 
 def others(argv, state, has_tap):
@@ -224,7 +225,7 @@ def main():
     parser.add_argument("--json", metavar="FILE")
     o = parser.parse_args()
     mvm = mvm_cli.Mvm(o.mvm, TEMPLATE)
-    build(mvm, o.program, o.kernel)
+    build(mvm, o.program, "network-guest", CONFIG.format(o.kernel))
     has_tap = own_network()
     server = socket.create_server(("0.0.0.0", 0))
     server.settimeout(mvm_cli.DEADLINE_S)
