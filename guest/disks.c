@@ -74,25 +74,23 @@ void disks_forget_volumes(int upper_fd)
 		unlinkat(upper_fd, VOLUMES, 0);
 }
 
-/* Remove what path leads to below a folder. */
+/* Remove the file or folder at a path below a folder. */
 static void remove_below(int folder_fd, char *path)
 {
-	int fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 3);
-	char *rest = path, *part = NULL, *next;
-	while ((next = strsep(&rest, "/"))) {
+	AUTO_CLOSE int fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 3);
+	char *part = NULL, *next;
+	while (fd >= 0 && (next = strsep(&path, "/"))) {
 		if (!*next || str_eq(next, "."))
 			continue;
-		int below = part && fd >= 0 ? dir_open_at(fd, part) : -1;
-		if (part && fd >= 0) {
+		if (part) {
+			int below = dir_open_at(fd, part);
 			close(fd);
 			fd = below;
 		}
 		part = next;
 	}
-	if (part && fd >= 0 && !str_eq(part, ".."))
+	if (fd >= 0 && part && !str_eq(part, ".."))
 		tree_remove_at(fd, part);
-	if (fd >= 0)
-		close(fd);
 }
 
 void disks_reset_volumes(const char *writable, const char *upper)
