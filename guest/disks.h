@@ -16,10 +16,10 @@ void disks_trim(int upper_fd);
 void disks_seal(int upper_fd);
 
 /*
- * Volumes on the root disk.  Each start copies them in anew, and at their places nothing else of an
- * earlier start must be left.  So their paths are noted on the disk, beside what the guest sees,
- * and the next boot removes what the disk has there before it mounts the root: then the image
- * shows, and the volume is copied over that, as at the first start.
+ * Volumes on the root disk.  Each start copies them in anew, and no file of an earlier start may be
+ * left in their places.  So their paths are noted on the disk, where the guest's programs do not
+ * see them.  Before the next boot mounts the root, it removes the disk's files in these places.
+ * Then the image's files show, and the volume is copied over them, as at the first start.
  */
 void disks_note_volume(int upper_fd, const char *path, const char *name); /* name in it, or "." */
 void disks_forget_volumes(int upper_fd); /* a fork has their files, but not the volumes */

@@ -68,8 +68,8 @@ static int freeze(struct agent *a, bool again, struct mvm_error *err)
 	return r;
 }
 
-/* Do once what is to be quick while the guest stands still: under TCG a kernel path that is taken
- * for the first time takes ten times as long. */
+/* Do once, while the guest runs, the work that must be quick while it stands still.  Under TCG a
+ * kernel path that is taken for the first time takes ten times as long. */
 static void rehearse(struct agent *a)
 {
 	struct connections unused;

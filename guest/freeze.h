@@ -11,13 +11,15 @@
  */
 int freeze_guest(struct agent *a, struct mvm_error *err);
 
-/* Finish that: give back memory that a snapshot does not need; memory_bytes as for freemem_zero().
- */
+/* Finish freeze_guest(): give back memory that a snapshot does not need.  memory_bytes as for
+ * freemem_zero(). */
 void freeze_finish(struct agent *a, uint64_t memory_bytes);
 
-/* Freeze all but the agent, find the connections that leave the guest, and change nothing else.
+/*
+ * Freeze all but the agent, find the connections that leave the guest, and change nothing else.
  *
- *   ret_since_ns  since when the processes stand still */
+ *   ret_since_ns  when it began to freeze them
+ */
 int freeze_only(struct agent *a, int64_t *ret_since_ns, struct mvm_error *err);
 
 int thaw_guest(struct agent *a, struct mvm_error *err);

@@ -11,7 +11,7 @@
 #include "base/own.h"
 
 #define LOOK_MS	   60 /* /proc/uptime counts in 10 */
-#define BUSY_TENTH 2  /* of ten tenths: we look, too, which takes a few milliseconds under TCG */
+#define BUSY_TENTH 2  /* of ten: looking itself takes a few milliseconds under TCG */
 
 static bool parse_hundredths(const char **text, uint64_t *ret)
 {

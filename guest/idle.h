@@ -10,7 +10,7 @@
 /*
  * Wait until the guest's processors have been idle for a moment.
  *
- * Work that is under way when a guest is captured is done again by every clone: the end of a
+ * Every clone repeats the work that is under way when its guest is captured: the end of a
  * connection, the exit of a server's child, the kernel's clean-up.
  *
  *   max_ms  then go on; a workload that computes is never idle

@@ -7,7 +7,7 @@
  *
  * A guest's first command takes many times as long as its third: the kernel reads files and fills
  * its caches, and under TCG all code on the way is translated.  So PREPARE and REHEARSE run two
- * commands in advance.  The second is for what the end of the first one still had to do.
+ * commands in advance.  The second one covers the work that the first one's end sets off.
  *
  * The command is the image's `true`, so that the image's loader and C library are warm, too; or the
  * agent's own program, which then does nothing.  The workload's processes stay frozen.  The
@@ -21,7 +21,7 @@
  * One that fails or hangs does no harm. */
 void rehearse_commands(struct agent *a, uint32_t id, rehearsed_fn fn);
 
-/* Go on with them.  Call this after each turn of the loop. */
+/* Go on with the commands.  Call this after each turn of the loop. */
 void rehearse_go_on(struct agent *a);
 
 /* The argument with which main() does nothing. */

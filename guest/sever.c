@@ -114,7 +114,7 @@ static void add(struct connections *c, int fd)
 	c->fds[c->n++] = fd;
 }
 
-/* A thread of the kernel has no program, and no files. */
+/* Kernel threads have no program, and no files. */
 static bool is_of_kernel(int proc_fd, const char *pid)
 {
 	char path[32], unused;
@@ -187,7 +187,7 @@ void connections_sever(struct connections *c)
 		else
 			agent_log("clones share a connection of this guest: %s", strerror(errno));
 	}
-	/* those that are severed are not found again; of others (TLS in the kernel) all are */
+	/* a severed connection is not found again, one that cannot be (TLS in the kernel) is */
 	bool more = c->more && severed > 0;
 	connections_done(c);
 	if (more) {

@@ -165,7 +165,7 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot prepare for clones: %s", strerror(-r)) : 0;
 }
 
-/* What a running guest may have changed: a text, its length, or what lies in its place. */
+/* Note what a running guest may have changed: a text, its length, or the file in its place. */
 static int refresh_slot(struct slots *s, enum slot which)
 {
 	AUTO_DONE(strbuf) text = { 0 };

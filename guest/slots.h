@@ -34,7 +34,7 @@ struct slots {
 	size_t rooms[SLOT_COUNT]; /* sizes of the maps */
 	size_t sizes[SLOT_COUNT];
 	size_t hosts_common; /* bytes of /etc/hosts before the line that names this machine */
-	bool hosts_in_order; /* that line was the last */
+	bool hosts_in_order; /* no line follows that one */
 	int random_fd;	     /* /dev/random */
 	int fastopen_fd; /* tcp_fastopen_key, if there is a key that clones would share; else -1 */
 	int *freeze_fds; /* cgroup.freeze of every frozen group */
@@ -46,9 +46,11 @@ struct slots {
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 
 /*
- * The same for a guest that has laid everything out before and has run since, in a fraction of the
- * time.  Returns 0, or -ESTALE: the guest has put other files in their places or lines behind the
- * one that a clone replaces, so that slots_prepare() must follow.
+ * Bring up to date what slots_prepare() has laid out in a guest that has run since.  This takes a
+ * fraction of slots_prepare()'s time.
+ *
+ * Returns 0, or -ESTALE when slots_prepare() must run again: it never ran, or the guest has put
+ * other files in the places or lines behind the one that a clone replaces.
  */
 int slots_refresh(struct slots *s, int cgroup_fd);
 

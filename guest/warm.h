@@ -17,7 +17,7 @@ void warm_workload(struct agent *a);
 /* Read what most commands need: the folders on PATH, the image's shell and its libraries. */
 void warm_commands(struct agent *a);
 
-/* Read from the image's disk past the cache, as a command does that nobody has run before. */
+/* Read from the image's disk past the cache, as the first run of a command does. */
 void warm_disk(struct agent *a);
 
 /* For tests: the path in a line of `ld.so --list`, with its end cut off; NULL: there is none. */
