@@ -110,7 +110,7 @@ enum mvm_restart {
 	MVM_RESTART_UNLESS_STOPPED, /* as ALWAYS: no instance outlives its host's boot */
 };
 
-/* What is done with an instance whose time is over. */
+/* How mvm ends an instance whose time is over. */
 enum mvm_then {
 	MVM_THEN_STOP,
 	MVM_THEN_SUSPEND, /* mvm/suspend.h */

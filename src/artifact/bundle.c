@@ -13,7 +13,7 @@
 #define PREDICATE_TYPE "https://sigstore.dev/cosign/sign/v1"
 #define NAME	       "bundle"
 
-/* What is signed: the type and the payload, each with its length. */
+/* The bytes that a key signs: the type and the payload, each with its length. */
 static void add_pae(struct strbuf *b, const char *payload, size_t len)
 {
 	strbuf_addf(b, "DSSEv1 %zu %s %zu ", strlen(PAYLOAD_TYPE), PAYLOAD_TYPE, len);

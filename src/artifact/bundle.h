@@ -6,7 +6,7 @@
  * Signatures of manifests: sigstore bundles with a plain key, as cosign makes and reads them, and
  * the manifests that refer from a bundle to what it signs.
  *
- * What is signed is an in-toto statement that names the manifest's digest, in a DSSE envelope.
+ * A key signs an in-toto statement that names the manifest's digest, in a DSSE envelope.
  * There is no transparency log.
  *
  * Source: sigstore protobuf-specs, bundle v0.3; DSSE v1.0.2; in-toto attestation Statement v1;

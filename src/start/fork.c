@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Forks of an instance that runs.  Its supervisor keeps its state in a folder below its own for as
- * long as we are connected.  We take that folder into our staging, so that it stays when the
- * instance is stopped or removed, and the forks start from there, as clones start from a snapshot.
+ * Fork a running instance.  Its supervisor keeps the state in a folder below the instance's, for as
+ * long as we are connected.  We move that folder into our staging, so that it stays when the
+ * instance is stopped or removed.  The forks start from there, as clones start from a snapshot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +28,8 @@
 
 #define FORK_OPTIONS_FIRST STRUCT_END(struct mvm_fork_options, remove_at_end)
 
-/* Take the folder of the kept state.  Where staging is on another file system it stays in its
- * place, and goes with the origin. */
+/* Move the folder of the kept state into staging.  If staging is on another file system, the folder
+ * stays where it is, and goes with the origin. */
 static int take_state(int instance_fd, const char *name, struct staging *st, struct mvm_error *err)
 {
 	int r = renameat(instance_fd, name, st->fd, SAVED_FORK) < 0 ? -errno : 0;
@@ -44,7 +44,7 @@ static int take_state(int instance_fd, const char *name, struct staging *st, str
 		      : fd;
 }
 
-/* Have the state kept.  Returns its folder, or -errno. */
+/* Have the supervisor keep the state.  Returns the state's folder, or -errno. */
 static int keep_state(struct mvm_instance *origin, int instance_fd, struct staging *st,
 		      const struct mvm_progress *progress, struct mvm_error *err)
 {
@@ -108,7 +108,7 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 		return store_mend(mvm->store,
 				  mvm_error_context(err, saved_fd, "instance '%s'", name), err);
 	if (file_is_at(saved_fd, st.fd, SAVED_FORK))
-		mvm_instance_close(TAKE_PTR(origin)); /* it may end now, in whatever way */
+		mvm_instance_close(TAKE_PTR(origin)); /* the origin may end now */
 	return start_forks(mvm, &a.record, saved_fd, &a.options, n, progress, ret, err);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keeping the state of a VM that runs, and continuing it (instance/saved.h).  Everything that takes
- * rights is here: the files, and the VMM's memory.  Its bytes are copied and hashed, not read.
+ * Keep the state of a running VM, and continue it (instance/saved.h).  All that needs rights is
+ * here: access to the files and to the VMM's memory.  It copies and hashes the bytes and looks into
+ * none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,11 +28,11 @@ static int instance_fd(const struct warden *w)
 
 /* ---- room ---- */
 
-/* states of forks that may lie in the folder at once; a fork takes its own away when it starts */
+/* most states of forks in the folder at once; a fork takes its own away when it starts */
 #define FORKS_MAX 16u
 
-#define DEVICES_BYTES                                                                              \
-	((uint64_t)1 << 20) /* a device state takes some 300 KiB, twice for a moment */
+/* a device state takes some 300 KiB, twice for a moment */
+#define DEVICES_BYTES ((uint64_t)1 << 20)
 
 static uint64_t blocks_of(int dir_fd, const char *name)
 {
@@ -40,7 +41,7 @@ static uint64_t blocks_of(int dir_fd, const char *name)
 								    : 0;
 }
 
-/* What the state takes at most. */
+/* The most room that the state can take. */
 static uint64_t needed_bytes(const struct warden *w, bool fork)
 {
 	struct stat st;
@@ -67,7 +68,7 @@ static int explain_room(const struct warden *w, int r, uint64_t bytes, struct mv
 		needed, free, r == -EDQUOT ? "free, or your quota is used up" : "free");
 }
 
-/* QEMU does not say well that its file found no room. */
+/* Look before QEMU writes: it does not say clearly that the disk is full. */
 static int check_room(const struct warden *w, struct mvm_error *err)
 {
 	struct statvfs fs;
@@ -98,7 +99,7 @@ static int check_may_save(const struct warden *w, struct mvm_error *err)
 	if (!w->ops->save_pages)
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "backend %s cannot keep a running VM's state", w->ops->name);
-	/* a snapshot that was taken since has taken the place of ours */
+	/* a newer snapshot may have replaced ours */
 	if (faccessat(w->memory_dir_fd, "mem.bin", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return mvm_error_set(err, -ESTALE,
 				     "the snapshot that the VM was restored from is gone: it was "
@@ -214,7 +215,7 @@ static int save_info(const struct warden *w, struct saved *info, const struct wi
 	return saved_write(w->saving.dir_fd, info, err);
 }
 
-/* A supervisor that is broken into must not fill the host's disk with them. */
+/* A supervisor that a guest has broken into must not fill the host's disk with states of forks. */
 static int check_forks(const struct warden *w, struct mvm_error *err)
 {
 	AUTO_DONE(strv) all = { 0 };
@@ -246,8 +247,8 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 		w->suspended = r == 0;
 		if (r == 0)
 			r = dir_sync(instance_fd(w));
-		/* its guest runs on, so it must not be there to go on from; if it stays, the guest
-		 * must not run on */
+		/* after this failure the guest runs on, so nobody may resume this state; if its
+		 * folder keeps the name, the VM is suspended and the guest must not run on */
 		if (r < 0 && w->suspended) {
 			w->suspended = renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
 						 RENAME_NOREPLACE) < 0;
@@ -264,7 +265,7 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 	return 0;
 }
 
-/* Drop the state that could not be kept, and explain why if it was for lack of room. */
+/* Drop the state that could not be kept.  If the disk was full, say how much room it needs. */
 static int give_up(struct warden *w, int r, bool fork, struct mvm_error *err)
 {
 	uint64_t bytes = needed_bytes(w, fork); /* before its files go */
@@ -272,7 +273,7 @@ static int give_up(struct warden *w, int r, bool fork, struct mvm_error *err)
 	return explain_room(w, r, bytes, err);
 }
 
-/* All that takes a guest that stands still, and nothing else. */
+/* Copy the pages and the disks: only this needs a guest that stands still. */
 static int answer_copy(struct warden *w, bool disks, struct mvm_error *err)
 {
 	if (!w->saving.name[0] || w->saving.pages_fd >= 0)
@@ -301,8 +302,8 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 	if (r == 0)
 		r = save_state(w, &info, err);
 	if (r == 0 && !fork) {
+		/* before the disks' ctimes are noted */
 		if (w->ops->take_back)
-			/* now, since a disk is known by its owner's change */
 			w->ops->take_back(w->body);
 		r = saved_note_disks(instance_fd(w), &info, err);
 	}
@@ -376,18 +377,18 @@ static int answer_load(struct warden *w, struct line_message *ret, struct mvm_er
 	return w->ops->load_pages(w->body, fd, err);
 }
 
-/* It has not run: the state is whole still. */
+/* Give the state its name back: the guest has not run, so the state is still whole. */
 static void put_back(struct warden *w)
 {
 	if (w->taken[0] &&
 	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) == 0) {
-		dir_sync(instance_fd(w)); /* a crash now would lose what a kill keeps */
+		dir_sync(instance_fd(w)); /* else a crash of the host loses the state */
 		w->taken[0] = '\0';
 		w->suspended = true;
 	}
 }
 
-/* Before the guest runs: its state must not run twice. */
+/* Take the state's name away before the guest runs: no state may run twice. */
 static int take(struct warden *w, struct mvm_error *err)
 {
 	if (w->record.continues != RECORD_CONTINUES_SUSPENDED)
@@ -402,7 +403,7 @@ static int take(struct warden *w, struct mvm_error *err)
 		r = dir_sync(instance_fd(w));
 		if (r < 0)
 			put_back(w);
-		r = w->taken[0] ? 0 : r; /* where it cannot be put back, the guest goes on */
+		r = w->taken[0] ? 0 : r; /* if it cannot be put back, the guest runs */
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r)) : 0;
 }

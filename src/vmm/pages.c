@@ -45,7 +45,7 @@ static bool read_mapping(const char *line, const struct stat *file, struct pages
 		return false;
 	if (inode != file->st_ino || !strstr(line, "/mem.bin") || end <= start)
 		return false;
-	/* a VMM that is broken into may map terabytes behind the file's end; no page is there */
+	/* a VMM that its guest has taken over may map terabytes past the file's last page */
 	uint64_t n = (end - start) / PAGE, from = offset / PAGE;
 	uint64_t size = ((uint64_t)file->st_size + PAGE - 1) / PAGE;
 	if (from >= size)
@@ -133,7 +133,8 @@ static int note_mapping(void *arg, int pagemap_fd, const struct pages_mapping *m
 	return 0;
 }
 
-/* Where a page of the file lies in the process, and how many follow it there.  0: nowhere. */
+/* The address of a page of the file in the process, and the number of pages mapped from there on.
+ * 0: the page is not mapped. */
 static uint64_t place_of(const struct mapped *all, uint64_t page, uint64_t *ret_n)
 {
 	for (size_t i = 0; i < all->n; i++) {
@@ -165,7 +166,7 @@ static ssize_t put(int fd, void *data, size_t len, off_t at)
 	return pwrite(fd, data, len, at);
 }
 
-/* Pages that lie together in the pages' file, and in pieces in the process. */
+/* Pages that are adjacent in the pages' file and scattered in the process. */
 struct bunch {
 	uint8_t *buffer; /* CHUNK bytes */
 	size_t len;

@@ -3,10 +3,10 @@
 #define VMM_PAGES_H
 
 /*
- * The pages that a clone has of its own.
+ * A clone's own pages of memory.
  *
- * A clone maps the snapshot's memory privately.  The pages that differ from it are exactly those of
- * the mapping that /proc/PID/pagemap calls present or swapped and not file-backed.  pages_save()
+ * A clone maps the snapshot's memory privately.  Its pages that differ from the snapshot's are
+ * exactly those that /proc/PID/pagemap calls present or swapped, and not file-backed.  pages_save()
  * writes them into a file, and pages_load() writes them over a fresh mapping of the same memory.
  * Both copy bytes and look into none.
  *
@@ -50,19 +50,19 @@ typedef int (*pages_mapping_fn)(void *arg, int pagemap_fd, const struct pages_ma
 int pages_each_mapping(pid_t pid, const struct stat *file, pages_mapping_fn fn, void *arg);
 
 /*
- * Write the pages of its own that a process has in its private mapping of a memory file.  Nothing
- * runs in it meanwhile.
+ * Write a process's own pages of its private mapping of a memory file.  No guest may run in the
+ * process meanwhile.
  *
  *   mem_fd   the memory file
- *   to_fd    a new, empty file; written from its start.  After a failure to write its size is the
- *            one that was needed
+ *   to_fd    a new, empty file; written from its start.  If a write fails, the file's size tells
+ *            how much room all the pages need
  *
  * Returns the number of pages, or -errno.
  */
 int64_t pages_save(pid_t pid, int mem_fd, int to_fd);
 
-/* Write such pages over a process's private mapping.  Nothing of the guest has run there.  Returns
- * 0, -EBADMSG (the file is none of pages_save() of such a memory) or -errno. */
+/* Write the pages of a pages_save() over a process's private mapping, in which no guest has run.
+ * Returns 0, -EBADMSG (no file of pages_save(), or of another size of memory) or -errno. */
 int pages_load(pid_t pid, int mem_fd, int from_fd);
 
 /*
