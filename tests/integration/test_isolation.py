@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A VMM, a supervisor, an mvm-net or an mvm-registry that was taken over cannot reach anything.
 
-The VMM's program here loads attack.c into QEMU.  When the guest tells it to, attack.c tries over 120
+The VMM's program here loads attack.c into QEMU.  When the guest tells it to, attack.c tries over 150
 things, and names those that worked.  QEMU runs without its own -sandbox, so only mvm's walls hold.
 The supervisor's program loads it into the process that reads the guest's bytes, mvm-net's and
 mvm-registry's into those that read from the network.
