@@ -4,8 +4,8 @@
 
 QEMU gets the arguments that mvm gives it for a clone, with the control protocol, the agent and the
 console as descriptors 3 to 5 and a network of frames that nobody answers as 6, but with paths for
-files.  A sample starts QEMU, loads the snapshot,
-sends a ping and stops the clock at the first byte of the answer.
+files.  A sample starts QEMU, loads the snapshot, sends a ping and stops the clock at the first byte
+of the answer.
 """
 import array
 import fcntl

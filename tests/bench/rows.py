@@ -2,7 +2,8 @@
 """The rows of the benchmark.
 
 sample() returns {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`),
-"first_exec" (a first `mvm exec` after it) and perhaps "third_exec".  memory() returns the private memory of one more clone.
+"first_exec" (a first `mvm exec` after it) and perhaps "third_exec".  memory() returns the private memory of
+one more clone.
 """
 
 import os
