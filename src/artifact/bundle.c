@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "artifact/document.h"
+#include "codec/base64.h"
 #include "codec/json.h"
 #include "image/oci_digest.h"
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "codec/base64.h"
 
 /* The DER of a key, but for the key itself. */
 static const uint8_t secret_head[] = { 0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06,
@@ -106,30 +107,4 @@ int ed25519_parse_secret(const char *text, struct ed25519_key *ret)
 int ed25519_parse_public(const char *text, uint8_t ret[ED25519_KEY])
 {
 	return parse_pem(text, "PUBLIC KEY", public_head, sizeof(public_head), ret);
-}
-
-char *base64_text(const void *data, size_t len)
-{
-	char *text = calloc(1, BASE64_ENCODE_RAW_LENGTH(len) + 1);
-
-	if (text)
-		base64_encode_raw(text, len, data);
-	return text;
-}
-
-int base64_bytes(const char *text, size_t len, uint8_t **ret, size_t *ret_len)
-{
-	AUTO_FREE uint8_t *data = calloc(1, BASE64_DECODE_LENGTH(len) + 1);
-	struct base64_decode_ctx ctx;
-	size_t n = 0;
-
-	if (!data)
-		return -ENOMEM;
-	base64_decode_init(&ctx);
-	if (!base64_decode_update(&ctx, &n, data, len, text) || !base64_decode_final(&ctx))
-		return -EINVAL;
-	data[n] = '\0';
-	*ret = TAKE_PTR(data);
-	*ret_len = n;
-	return 0;
 }

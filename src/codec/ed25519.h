@@ -40,11 +40,4 @@ void ed25519_public_pem(const uint8_t pub[ED25519_KEY], char ret[ED25519_PEM_SIZ
 int ed25519_parse_secret(const char *text, struct ed25519_key *ret);
 int ed25519_parse_public(const char *text, uint8_t ret[ED25519_KEY]);
 
-/* Base64 in one line, free(3) it; NULL when out of memory. */
-char *base64_text(const void *data, size_t len);
-
-/* Decode base64; white space counts nothing.  ret: free(3) it, NUL-terminated.  0, -EINVAL or
- * -ENOMEM. */
-int base64_bytes(const char *text, size_t len, uint8_t **ret, size_t *ret_len);
-
 #endif

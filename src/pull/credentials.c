@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <nettle/base64.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/str.h"
+#include "codec/base64.h"
 #include "codec/json.h"
 #include "model/image_ref.h"
 
@@ -69,18 +69,15 @@ static size_t fit_of(const char *key, const char *host, const char *path)
 /* Split base64 of "USER:PASSWORD". */
 static int take_basic(const char *coded, struct credentials *ret)
 {
-	struct base64_decode_ctx decode;
-	size_t coded_len = strlen(coded);
-	AUTO_FREE char *plain = calloc(1, BASE64_DECODE_LENGTH(coded_len) + 1);
-	size_t len = 0;
+	AUTO_FREE uint8_t *data = NULL;
+	size_t len;
 
-	if (!plain)
-		return -ENOMEM;
-	base64_decode_init(&decode);
-	if (!base64_decode_update(&decode, &len, (uint8_t *)plain, coded_len, coded) ||
-	    !base64_decode_final(&decode) || memchr(plain, '\0', len))
+	int r = base64_bytes(coded, strlen(coded), &data, &len);
+	if (r < 0)
+		return r;
+	char *plain = (char *)data;
+	if (memchr(plain, '\0', len))
 		return -EINVAL;
-	plain[len] = '\0';
 	char *colon = strchr(plain, ':');
 	if (!colon)
 		return -EINVAL;

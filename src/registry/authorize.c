@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers a registry's challenge: with Basic, or with a token of the service that it names. */
 #include <errno.h>
-#include <nettle/base64.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "codec/base64.h"
 #include "registry/client.h"
 #include "registry/reply.h"
 
@@ -31,13 +31,11 @@ static int set_header(struct client *c, const char *kind, const char *value, str
 static char *basic_value(const struct target *t)
 {
 	AUTO_FREE char *plain = str_printf("%s:%s", t->user, t->password);
-	size_t len = plain ? strlen(plain) : 0;
-	char *coded = plain ? calloc(1, BASE64_ENCODE_RAW_LENGTH(len) + 1) : NULL;
 
-	if (coded)
-		base64_encode_raw(coded, len, (const uint8_t *)plain);
-	if (plain)
-		explicit_bzero(plain, len);
+	if (!plain)
+		return NULL;
+	char *coded = base64_text(plain, strlen(plain));
+	explicit_bzero(plain, strlen(plain));
 	return coded;
 }
 
