@@ -142,9 +142,9 @@ int bundle_verify(const char *text, size_t len, const struct mvm_digest *manifes
 
 static json_t *descriptor(const char *type, const struct index_part *blob)
 {
-	char text[sizeof("sha256:") + DIGEST_HEX_SIZE] = "sha256:";
+	char text[DIGEST_TEXT_SIZE];
 
-	digest_hex(&blob->digest, text + strlen(text));
+	digest_text(&blob->digest, text);
 	return json_pack("{s:s, s:s, s:I}", "mediaType", type, "digest", text, "size",
 			 (json_int_t)blob->bytes);
 }

@@ -18,10 +18,10 @@
 
 static json_t *descriptor(struct json_out *out, const char *type, const struct index_part *blob)
 {
-	char text[sizeof("sha256:") + DIGEST_HEX_SIZE] = "sha256:";
+	char text[DIGEST_TEXT_SIZE];
 	json_t *o = json_new(out);
 
-	digest_hex(&blob->digest, text + strlen(text));
+	digest_text(&blob->digest, text);
 	json_put_string(out, o, "mediaType", type);
 	json_put_string(out, o, "digest", text);
 	json_put_u64(out, o, "size", blob->bytes);

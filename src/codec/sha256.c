@@ -208,6 +208,12 @@ void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE])
 	str_hex(d->bytes, sizeof(d->bytes), ret);
 }
 
+void digest_text(const struct mvm_digest *d, char ret[DIGEST_TEXT_SIZE])
+{
+	memcpy(ret, "sha256:", strlen("sha256:"));
+	digest_hex(d, ret + strlen("sha256:"));
+}
+
 static int hex_value(char c)
 {
 	if (c >= '0' && c <= '9')

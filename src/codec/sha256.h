@@ -60,6 +60,10 @@ int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret)
 
 void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE]);
 
+/* "sha256:" and the hex digits, as OCI documents and registries have it. */
+#define DIGEST_TEXT_SIZE (DIGEST_HEX_SIZE + 7)
+void digest_text(const struct mvm_digest *d, char ret[DIGEST_TEXT_SIZE]);
+
 /* Exactly 64 lower-case hex digits.  Returns 0 or -EINVAL; ret is set only on success. */
 int digest_parse(const char *s, struct mvm_digest *ret);
 

@@ -166,14 +166,13 @@ static int remember(struct pull *p, const char *text, size_t len, struct mvm_err
 int pull_manifest(struct pull *p, const struct mvm_digest *digest, char **ret, size_t *ret_len,
 		  struct mvm_error *err)
 {
-	char hex[DIGEST_HEX_SIZE], reference[DIGEST_HEX_SIZE + 8];
+	char reference[DIGEST_TEXT_SIZE];
 	struct document d = { .reference = reference };
 
 	int r = pull_read_stored(p, digest, ret, ret_len);
 	if (r != 0)
 		return r < 0 ? mvm_error_oom(err) : 0;
-	digest_hex(digest, hex);
-	snprintf(reference, sizeof(reference), "sha256:%s", hex);
+	digest_text(digest, reference);
 	r = pull_ask(p, get_document, &d, err);
 	if (r == 0)
 		r = remember(p, d.text, d.len, err);

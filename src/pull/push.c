@@ -3,16 +3,6 @@
 #include "codec/sha256.h"
 #include "pull/session.h"
 
-#define DIGEST_SIZE (DIGEST_HEX_SIZE + 8)
-
-static void digest_text(const struct mvm_digest *digest, char ret[DIGEST_SIZE])
-{
-	char hex[DIGEST_HEX_SIZE];
-
-	digest_hex(digest, hex);
-	snprintf(ret, DIGEST_SIZE, "sha256:%s", hex);
-}
-
 int session_open_push(const char *data_dir, const char *host, const char *path,
 		      const struct mvm_progress *progress, struct session *ret,
 		      struct mvm_error *err)
@@ -24,7 +14,7 @@ int session_has(struct session *s, const struct mvm_digest *digest, struct mvm_e
 {
 	AUTO_JSON json_t *answer = NULL;
 	struct json_out out = { 0 };
-	char text[DIGEST_SIZE];
+	char text[DIGEST_TEXT_SIZE];
 	json_t *o = json_new(&out);
 
 	digest_text(digest, text);
@@ -38,7 +28,7 @@ int session_upload(struct session *s, const struct mvm_digest *digest, int fd, u
 {
 	AUTO_JSON json_t *answer = NULL;
 	struct json_out out = { 0 };
-	char text[DIGEST_SIZE];
+	char text[DIGEST_TEXT_SIZE];
 	json_t *o = json_new(&out);
 
 	digest_text(digest, text);

@@ -311,10 +311,9 @@ int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct json_out out = { 0 };
-		char hex[DIGEST_HEX_SIZE], digest[DIGEST_HEX_SIZE + 8];
+		char digest[DIGEST_TEXT_SIZE];
 		json_t *o = json_new(&out);
-		digest_hex(&blobs[i].digest, hex);
-		snprintf(digest, sizeof(digest), "sha256:%s", hex);
+		digest_text(&blobs[i].digest, digest);
 		json_put_string(&out, o, "blob", digest);
 		json_put_u64(&out, o, "size", blobs[i].size);
 		r = send_message(s, &out, o, blobs[i].fd, err);

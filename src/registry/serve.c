@@ -80,10 +80,9 @@ static void tell_found(struct pull *p, const struct transfer *t)
 {
 	struct json_out out = { 0 };
 	json_t *o = json_new(&out);
-	char hex[DIGEST_HEX_SIZE], digest[DIGEST_HEX_SIZE + sizeof(REPLY_DIGEST_TAG)];
+	char digest[DIGEST_TEXT_SIZE];
 
-	digest_hex(&t->digest, hex);
-	snprintf(digest, sizeof(digest), REPLY_DIGEST_TAG "%s", hex);
+	digest_text(&t->digest, digest);
 	if (t->has_digest)
 		json_put_string(&out, o, "digest", digest);
 	json_put_u64(&out, o, "size", t->have);

@@ -24,11 +24,7 @@ const char *const artifact_snapshot_files[] = {
 	"snapshot/root.ext4",	"snapshot/working-set.bin", NULL,
 };
 
-void artifact_digest_text(const struct mvm_digest *digest, char ret[MVM_ARTIFACT_DIGEST_SIZE])
-{
-	memcpy(ret, "sha256:", strlen("sha256:"));
-	digest_hex(digest, ret + strlen("sha256:"));
-}
+_Static_assert(MVM_ARTIFACT_DIGEST_SIZE == DIGEST_TEXT_SIZE, "room for a digest");
 
 /* ---- the configuration ---- */
 
@@ -248,6 +244,6 @@ int artifact_make(const struct revision *rev, bool image_only, const struct blob
 	progress_end(&m.step, "%s", size);
 	result->has_snapshot = snapshot;
 	snprintf(result->revision, sizeof(result->revision), "%s", rev->hash);
-	artifact_digest_text(&ret_manifest->digest, result->digest);
+	digest_text(&ret_manifest->digest, result->digest);
 	return 0;
 }

@@ -51,9 +51,6 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 		     const struct mvm_progress *progress, struct mvm_artifact_result *result,
 		     struct mvm_error *err);
 
-/* "sha256:<hex>" */
-void artifact_digest_text(const struct mvm_digest *digest, char ret[MVM_ARTIFACT_DIGEST_SIZE]);
-
 /* Names in a revision of the files that an artifact may have; ends with NULL. */
 extern const char *const artifact_image_files[], *const artifact_snapshot_files[];
 

@@ -142,9 +142,9 @@ static int list_signature(struct pushing *p, struct mvm_error *err)
 
 static int put_signature(struct pushing *p, struct mvm_error *err)
 {
-	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	char digest[DIGEST_TEXT_SIZE];
 
-	artifact_digest_text(&p->blobs[p->signature].digest, digest);
+	digest_text(&p->blobs[p->signature].digest, digest);
 	int r = put_manifest(p, p->signature, digest, err);
 	return r < 0 ? r : list_signature(p, err);
 }
@@ -186,9 +186,9 @@ static int upload_blobs(struct pushing *p, const struct mvm_progress *progress,
 static int upload(struct pushing *p, const struct mvm_progress *progress,
 		  struct mvm_artifact_result *result, struct mvm_error *err)
 {
-	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	char digest[DIGEST_TEXT_SIZE];
 
-	artifact_digest_text(&p->blobs[p->manifest].digest, digest);
+	digest_text(&p->blobs[p->manifest].digest, digest);
 	int r = upload_blobs(p, progress, result, err);
 	if (r == 0 && p->signature) {
 		r = put_manifest(p, p->manifest, digest, err);

@@ -119,10 +119,10 @@ static int make_spec(struct receipt *c, struct mvm_error *err)
 {
 	const struct mvm_template_revision *rev = &c->rev;
 	struct mvm_template_spec *spec = &c->spec;
-	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	char digest[DIGEST_TEXT_SIZE];
 	bool failed = false;
 
-	artifact_digest_text(&c->a->manifest.digest, digest);
+	digest_text(&c->a->manifest.digest, digest);
 	spec->schema_version = MVM_SCHEMA_VERSION;
 	spec->template_id = str_dup(c->how->id, &failed);
 	spec->flake_ref = str_printf(RECEIVED_PREFIX "%s", digest);
@@ -214,14 +214,14 @@ static void note_rules(const struct receipt *c)
 static bool wants_snapshot(const struct receipt *c)
 {
 	AUTO_DONE(revision) here = REVISION_NONE;
-	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	char digest[DIGEST_TEXT_SIZE];
 
 	if (!c->rev.has_snapshot || c->how->image_only)
 		return false;
 	if (revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) < 0 ||
 	    !here.rev.has_snapshot)
 		return true;
-	artifact_digest_text(&c->a->manifest.digest, digest);
+	digest_text(&c->a->manifest.digest, digest);
 	if (str_eq(here.rev.snapshot.origin, digest)) /* this one; a key may be trusted by now */
 		return !str_eq(here.rev.snapshot.signed_by, c->how->signed_by);
 	if (!here.rev.snapshot.origin)
@@ -379,7 +379,7 @@ static int add_identities(const struct receipt *c, struct strv *compat, struct m
 static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *ret,
 			     struct mvm_error *err)
 {
-	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	char digest[DIGEST_TEXT_SIZE];
 	AUTO_DONE(strv) compat = { 0 };
 	bool failed = false;
 
@@ -390,7 +390,7 @@ static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *
 	}
 	if (r == 0)
 		r = add_identities(c, &compat, err);
-	artifact_digest_text(&c->a->manifest.digest, digest);
+	digest_text(&c->a->manifest.digest, digest);
 	strv_addf(&compat, FACT_HOST "=%s", digest);
 	ret->origin = str_dup(digest, &failed);
 	ret->signed_by = str_dup(c->how->signed_by, &failed);
@@ -502,7 +502,7 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 		result->file_bytes += a->index.files[i].bytes;
 	for (uint32_t i = 0; i < a->index.n_parts; i++)
 		result->blob_bytes += a->index.parts[i].bytes;
-	artifact_digest_text(&a->manifest.digest, result->digest);
+	digest_text(&a->manifest.digest, result->digest);
 	snprintf(result->signed_by, sizeof(result->signed_by), "%s",
 		 how->signed_by ? how->signed_by : "");
 	snprintf(result->template_id, sizeof(result->template_id), "%s", how->id);
