@@ -7,7 +7,6 @@
 
 #include "artifact/bundle.h"
 #include "codec/json.h"
-#include "codec/sha256.h"
 #include "image/oci_digest.h"
 
 #define TITLE	  "org.opencontainers.image.title"
@@ -77,13 +76,17 @@ int artifact_manifest_format(const struct index_part *config, const struct index
 	return json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 }
 
-#define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
-
 static json_t *signature_entry(struct json_out *out, const struct index_part *signature)
 {
 	json_t *o = descriptor(out, ARTIFACT_MANIFEST_TYPE, signature);
 	json_put_string(out, o, "artifactType", BUNDLE_TYPE);
 	return o;
+}
+
+void artifact_list_tag(const struct mvm_digest *manifest, char ret[ARTIFACT_LIST_TAG_SIZE])
+{
+	digest_text(manifest, ret);
+	ret[strlen("sha256")] = '-'; /* a tag has no colon */
 }
 
 int artifact_referrers_format(const char *old, size_t old_len, const struct index_part *signature,
@@ -108,7 +111,7 @@ int artifact_referrers_format(const char *old, size_t old_len, const struct inde
 	if (json_array_append(all, entry) < 0)
 		out.failed = true;
 	json_put_u64(&out, o, "schemaVersion", 2);
-	json_put_string(&out, o, "mediaType", INDEX_TYPE);
+	json_put_string(&out, o, "mediaType", ARTIFACT_LIST_TYPE);
 	json_put(&out, o, "manifests", all);
 	r = json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 	return r < 0 ? r : 1;
@@ -131,7 +134,7 @@ int artifact_layout_format(const struct index_part *manifest, const char *tag,
 	if (signature && json_array_append_new(list, signature_entry(&out, signature)) < 0)
 		out.failed = true;
 	json_put_u64(&out, o, "schemaVersion", 2);
-	json_put_string(&out, o, "mediaType", INDEX_TYPE);
+	json_put_string(&out, o, "mediaType", ARTIFACT_LIST_TYPE);
 	json_put(&out, o, "manifests", list);
 	return json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 }

@@ -10,12 +10,14 @@
  */
 
 #include "artifact/index.h"
+#include "codec/sha256.h"
 
 #define ARTIFACT_MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define ARTIFACT_CONFIG_TYPE   "application/vnd.mvm.template.config.v1+json"
 #define ARTIFACT_INDEX_TYPE    "application/vnd.mvm.chunkindex.v1"
 #define ARTIFACT_PACKED_TYPE   "application/vnd.mvm.file.v1+zstd"
 #define ARTIFACT_RAW_TYPE      "application/vnd.mvm.file.v1"
+#define ARTIFACT_LIST_TYPE     "application/vnd.oci.image.index.v1+json"
 
 #define ARTIFACT_REF_NAME "org.opencontainers.image.ref.name"
 
@@ -51,8 +53,13 @@ int artifact_manifest_check(const struct artifact_manifest *m, const struct chun
 int artifact_layout_format(const struct index_part *manifest, const char *tag,
 			   const struct index_part *signature, char **ret, struct mvm_error *err);
 
-/* The list of a manifest's signatures for its tag; old: the text that is there, or NULL.  1 with
- * the new text, 0 if the signature is listed already, or -errno. */
+/* The tag of the list of a manifest's signatures, in registries without an API for them.  Source:
+ * OCI distribution-spec v1.1, "Referrers Tag Schema". */
+#define ARTIFACT_LIST_TAG_SIZE DIGEST_TEXT_SIZE
+void artifact_list_tag(const struct mvm_digest *manifest, char ret[ARTIFACT_LIST_TAG_SIZE]);
+
+/* The list for that tag; old: the text that is there, or NULL.  1 with the new text, 0 if the
+ * signature is listed already, or -errno. */
 int artifact_referrers_format(const char *old, size_t old_len, const struct index_part *signature,
 			      char **ret, struct mvm_error *err);
 

@@ -239,10 +239,9 @@ int artifact_add_signatures(struct artifact *a, const char *index, size_t len,
 /* The list of signatures under a tag, as registries without an API for it have it. */
 static int add_tagged(struct artifact *a, const struct oci_index *list, struct mvm_error *err)
 {
-	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+	char tag[ARTIFACT_LIST_TAG_SIZE];
 
-	digest_hex(&a->manifest.digest, hex);
-	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	artifact_list_tag(&a->manifest.digest, tag);
 	for (size_t i = 0; i < list->n; i++) {
 		const struct oci_descriptor *d = &list->manifests[i];
 		AUTO_FREE char *text = NULL;

@@ -66,14 +66,13 @@ static int fetch_signatures(struct pull *p, const struct artifact *a, int dir,
 
 int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err)
 {
-	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+	char tag[ARTIFACT_LIST_TAG_SIZE];
 	struct index_part bundles[SIGNATURES_MAX];
 	struct mvm_error why = { 0 };
 	AUTO_FREE char *text = NULL;
 	size_t len;
 
-	digest_hex(&a->manifest.digest, hex);
-	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	artifact_list_tag(&a->manifest.digest, tag);
 	int r = pull_tag(p, tag, &text, &len, &why);
 	if (r == -ENOENT)
 		return 0;

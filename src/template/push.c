@@ -119,13 +119,12 @@ static int put_manifest(struct pushing *p, size_t i, const char *name, struct mv
 /* Registries without an API for signatures have their list under a tag. */
 static int list_signature(struct pushing *p, struct mvm_error *err)
 {
-	char tag[DIGEST_HEX_SIZE + 8], hex[DIGEST_HEX_SIZE];
+	char tag[ARTIFACT_LIST_TAG_SIZE];
 	AUTO_FREE char *old = NULL, *text = NULL;
 	struct mvm_error why = { 0 };
 	size_t len = 0;
 
-	digest_hex(&p->blobs[p->manifest].digest, hex);
-	snprintf(tag, sizeof(tag), "sha256-%s", hex);
+	artifact_list_tag(&p->blobs[p->manifest].digest, tag);
 	int r = session_get(&p->session, tag, &old, &len, &why);
 	if (r < 0 && r != -ENOENT)
 		return mvm_error_hand_on(err, &why);
@@ -136,8 +135,7 @@ static int list_signature(struct pushing *p, struct mvm_error *err)
 	r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
 	if (r < 0)
 		return blob_failed(r, err);
-	return session_put(&p->session, tag, "application/vnd.oci.image.index.v1+json", fd,
-			   strlen(text), err);
+	return session_put(&p->session, tag, ARTIFACT_LIST_TYPE, fd, strlen(text), err);
 }
 
 static int put_signature(struct pushing *p, struct mvm_error *err)
