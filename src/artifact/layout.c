@@ -221,18 +221,24 @@ static bool may_be_signature(const struct artifact *a, const struct oci_descript
 	       !digest_equal(&d->digest, &a->manifest.digest);
 }
 
+static void add_listed(struct artifact *a, const struct oci_index *list)
+{
+	for (size_t i = 0; i < list->n && a->n_signatures < SIGNATURES_MAX; i++) {
+		const struct oci_descriptor *d = &list->manifests[i];
+		if (may_be_signature(a, d))
+			a->signatures[a->n_signatures++] = (struct index_part){ d->digest,
+										d->size };
+	}
+}
+
 int artifact_add_signatures(struct artifact *a, const char *index, size_t len,
 			    struct mvm_error *err)
 {
 	AUTO_DONE(oci_index) list = { 0 };
 
 	int r = oci_index_parse(index, len, "the list of signatures", &list, err);
-	for (size_t i = 0; r == 0 && i < list.n && a->n_signatures < SIGNATURES_MAX; i++) {
-		const struct oci_descriptor *d = &list.manifests[i];
-		if (may_be_signature(a, d))
-			a->signatures[a->n_signatures++] = (struct index_part){ d->digest,
-										d->size };
-	}
+	if (r == 0)
+		add_listed(a, &list);
 	return r;
 }
 
@@ -277,8 +283,8 @@ static int find_manifest(struct artifact *a, const char *tag, struct mvm_error *
 	a->tag = str_dup(d->ref_name, &failed);
 	if (failed)
 		return mvm_error_oom(err);
-	r = artifact_add_signatures(a, text, len, err);
-	return r < 0 ? r : add_tagged(a, &list, err);
+	add_listed(a, &list);
+	return add_tagged(a, &list, err);
 }
 
 /* Read the manifest of a signature.  1 with the bundle's blob, 0 if it is none, or -ENOMEM. */
