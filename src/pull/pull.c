@@ -69,8 +69,8 @@ int pull_ask(struct pull *p, int (*fn)(struct session *s, void *arg, struct mvm_
 		int r = 0;
 
 		if (p->session.sock < 0)
-			r = session_open(store_path(p->store), host, p->ref.path, p->progress,
-					 &p->session, &why);
+			r = session_open(store_path(p->store), host, p->ref.path, false,
+					 p->progress, &p->session, &why);
 		if (r == 0)
 			r = fn(&p->session, arg, &why);
 		if (r >= 0)

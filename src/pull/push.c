@@ -3,13 +3,6 @@
 #include "codec/sha256.h"
 #include "pull/session.h"
 
-int session_open_push(const char *data_dir, const char *host, const char *path,
-		      const struct mvm_progress *progress, struct session *ret,
-		      struct mvm_error *err)
-{
-	return session_begin(data_dir, host, path, true, progress, ret, err);
-}
-
 int session_has(struct session *s, const struct mvm_digest *digest, struct mvm_error *err)
 {
 	AUTO_JSON json_t *answer = NULL;

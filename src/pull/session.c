@@ -216,8 +216,8 @@ static int introduce(struct session *s, const struct settings *settings,
 	return send_message(s, &out, o, ca, err);
 }
 
-int session_begin(const char *data_dir, const char *host, const char *path, bool push,
-		  const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
+int session_open(const char *data_dir, const char *host, const char *path, bool push,
+		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
 {
 	AUTO_DONE(session) s = SESSION_NONE;
 	AUTO_DONE(settings) settings = { 0 };
@@ -238,12 +238,6 @@ int session_begin(const char *data_dir, const char *host, const char *path, bool
 	return 0;
 }
 
-int session_open(const char *data_dir, const char *host, const char *path,
-		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
-{
-	return session_begin(data_dir, host, path, false, progress, ret, err);
-}
-
 int session_call(struct session *s, struct json_out *out, json_t *o, int fd,
 		 struct progress_step *step, uint64_t total, json_t **ret, struct mvm_error *err)
 {
@@ -259,9 +253,7 @@ int session_head(struct session *s, const char *tag, struct mvm_digest *ret, str
 
 	json_t *o = json_new(&out);
 	json_put_string(&out, o, "head", tag);
-	int r = send_message(s, &out, o, -1, err);
-	if (r == 0)
-		r = await(s, NULL, 0, &answer, err);
+	int r = session_call(s, &out, o, -1, NULL, 0, &answer, err);
 	if (r < 0 || !json_object_get(answer, "digest"))
 		return r;
 	json_root(&root, PROGRAM, answer);
@@ -285,9 +277,7 @@ int session_get(struct session *s, const char *reference, char **ret, size_t *re
 	json_t *o = json_new(&out);
 	json_put_string(&out, o, "get", reference);
 	json_put_u64(&out, o, "max", OCI_JSON_MAX);
-	int r = send_message(s, &out, o, fd, err);
-	if (r == 0)
-		r = await(s, NULL, 0, &answer, err);
+	int r = session_call(s, &out, o, fd, NULL, 0, &answer, err);
 	if (r < 0)
 		return r;
 	r = file_read_fd(fd, OCI_JSON_MAX, &text, &len);
@@ -324,6 +314,5 @@ int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 	struct json_out out = { 0 };
 	json_t *o = json_new(&out);
 	json_put(&out, o, "run", json_true());
-	r = send_message(s, &out, o, -1, err);
-	return r < 0 ? r : await(s, step, total, &answer, err);
+	return session_call(s, &out, o, -1, step, total, &answer, err);
 }

@@ -38,9 +38,10 @@ DEFINE_AUTO_DONE(session, session_done)
  *   data_dir  where the settings are (pull/settings.h)
  *   host      of the registry or of its mirror
  *   path      of the repository
+ *   push      ask for the right to push, which the user may not have
  *   progress  borrowed for the session's life
  */
-int session_open(const char *data_dir, const char *host, const char *path,
+int session_open(const char *data_dir, const char *host, const char *path, bool push,
 		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
 
 /* Ask for the digest of a tag's manifest.  1 with it, 0 if the registry does not tell it, or
@@ -65,11 +66,6 @@ int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 
 /* ---- push.c: of a session that may push ---- */
 
-/* session_open() with the right to push, if the user has it. */
-int session_open_push(const char *data_dir, const char *host, const char *path,
-		      const struct mvm_progress *progress, struct session *ret,
-		      struct mvm_error *err);
-
 /* Does the repository have a blob?  1, 0 or -errno. */
 int session_has(struct session *s, const struct mvm_digest *digest, struct mvm_error *err);
 
@@ -90,9 +86,5 @@ struct json_t;
 int session_call(struct session *s, struct json_out *out, struct json_t *o, int fd,
 		 struct progress_step *step, uint64_t total, struct json_t **ret,
 		 struct mvm_error *err);
-
-/* session_open(); with push, session_open_push(). */
-int session_begin(const char *data_dir, const char *host, const char *path, bool push,
-		  const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
 
 #endif

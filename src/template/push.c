@@ -230,8 +230,8 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	if (r == 0 && options->key)
 		p.signature = p.n - 1;
 	if (r == 0)
-		r = session_open_push(store_path(mvm->store), p.to.host, p.to.path, progress,
-				      &p.session, err);
+		r = session_open(store_path(mvm->store), p.to.host, p.to.path, true, progress,
+				 &p.session, err);
 	if (r == 0)
 		r = upload(&p, progress, result, err);
 	if (r == 0)
