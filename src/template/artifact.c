@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/progress.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
@@ -25,6 +26,13 @@ const char *const artifact_snapshot_files[] = {
 };
 
 _Static_assert(MVM_ARTIFACT_DIGEST_SIZE == DIGEST_TEXT_SIZE, "room for a digest");
+
+void artifact_result_give(struct mvm_artifact_result *ret, const struct mvm_artifact_result *result)
+{
+	if (ret)
+		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), result,
+				sizeof(*result));
+}
 
 /* ---- the configuration ---- */
 

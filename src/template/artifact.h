@@ -51,6 +51,10 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 		     const struct mvm_progress *progress, struct mvm_artifact_result *result,
 		     struct mvm_error *err);
 
+/* Give a caller the result; ret may be NULL. */
+void artifact_result_give(struct mvm_artifact_result *ret,
+			  const struct mvm_artifact_result *result);
+
 /* Names in a revision of the files that an artifact may have; ends with NULL. */
 extern const char *const artifact_image_files[], *const artifact_snapshot_files[];
 

@@ -127,8 +127,7 @@ int mvm_template_export(struct mvm *mvm, const char *ref, const char *path,
 		r = progress_take(&watch, &progress, err);
 	if (r == 0)
 		r = export(mvm, ref, path, &taken, progress, &result, err);
-	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), &result,
-				sizeof(result));
+	if (r == 0)
+		artifact_result_give(ret, &result);
 	return r;
 }

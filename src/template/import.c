@@ -57,8 +57,7 @@ int mvm_template_import(struct mvm *mvm, const char *path, const struct mvm_impo
 		r = progress_take(&watch, &progress, err);
 	if (r == 0)
 		r = import(mvm, path, &taken, progress, &result, err);
-	if (r == 0 && ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), &result,
-				sizeof(result));
+	if (r == 0)
+		artifact_result_give(ret, &result);
 	return r;
 }

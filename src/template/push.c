@@ -239,13 +239,6 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	return r == -ENOSPC ? store_mend(mvm->store, r, err) : r;
 }
 
-static void give(struct mvm_artifact_result *ret, const struct mvm_artifact_result *result)
-{
-	if (ret)
-		mvm_struct_give(ret, STRUCT_END(struct mvm_artifact_result, signed_by), result,
-				sizeof(*result));
-}
-
 int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 		      const struct mvm_push_options *options, const struct mvm_progress *progress,
 		      struct mvm_artifact_result *ret, struct mvm_error *err)
@@ -261,7 +254,7 @@ int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 	if (r == 0)
 		r = push(mvm, ref, to, &taken, progress, &result, err);
 	if (r == 0)
-		give(ret, &result);
+		artifact_result_give(ret, &result);
 	return r;
 }
 
@@ -353,6 +346,6 @@ int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_o
 	if (r == 0)
 		r = pull(mvm, from, &taken, progress, &result, err);
 	if (r == 0)
-		give(ret, &result);
+		artifact_result_give(ret, &result);
 	return r;
 }
