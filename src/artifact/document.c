@@ -223,12 +223,9 @@ int artifact_manifest_parse(const char *text, size_t len, const char *name,
 	if (len > ARTIFACT_MANIFEST_MAX)
 		return mvm_error_set(err, -EFBIG, "%s: larger than %zu MiB", name,
 				     ARTIFACT_MANIFEST_MAX >> 20);
-	int r = json_read(text, len, name, &doc, err);
+	int r = json_read_object(text, len, name, &doc, &root, err);
 	if (r < 0)
 		return r;
-	json_root(&root, name, doc);
-	if (!json_is_object(doc))
-		return json_error(&root, NULL, err, "expected an object");
 	r = json_get_u64(&root, "schemaVersion", 2, 2, JSON_REQUIRED, &version, err);
 	if (r >= 0)
 		r = read_config(&root, &m, err);

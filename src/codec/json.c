@@ -68,6 +68,21 @@ void json_root(struct json_at *ret, const char *name, json_t *value)
 	*ret = (struct json_at){ .key = name, .value = value };
 }
 
+int json_read_object(const char *text, size_t len, const char *name, json_t **ret,
+		     struct json_at *ret_root, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+
+	int r = json_read(text, len, name, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(ret_root, name, doc);
+	if (!json_is_object(doc))
+		return json_error(ret_root, NULL, err, "expected an object");
+	*ret = TAKE_PTR(doc);
+	return 0;
+}
+
 void json_item(const struct json_at *at, size_t index, struct json_at *ret)
 {
 	*ret = (struct json_at){

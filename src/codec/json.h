@@ -59,6 +59,12 @@ int json_read(const char *text, size_t len, const char *name, json_t **ret, stru
 int json_read_any(const char *text, size_t len, const char *name, json_t **ret,
 		  struct mvm_error *err);
 
+struct json_at;
+
+/* json_read() and json_root() for a document whose root must be an object. */
+int json_read_object(const char *text, size_t len, const char *name, json_t **ret,
+		     struct json_at *ret_root, struct mvm_error *err);
+
 struct json_at {
 	const struct json_at *up; /* NULL for the root */
 	const char *key;	  /* at the root: the file's name; NULL for array items */

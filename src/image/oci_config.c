@@ -197,13 +197,11 @@ static int read_diff_ids(const struct json_at *root, struct oci_config *ret, str
 	return 0;
 }
 
-static int open_json(const char *text, size_t len, const char *name, json_t **ret,
-		     struct mvm_error *err)
+static int check_size(size_t len, const char *name, struct mvm_error *err)
 {
-	if (len > OCI_JSON_MAX)
-		return mvm_error_set(err, -EFBIG, "%s: larger than %zu MiB", name,
-				     OCI_JSON_MAX >> 20);
-	return json_read(text, len, name, ret, err);
+	return len > OCI_JSON_MAX ? mvm_error_set(err, -EFBIG, "%s: larger than %zu MiB", name,
+						  OCI_JSON_MAX >> 20)
+				  : 0;
 }
 
 int oci_config_parse(const char *text, size_t len, const char *name, struct oci_config *ret,
@@ -213,13 +211,11 @@ int oci_config_parse(const char *text, size_t len, const char *name, struct oci_
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root;
 
-	int r = open_json(text, len, name, &doc, err);
-	if (r < 0)
-		return r;
-	json_root(&root, name, doc);
-	if (!json_is_object(doc))
-		return json_error(&root, NULL, err, "expected an object");
-	r = get_text(&root, "os", PLATFORM_BYTES_MAX, &c.os, err);
+	int r = check_size(len, name, err);
+	if (r == 0)
+		r = json_read_object(text, len, name, &doc, &root, err);
+	if (r == 0)
+		r = get_text(&root, "os", PLATFORM_BYTES_MAX, &c.os, err);
 	if (r == 0)
 		r = get_text(&root, "architecture", PLATFORM_BYTES_MAX, &c.arch, err);
 	if (r == 0)
@@ -252,7 +248,9 @@ int oci_saved_parse(const char *text, size_t len, const char *name, struct oci_s
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root, item;
 
-	int r = open_json(text, len, name, &doc, err);
+	int r = check_size(len, name, err);
+	if (r == 0)
+		r = json_read(text, len, name, &doc, err);
 	if (r < 0)
 		return r;
 	json_root(&root, name, doc);

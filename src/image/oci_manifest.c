@@ -194,12 +194,9 @@ static int open_document(const char *text, size_t len, const char *name, json_t 
 	if (len > OCI_JSON_MAX)
 		return mvm_error_set(err, -EFBIG, "%s: larger than %zu MiB", name,
 				     OCI_JSON_MAX >> 20);
-	int r = json_read(text, len, name, ret_doc, err);
+	int r = json_read_object(text, len, name, ret_doc, ret_root, err);
 	if (r < 0)
 		return r;
-	json_root(ret_root, name, *ret_doc);
-	if (!json_is_object(*ret_doc))
-		return json_error(ret_root, NULL, err, "expected an object");
 	r = json_get_u64(ret_root, "schemaVersion", 0, 1000, JSON_REQUIRED, &version, err);
 	if (r >= 0 && version != 2)
 		return json_error(ret_root, "schemaVersion", err, "is %llu, only 2 is known",

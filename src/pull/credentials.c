@@ -165,12 +165,9 @@ int credentials_parse(const char *text, size_t len, const char *name, const char
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root;
 
-	int r = json_read(text, len, name, &doc, err);
+	int r = json_read_object(text, len, name, &doc, &root, err);
 	if (r < 0)
 		return r;
-	json_root(&root, name, doc);
-	if (!json_is_object(doc))
-		return json_error(&root, NULL, err, "expected an object");
 	r = read_program(&root, host, &program, err);
 	if (r == 0)
 		r = read_auths(&root, host, path, &c, err);
