@@ -2,9 +2,7 @@
 /* Answers a registry's challenge: with Basic, or with a token of the service that it names. */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "codec/base64.h"
 #include "registry/client.h"
 #include "registry/reply.h"
@@ -60,23 +58,6 @@ static int use_basic(struct client *c, struct mvm_error *err)
 
 /* ---- tokens ---- */
 
-struct answer {
-	struct strbuf text;
-	bool too_long;
-};
-
-static size_t on_body(char *data, size_t one, size_t len, void *arg)
-{
-	struct answer *a = arg;
-
-	(void)one;
-	a->too_long |= a->text.len + len > REPLY_TEXT_MAX;
-	if (a->too_long)
-		return 0;
-	strbuf_add(&a->text, data, len);
-	return len;
-}
-
 static void add_field(struct strbuf *b, CURL *easy, const char *key, const char *value)
 {
 	char *escaped = curl_easy_escape(easy, value, 0);
@@ -103,7 +84,7 @@ static void add_fields(struct strbuf *b, CURL *easy, const struct client *c)
 	}
 }
 
-static int ask(struct client *c, struct answer *a, CURLcode *ret_code, long *ret_status,
+static int ask(struct client *c, struct answer_text *a, CURLcode *ret_code, long *ret_status,
 	       int64_t *ret_asked_s)
 {
 	AUTO_DONE(strbuf) fields = { 0 };
@@ -130,7 +111,7 @@ static int ask(struct client *c, struct answer *a, CURLcode *ret_code, long *ret
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 		curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, c->target.identity ? 0L : 1L);
 		curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, TIMEOUT_MS);
-		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, client_on_text);
 		curl_easy_setopt(easy, CURLOPT_WRITEDATA, a);
 		if (c->target.identity)
 			curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, fields.data);
@@ -145,7 +126,7 @@ static int ask(struct client *c, struct answer *a, CURLcode *ret_code, long *ret
 	return r;
 }
 
-static int refused(const struct client *c, long status, const struct answer *a,
+static int refused(const struct client *c, long status, const struct answer_text *a,
 		   struct mvm_error *err)
 {
 	char said[REPLY_SAID_SIZE];
@@ -173,7 +154,7 @@ static int fetch_token(struct client *c, struct mvm_error *err)
 {
 	for (unsigned tries = 1;; tries++) {
 		AUTO_FREE char *token = NULL;
-		struct answer a = { 0 };
+		struct answer_text a = { 0 };
 		CURLcode code = CURLE_OK;
 		int64_t asked_s = 0, until = 0;
 		long status = 0;
@@ -198,9 +179,7 @@ static int fetch_token(struct client *c, struct mvm_error *err)
 		strbuf_done(&a.text);
 		if (r <= 0)
 			return r < 0 ? r : set_header(c, "Bearer", token, err);
-		const int64_t ns = until - clock_now_ns();
-		const struct timespec pause = { ns / NS_PER_S, ns % NS_PER_S };
-		nanosleep(&pause, NULL);
+		client_sleep(until);
 	}
 }
 

@@ -204,6 +204,18 @@ static size_t on_body(char *data, size_t one, size_t len, void *arg)
 	return t->problem ? 0 : len;
 }
 
+size_t client_on_text(char *data, size_t one, size_t len, void *arg)
+{
+	struct answer_text *a = arg;
+
+	(void)one;
+	a->too_long |= a->text.len + len > REPLY_TEXT_MAX;
+	if (a->too_long)
+		return 0;
+	strbuf_add(&a->text, data, len);
+	return len;
+}
+
 void client_prepare(struct client *c, CURL *easy, const char *url)
 {
 	bool plain = str_starts(c->target.base, "http:");

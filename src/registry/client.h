@@ -108,6 +108,20 @@ int client_judge(struct client *c, struct transfer *t, CURLcode code, struct mvm
  * none.  -EBUSY when it is too long to wait. */
 int client_pause(unsigned tries, int64_t asked_s, int64_t *ret_ns);
 
+/* Tell mvm what failed, and how long it is until the next try. */
+void client_note_pause(struct client *c, const char *why, int64_t until_ns);
+
+/* Sleep for a pause.  mvm kills us when its user stops it. */
+void client_sleep(int64_t until_ns);
+
+/* The body of an answer that is neither manifest nor blob, as far as REPLY_TEXT_MAX. */
+struct answer_text {
+	struct strbuf text;
+	bool too_long;
+};
+/* CURLOPT_WRITEFUNCTION, with a struct answer_text as CURLOPT_WRITEDATA. */
+size_t client_on_text(char *data, size_t one, size_t len, void *arg);
+
 /* Forget a blob's bytes. */
 int transfer_restart(struct transfer *t);
 

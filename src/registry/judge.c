@@ -2,6 +2,7 @@
 /* Judges the end of a try: done, try again, or an error with the user's next step. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -33,6 +34,12 @@ int client_pause(unsigned tries, int64_t asked_s, int64_t *ret_ns)
 	return 0;
 }
 
+void client_sleep(int64_t until_ns)
+{
+	const struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
 static const char *what(const struct transfer *t)
 {
 	return t->want == WANT_BLOB ? "layer" : "manifest";
@@ -46,12 +53,11 @@ static int fail(struct transfer *t, int code, struct mvm_error *err, const char 
 			     to->host, to->path, why);
 }
 
-static void note_pause(struct transfer *t, const char *why)
+void client_note_pause(struct client *c, const char *why, int64_t until_ns)
 {
-	struct client *c = t->client;
 	char text[200];
 
-	int64_t ms = (t->not_before_ns - clock_now_ns()) / NS_PER_MS;
+	int64_t ms = (until_ns - clock_now_ns()) / NS_PER_MS;
 	snprintf(text, sizeof(text), "%.60s: %.80s: trying again in %lld.%lld s", c->target.host,
 		 why, (long long)(ms / 1000), (long long)(ms % 1000 / 100));
 	if (c->on_note && ms >= 100)
@@ -71,7 +77,7 @@ static int again(struct transfer *t, int code, int64_t asked_s, const char *why,
 		return mvm_error_hint(err, r, "the registry asks to come back in %lld s",
 				      (long long)asked_s);
 	}
-	note_pause(t, why);
+	client_note_pause(t->client, why, t->not_before_ns);
 	return 0;
 }
 

@@ -4,10 +4,8 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "registry/reply.h"
 
 #define TRIES_MAX    5u
@@ -28,8 +26,7 @@ struct request {
 	curl_off_t asked_s;
 	struct challenge challenge;
 	char location[LOCATION_MAX];
-	struct strbuf text;
-	bool too_long;
+	struct answer_text body;
 };
 
 static size_t on_header(char *data, size_t one, size_t len, void *arg)
@@ -55,18 +52,6 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 	const size_t m = sizeof(challenge) - 1;
 	if (len > m && strncasecmp(data, challenge, m) == 0 && end > data + m)
 		challenge_add(&q->challenge, data + m, (size_t)(end - data) - m);
-	return len;
-}
-
-static size_t on_body(char *data, size_t one, size_t len, void *arg)
-{
-	struct request *q = arg;
-
-	(void)one;
-	q->too_long |= q->text.len + len > REPLY_TEXT_MAX;
-	if (q->too_long)
-		return 0;
-	strbuf_add(&q->text, data, len);
 	return len;
 }
 
@@ -129,8 +114,8 @@ static void set_options(struct request *q, CURL *easy, struct curl_slist *header
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, q);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, q);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, client_on_text);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &q->body);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, SLOW_S);
 	if (str_eq(q->method, "HEAD")) {
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -161,7 +146,8 @@ static int perform(struct request *q)
 	q->asked_s = 0;
 	q->challenge = (struct challenge){ 0 };
 	q->location[0] = '\0';
-	strbuf_done(&q->text);
+	strbuf_done(&q->body.text);
+	q->body.too_long = false;
 	if (easy && add_headers(q, &headers)) {
 		set_options(q, easy, headers);
 		q->code = curl_easy_perform(easy);
@@ -206,10 +192,10 @@ static int judge(const struct request *q, struct mvm_error *err)
 {
 	char said[REPLY_SAID_SIZE], why[96];
 
-	if (q->code != CURLE_OK && !q->too_long)
+	if (q->code != CURLE_OK && !q->body.too_long)
 		return fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
 			    curl_easy_strerror(q->code), err);
-	reply_said(q->text.data, q->text.len, said);
+	reply_said(q->body.text.data, q->body.text.len, said);
 	if (q->status == 401 || q->status == 403)
 		return refused(q, said, err);
 	snprintf(why, sizeof(why), "HTTP status %ld to %s", q->status, q->method);
@@ -240,22 +226,17 @@ static int send_request(struct request *q, struct mvm_error *err)
 	}
 }
 
-static int wait_for(struct client *c, unsigned tries, const struct request *q)
+/* After a pause, if another try may help? */
+static bool wait_to_retry(const struct request *q, unsigned tries)
 {
-	char text[160];
 	int64_t until;
 
-	if (tries >= TRIES_MAX || client_pause(tries, q->asked_s, &until) < 0)
-		return -EBUSY;
-	const int64_t ns = until - clock_now_ns();
-	const struct timespec pause = { ns / NS_PER_S, ns % NS_PER_S };
-	snprintf(text, sizeof(text), "%.60s: a push failed: trying again in %lld.%lld s",
-		 c->target.host, (long long)(ns / NS_PER_S),
-		 (long long)(ns % NS_PER_S / (NS_PER_S / 10)));
-	if (c->on_note)
-		c->on_note(c->arg, text);
-	nanosleep(&pause, NULL);
-	return 0;
+	if (!is_for_a_moment(q) || tries >= TRIES_MAX ||
+	    client_pause(tries, q->asked_s, &until) < 0)
+		return false;
+	client_note_pause(q->c, "a push failed", until);
+	client_sleep(until);
+	return true;
 }
 
 static char *url_of(const struct client *c, const char *kind, const char *name)
@@ -271,14 +252,14 @@ int upload_has(struct client *c, const char *digest, struct mvm_error *err)
 
 	for (unsigned tries = 1; r == 0; tries++) {
 		r = send_request(&q, err);
-		if (r < 0 || !is_for_a_moment(&q) || wait_for(c, tries, &q) < 0)
+		if (r < 0 || !wait_to_retry(&q, tries))
 			break;
 	}
 	bool is_here = q.code == CURLE_OK && q.status == 200;
 	bool is_missing = q.code == CURLE_OK && q.status == 404;
 	if (r == 0 && !is_missing)
 		r = is_here ? 1 : judge(&q, err);
-	strbuf_done(&q.text);
+	strbuf_done(&q.body.text);
 	return r;
 }
 
@@ -304,7 +285,7 @@ static int try_blob(struct request *q, const char *start, const char *digest, in
 		    struct mvm_error *err)
 {
 	*q = (struct request){
-		.c = q->c, .method = "POST", .url = start, .fd = -1, .text = q->text
+		.c = q->c, .method = "POST", .url = start, .fd = -1, .body = q->body
 	};
 	int r = send_request(q, err);
 	if (r < 0 || q->code != CURLE_OK || q->status != 202)
@@ -329,10 +310,10 @@ int upload_blob(struct client *c, const char *digest, int fd, uint64_t size, str
 
 	for (unsigned tries = 1; r == 0; tries++) {
 		r = try_blob(&q, start, digest, fd, size, err);
-		if (r == 0 && (!is_for_a_moment(&q) || wait_for(c, tries, &q) < 0))
+		if (r == 0 && !wait_to_retry(&q, tries))
 			r = judge(&q, err);
 	}
-	strbuf_done(&q.text);
+	strbuf_done(&q.body.text);
 	if (r > 0)
 		c->bytes += size;
 	return r < 0 ? r : 0;
@@ -351,9 +332,9 @@ int upload_manifest(struct client *c, const char *reference, const char *type, i
 		r = send_request(&q, err);
 		if (r == 0 && q.code == CURLE_OK && (q.status == 201 || q.status == 200))
 			r = 1;
-		else if (r == 0 && (!is_for_a_moment(&q) || wait_for(c, tries, &q) < 0))
+		else if (r == 0 && !wait_to_retry(&q, tries))
 			r = judge(&q, err);
 	}
-	strbuf_done(&q.text);
+	strbuf_done(&q.body.text);
 	return r < 0 ? r : 0;
 }
