@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -110,20 +109,11 @@ static int take_earlier(struct transfer *t)
 
 /* ---- one try ---- */
 
-static void take_header(struct transfer *t, const char *name, const char *value, size_t len)
-{
-	if (strcasecmp(name, "www-authenticate") == 0)
-		challenge_add(&t->challenge, value, len);
-	else if (strcasecmp(name, "docker-content-digest") == 0)
-		t->has_told = reply_digest(value, len, &t->told) == 0;
-	else if (strcasecmp(name, "content-range") == 0)
-		t->has_first = reply_range(value, len, &t->first, &t->total) == 0;
-}
-
 static size_t on_header(char *data, size_t one, size_t len, void *arg)
 {
 	struct transfer *t = arg;
-	char name[64];
+	const char *value;
+	size_t n;
 
 	(void)one;
 	t->header_bytes += len;
@@ -135,18 +125,12 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 		t->challenge = (struct challenge){ 0 };
 		t->has_told = t->has_first = false;
 	}
-	const char *colon = memchr(data, ':', len);
-	size_t n = colon ? (size_t)(colon - data) : 0;
-	if (n == 0 || n >= sizeof(name))
-		return len;
-	memcpy(name, data, n);
-	name[n] = '\0';
-	const char *value = colon + 1, *end = data + len;
-	while (value < end && (*value == ' ' || *value == '\t'))
-		value++;
-	while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' '))
-		end--;
-	take_header(t, name, value, (size_t)(end - value));
+	if (reply_header(data, len, "www-authenticate", &value, &n))
+		challenge_add(&t->challenge, value, n);
+	else if (reply_header(data, len, "docker-content-digest", &value, &n))
+		t->has_told = reply_digest(value, n, &t->told) == 0;
+	else if (reply_header(data, len, "content-range", &value, &n))
+		t->has_first = reply_range(value, n, &t->first, &t->total) == 0;
 	return len;
 }
 

@@ -4,11 +4,28 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/parse.h"
 #include "base/visible.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
+
+bool reply_header(const char *line, size_t len, const char *name, const char **ret, size_t *ret_len)
+{
+	const size_t n = strlen(name);
+
+	if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
+		return false;
+	const char *value = line + n + 1, *end = line + len;
+	while (value < end && (*value == ' ' || *value == '\t'))
+		value++;
+	while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' '))
+		end--;
+	*ret = value;
+	*ret_len = (size_t)(end - value);
+	return true;
+}
 
 int reply_digest(const char *s, size_t len, struct mvm_digest *ret)
 {

@@ -16,6 +16,11 @@
 #define REPLY_SAID_SIZE	 300u
 #define REPLY_DIGEST_TAG "sha256:"
 
+/* The value of a header line, without the space around it; len: that of the line.  false if the
+ * line is no header of this name. */
+bool reply_header(const char *line, size_t len, const char *name, const char **ret,
+		  size_t *ret_len);
+
 /* Parse "sha256:" and 64 digits.  0 or -EINVAL. */
 int reply_digest(const char *s, size_t len, struct mvm_digest *ret);
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "registry/reply.h"
@@ -31,27 +30,17 @@ struct request {
 
 static size_t on_header(char *data, size_t one, size_t len, void *arg)
 {
-	static const char location[] = "location:";
 	struct request *q = arg;
-	const size_t n = sizeof(location) - 1;
+	const char *value;
+	size_t n;
 
 	(void)one;
 	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
 		q->location[0] = '\0';
-	const char *end = data + len, *value = data + n;
-	while (end > data && strchr("\r\n ", end[-1]))
-		end--;
-	if (len > n && strncasecmp(data, location, n) == 0) {
-		while (value < end && *value == ' ')
-			value++;
-		if ((size_t)(end - value) < sizeof(q->location))
-			snprintf(q->location, sizeof(q->location), "%.*s", (int)(end - value),
-				 value);
-	}
-	static const char challenge[] = "www-authenticate:";
-	const size_t m = sizeof(challenge) - 1;
-	if (len > m && strncasecmp(data, challenge, m) == 0 && end > data + m)
-		challenge_add(&q->challenge, data + m, (size_t)(end - data) - m);
+	if (reply_header(data, len, "location", &value, &n) && n < sizeof(q->location))
+		snprintf(q->location, sizeof(q->location), "%.*s", (int)n, value);
+	else if (reply_header(data, len, "www-authenticate", &value, &n))
+		challenge_add(&q->challenge, value, n);
 	return len;
 }
 

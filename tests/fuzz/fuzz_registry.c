@@ -19,9 +19,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mvm_error err = { 0 };
 	char said[REPLY_SAID_SIZE];
 	uint64_t first, total;
+	const char *value;
+	size_t len;
 
 	challenge_add(&c, text, size);
 	if (strpbrk(c.realm, "\r\n") || strpbrk(c.service, "\r\n") || (c.realm[0] && !c.bearer))
+		abort();
+	if (reply_header(text, size, "location", &value, &len) &&
+	    (value < text || value + len > text + size))
 		abort();
 	reply_digest(text, size, &digest);
 	reply_range(text, size, &first, &total);

@@ -49,6 +49,36 @@ static void challenges_are_read_in_every_form(void **state)
 	}
 }
 
+static void a_header_has_a_name_and_a_value(void **state)
+{
+	static const struct {
+		const char *line, *value; /* NULL: no header of this name */
+	} cases[] = {
+		{ "Location: /a?b=c\r\n", "/a?b=c" },
+		{ "location:/a", "/a" },
+		{ "LOCATION: \t a b \r\n", "a b" },
+		{ "Location:\r\n", "" },
+		{ "Location", NULL },
+		{ "Locations: /a\r\n", NULL },
+		{ "X-Location: /a\r\n", NULL },
+		{ "Location : /a\r\n", NULL },
+		{ "", NULL },
+	};
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		const char *value = NULL;
+		size_t len = 0;
+		bool found = reply_header(cases[i].line, strlen(cases[i].line), "location", &value,
+					  &len);
+		if (found != (cases[i].value != NULL))
+			fail_msg("'%s'", cases[i].line);
+		if (!found)
+			continue;
+		assert_int_equal(len, strlen(cases[i].value));
+		assert_memory_equal(value, cases[i].value, len);
+	}
+}
+
 static void a_value_has_a_limit(void **state)
 {
 	char header[2 * CHALLENGE_VALUE_MAX] = "Bearer realm=\"";
@@ -151,6 +181,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(challenges_are_read_in_every_form),
+		cmocka_unit_test(a_header_has_a_name_and_a_value),
 		cmocka_unit_test(a_value_has_a_limit),
 		cmocka_unit_test(a_token_cannot_add_a_header),
 		cmocka_unit_test(ranges_are_read_exactly),
