@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/str.h"
 
 #define BUF_BYTES (4u << 20)
@@ -38,21 +39,6 @@ uint32_t chunk_block_hash(const uint8_t *block)
 	return (uint32_t)(h >> 32);
 }
 
-static int read_full(int fd, uint8_t *to, size_t len, uint64_t offset)
-{
-	while (len > 0) {
-		ssize_t n = pread(fd, to, len, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		to += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Have the bytes of the next WINDOW_BYTES, or of the rest of the file, in the buffer. */
 static int fill(struct cutter *c)
 {
@@ -64,9 +50,12 @@ static int fill(struct cutter *c)
 	memmove(c->buf, c->buf + c->start, have);
 	c->start = 0;
 	size_t want = left < BUF_BYTES ? (size_t)left : BUF_BYTES;
-	int r = read_full(c->fd, c->buf + have, want - have, c->at + have);
-	c->end = r < 0 ? have : want;
-	return r;
+	ssize_t n = file_read_range(c->fd, c->buf + have, want - have, c->at + have);
+	bool ok = n == (ssize_t)(want - have);
+	c->end = ok ? want : have;
+	if (ok)
+		return 0;
+	return n < 0 ? (int)n : -EIO;
 }
 
 /* Drop the next bytes, which may lie behind the buffer's. */

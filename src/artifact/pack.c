@@ -7,6 +7,7 @@
 
 #include "artifact/chunk.h"
 #include "artifact/frame.h"
+#include "base/file.h"
 #include "codec/sha256.h"
 
 /* One blob in the making. */
@@ -159,9 +160,9 @@ static int pack_raw(struct packing *p, int fd, struct mvm_error *err)
 	p->file->raw = true;
 	if (span.bytes == 0)
 		return part_begin(&p->part, err);
-	ssize_t n = pread(fd, data, (size_t)span.bytes, 0);
+	ssize_t n = file_read_range(fd, data, (size_t)span.bytes, 0);
 	if (n != (ssize_t)span.bytes)
-		return cannot_read(p->name, n < 0 ? -errno : -EIO, err);
+		return cannot_read(p->name, n < 0 ? (int)n : -EIO, err);
 	return pack_span(p, &span, err);
 }
 

@@ -31,18 +31,12 @@ static int read_blob(struct unpacking *u, size_t len, struct mvm_error *err)
 {
 	const struct blob_at *blob = &u->blobs[u->part];
 
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(blob->fd, u->packed + done, len - done,
-				  (off_t)(blob->offset + u->at + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return mvm_error_set(err, -errno, "cannot read the blob of '%s': %s",
-					     u->file->name, strerror(errno));
-		if (n == 0)
-			return damaged(u, "its blob is cut", err);
-		done += (size_t)n;
-	}
+	ssize_t n = file_read_range(blob->fd, u->packed, len, blob->offset + u->at);
+	if (n < 0)
+		return mvm_error_set(err, (int)n, "cannot read the blob of '%s': %s", u->file->name,
+				     strerror((int)-n));
+	if ((size_t)n < len)
+		return damaged(u, "its blob is cut", err);
 	sha256_add(&u->blob, u->packed, len);
 	u->at += len;
 	return 0;

@@ -97,6 +97,20 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
 }
 
+ssize_t file_read_range(int fd, void *ret, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)ret + done, len - done, (off_t)(offset + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : (ssize_t)done;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 int file_open(const char *path)
 {
 	struct stat st;

@@ -28,6 +28,10 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 /* file_read_at() from an open descriptor, starting at its offset; pipes and /proc work too. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 
+/* Read len bytes at an offset, however often the kernel stops early.  Returns their number, less
+ * only where the file ends, or -errno. */
+ssize_t file_read_range(int fd, void *ret, size_t len, uint64_t offset);
+
 /* Open a regular file for reading.  Anything else is -EISDIR or -EINVAL; a fifo does not block. */
 int file_open(const char *path);
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/progress.h"
 #include "base/str.h"
 
@@ -134,21 +135,6 @@ static void add_number(struct sha256 *h, uint64_t n)
 	sha256_add(h, &le, sizeof(le));
 }
 
-/* As many bytes as there are, up to len. */
-static ssize_t read_at(int fd, char *to, size_t len, uint64_t at)
-{
-	size_t done = 0;
-	while (done < len) {
-		ssize_t n = pread(fd, to + done, len - done, (off_t)(at + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : (ssize_t)done;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
 static void add_blocks(struct sha256 *h, const char *data, size_t len, uint64_t at)
 {
 	for (size_t i = 0; i < len; i += BLOCK) {
@@ -180,7 +166,7 @@ static int digest_sparse(int fd, struct progress_step *step, struct mvm_digest *
 			continue;
 		}
 		hole = false;
-		ssize_t n = read_at(fd, chunk, sizeof(chunk), at);
+		ssize_t n = file_read_range(fd, chunk, sizeof(chunk), at);
 		if (n <= 0)
 			return n < 0 ? (int)n : -EIO; /* it became shorter */
 		add_blocks(&h, chunk, (size_t)n, at);

@@ -4,7 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 #define MAGIC	    "!<arch>\n"
 #define MAGIC_LEN   (sizeof(MAGIC) - 1)
@@ -19,17 +20,8 @@ _Static_assert(sizeof(struct header) == 60, "ar's header");
 /* Read len bytes at an offset.  Returns 1, 0 if the file ends earlier, or -errno. */
 static int read_at(int fd, void *ret, size_t len, uint64_t offset)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)ret + done, len - done, (off_t)(offset + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		done += (size_t)n;
-	}
-	return 1;
+	ssize_t n = file_read_range(fd, ret, len, offset);
+	return n < 0 ? (int)n : n == (ssize_t)len;
 }
 
 int deb_is(int fd)

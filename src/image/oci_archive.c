@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/parse.h"
 #include "base/str.h"
 #include "image/layer_path.h"
@@ -63,18 +63,11 @@ static int damaged(const struct scan *s, const char *why, struct mvm_error *err)
 static int read_at(const struct scan *s, uint64_t offset, void *to, size_t len,
 		   struct mvm_error *err)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(s->fd, (char *)to + done, len - done, (off_t)(offset + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return mvm_error_set(err, -errno, "cannot read '%s': %s", s->file,
-					     strerror(errno));
-		if (n == 0)
-			return damaged(s, "it ends too early", err);
-		done += (size_t)n;
-	}
-	return 0;
+	ssize_t n = file_read_range(s->fd, to, len, offset);
+	if (n < 0)
+		return mvm_error_set(err, (int)n, "cannot read '%s': %s", s->file,
+				     strerror((int)-n));
+	return (size_t)n < len ? damaged(s, "it ends too early", err) : 0;
 }
 
 /* Octal digits, or GNU's base-256 with the top bit set. */

@@ -112,16 +112,10 @@ int oci_file_open(const struct oci_files *f, const char *name, struct oci_file *
 static int read_at(const struct oci_files *f, const struct oci_file *file, const char *name,
 		   uint64_t at, void *to, size_t len, struct mvm_error *err)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(file->fd, (char *)to + done, len - done,
-				  (off_t)(file->offset + at + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return missing(f, name, n < 0 ? -errno : -ENODATA, err);
-		done += (size_t)n;
-	}
-	return 0;
+	ssize_t n = file_read_range(file->fd, to, len, file->offset + at);
+	if (n == (ssize_t)len)
+		return 0;
+	return missing(f, name, n < 0 ? (int)n : -ENODATA, err);
 }
 
 int oci_file_read(const struct oci_files *f, const char *name, size_t max, char **ret,

@@ -349,6 +349,20 @@ static void a_random_uuid_is_of_version_4(void **state)
 	assert_int_equal(strlen(id), UUID_SIZE - 1);
 }
 
+static void a_range_ends_where_the_file_does(void **state)
+{
+	char got[8] = "";
+	(void)state;
+	AUTO_CLOSE int fd = memfd_create("range", MFD_CLOEXEC);
+	assert_int_equal(file_write_all(fd, "0123456789", 10), 0);
+	assert_int_equal(file_read_range(fd, got, 4, 3), 4);
+	assert_memory_equal(got, "3456", 4);
+	assert_int_equal(file_read_range(fd, got, sizeof(got), 8), 2);
+	assert_memory_equal(got, "89", 2);
+	assert_int_equal(file_read_range(fd, got, sizeof(got), 10), 0);
+	assert_int_equal(file_read_range(-1, got, sizeof(got), 0), -EBADF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +383,7 @@ int main(void)
 		T(removing_a_tree_does_not_follow_links),
 		T(folders_that_lack_permissions_are_removed_as_far_as_allowed),
 		cmocka_unit_test(a_random_uuid_is_of_version_4),
+		cmocka_unit_test(a_range_ends_where_the_file_does),
 		T(a_copy_keeps_holes_and_bytes),
 		T(a_copy_replaces_earlier_contents),
 		T(a_copy_goes_between_file_systems),
