@@ -19,12 +19,6 @@
 
 /* ---- writing ---- */
 
-void layout_writer_done(struct layout_writer *w)
-{
-	free(w->blobs);
-	*w = (struct layout_writer){ .fd = -1 };
-}
-
 static int put(struct layout_writer *w, const void *data, size_t len, struct mvm_error *err)
 {
 	int r = file_write_all(w->fd, data, len);
@@ -88,21 +82,6 @@ static int drop(struct layout_writer *w, struct mvm_error *err)
 	return 0;
 }
 
-static int remember(struct layout_writer *w, const struct mvm_digest *digest, uint64_t bytes)
-{
-	if (w->n == w->cap) {
-		size_t cap = w->cap ? 2 * w->cap : 16;
-		struct index_part *blobs = reallocarray(w->blobs, cap, sizeof(*blobs));
-		if (!blobs)
-			return -ENOMEM;
-		w->blobs = blobs;
-		w->cap = cap;
-	}
-	w->blobs[w->n++] = (struct index_part){ *digest, bytes };
-	w->blob_bytes += bytes;
-	return 0;
-}
-
 static int blob_end(void *arg, const struct mvm_digest *digest, uint64_t bytes,
 		    struct mvm_error *err)
 {
@@ -110,14 +89,15 @@ static int blob_end(void *arg, const struct mvm_digest *digest, uint64_t bytes,
 	struct layout_writer *w = arg;
 	char name[OCI_NAME_SIZE];
 
-	for (size_t i = 0; i < w->n; i++) {
-		if (digest_equal(&w->blobs[i].digest, digest))
-			return drop(w, err);
-	}
+	int r = blob_list_add(&w->blobs, digest, bytes);
+	if (r <= 0)
+		return r < 0 ? mvm_error_set(err, r, "cannot write the file: %s", strerror(-r))
+			     : drop(w, err);
+	w->blob_bytes += bytes;
 	oci_blob_name(digest, name);
 	add_header(&header, name, bytes);
 	tar_write_padding(&padding, bytes);
-	if (header.failed || remember(w, digest, bytes) < 0)
+	if (header.failed)
 		return mvm_error_oom(err);
 	if (pwrite(w->fd, header.data, header.len, (off_t)w->began) != (ssize_t)header.len)
 		return mvm_error_set(err, -EIO, "cannot write the file");

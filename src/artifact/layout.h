@@ -16,15 +16,12 @@
 /* ---- writing ---- */
 
 struct layout_writer {
-	int fd;			  /* a regular file, empty before; borrowed */
-	uint64_t at;		  /* end of what is written */
-	uint64_t began;		  /* of the current blob, its header included */
-	struct index_part *blobs; /* that are in the file */
-	size_t n, cap;
-	uint64_t blob_bytes; /* of all of them */
+	int fd;			/* a regular file, empty before; borrowed */
+	uint64_t at;		/* end of what is written */
+	uint64_t began;		/* of the current blob, its header included */
+	struct blob_list blobs; /* that are in the file */
+	uint64_t blob_bytes;	/* of all of them */
 };
-void layout_writer_done(struct layout_writer *w);
-DEFINE_AUTO_DONE(layout_writer, layout_writer_done)
 
 int layout_begin(struct layout_writer *w, int fd, struct mvm_error *err);
 

@@ -47,6 +47,18 @@ static int part_end(struct part *p, struct mvm_digest *ret, struct mvm_error *er
 	return p->sink->end(p->sink->arg, ret, p->bytes, err);
 }
 
+int blob_list_add(struct blob_list *l, const struct mvm_digest *digest, uint64_t bytes)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (digest_equal(&l->v[i].digest, digest))
+			return 0;
+	}
+	if (l->n == MVM_ARRAY_SIZE(l->v))
+		return -EFBIG;
+	l->v[l->n++] = (struct index_part){ *digest, bytes };
+	return 1;
+}
+
 int blob_write(const struct blob_sink *sink, const void *data, size_t len, struct mvm_digest *ret,
 	       struct mvm_error *err)
 {

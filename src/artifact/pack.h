@@ -24,6 +24,15 @@ struct blob_sink {
 	uint64_t part_bytes; /* 0: PACK_PART_BYTES; tests use less */
 };
 
+/* The blobs that a sink has, each once: parts of files, documents, and a signature's. */
+struct blob_list {
+	struct index_part v[INDEX_MAX_PARTS + 8];
+	size_t n;
+};
+
+/* Returns 1; 0 if the blob is listed already; -EFBIG. */
+int blob_list_add(struct blob_list *l, const struct mvm_digest *digest, uint64_t bytes);
+
 /* Write a blob whose bytes are at hand. */
 int blob_write(const struct blob_sink *sink, const void *data, size_t len, struct mvm_digest *ret,
 	       struct mvm_error *err);

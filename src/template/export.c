@@ -84,7 +84,7 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 {
 	AUTO_DONE(revision) rev = REVISION_NONE;
 	AUTO_DONE(output) out = { .dir_fd = -1, .fd = -1 };
-	AUTO_DONE(layout_writer) layout = { .fd = -1 };
+	struct layout_writer layout;
 	struct index_part manifest, signature;
 
 	int r = revision_open(mvm, ref, &rev, err);

@@ -32,11 +32,9 @@ static const char *without_scheme(const char *ref)
 struct pushing {
 	struct staging staging; /* has the blobs, by their digests */
 	int fd;			/* of the blob in the making */
-	struct index_part
-		blobs[INDEX_MAX_PARTS + 8]; /* first those of the artifact, its manifest last */
-	size_t n;
-	size_t manifest;  /* its place among the blobs ... */
-	size_t signature; /* ... and that of its signature's manifest; 0: none */
+	struct blob_list blobs; /* first those of the artifact, its manifest last */
+	size_t manifest;	/* its place among the blobs ... */
+	size_t signature;	/* ... and that of its signature's manifest; 0: none */
 	struct image_ref to;
 	struct session session;
 	struct progress_step step;
@@ -83,14 +81,8 @@ static int blob_end(void *arg, const struct mvm_digest *digest, uint64_t bytes,
 	digest_hex(digest, hex);
 	if (renameat(p->staging.fd, BLOB_NEW, p->staging.fd, hex) < 0)
 		return blob_failed(-errno, err);
-	for (size_t i = 0; i < p->n; i++) {
-		if (digest_equal(&p->blobs[i].digest, digest))
-			return 0;
-	}
-	if (p->n == MVM_ARRAY_SIZE(p->blobs))
-		return blob_failed(-EFBIG, err);
-	p->blobs[p->n++] = (struct index_part){ *digest, bytes };
-	return 0;
+	int r = blob_list_add(&p->blobs, digest, bytes);
+	return r < 0 ? blob_failed(r, err) : 0;
 }
 
 static int open_blob(const struct pushing *p, const struct index_part *blob, struct mvm_error *err)
@@ -110,10 +102,10 @@ static bool is_blob(const struct pushing *p, size_t i)
 /* Put a manifest under a name. */
 static int put_manifest(struct pushing *p, size_t i, const char *name, struct mvm_error *err)
 {
-	AUTO_CLOSE int fd = open_blob(p, &p->blobs[i], err);
+	AUTO_CLOSE int fd = open_blob(p, &p->blobs.v[i], err);
 	return fd < 0 ? fd
 		      : session_put(&p->session, name, ARTIFACT_MANIFEST_TYPE, fd,
-				    p->blobs[i].bytes, err);
+				    p->blobs.v[i].bytes, err);
 }
 
 /* Registries without an API for signatures have their list under a tag. */
@@ -124,11 +116,11 @@ static int list_signature(struct pushing *p, struct mvm_error *err)
 	struct mvm_error why = { 0 };
 	size_t len = 0;
 
-	artifact_list_tag(&p->blobs[p->manifest].digest, tag);
+	artifact_list_tag(&p->blobs.v[p->manifest].digest, tag);
 	int r = session_get(&p->session, tag, &old, &len, &why);
 	if (r < 0 && r != -ENOENT)
 		return mvm_error_hand_on(err, &why);
-	r = artifact_referrers_format(old, len, &p->blobs[p->signature], &text, err);
+	r = artifact_referrers_format(old, len, &p->blobs.v[p->signature], &text, err);
 	if (r <= 0)
 		return r;
 	AUTO_CLOSE int fd = memfd_create("signatures", MFD_CLOEXEC);
@@ -142,7 +134,7 @@ static int put_signature(struct pushing *p, struct mvm_error *err)
 {
 	char digest[DIGEST_TEXT_SIZE];
 
-	digest_text(&p->blobs[p->signature].digest, digest);
+	digest_text(&p->blobs.v[p->signature].digest, digest);
 	int r = put_manifest(p, p->signature, digest, err);
 	return r < 0 ? r : list_signature(p, err);
 }
@@ -151,29 +143,29 @@ static int put_signature(struct pushing *p, struct mvm_error *err)
 static int upload_blobs(struct pushing *p, const struct mvm_progress *progress,
 			struct mvm_artifact_result *result, struct mvm_error *err)
 {
-	bool missing[MVM_ARRAY_SIZE(p->blobs)] = { false };
+	bool missing[MVM_ARRAY_SIZE(p->blobs.v)] = { false };
 	char moved[24], all[24];
 
-	for (size_t i = 0; i < p->n; i++) {
-		int r = is_blob(p, i) ? session_has(&p->session, &p->blobs[i].digest, err) : 1;
+	for (size_t i = 0; i < p->blobs.n; i++) {
+		int r = is_blob(p, i) ? session_has(&p->session, &p->blobs.v[i].digest, err) : 1;
 		if (r < 0)
 			return r;
 		missing[i] = r == 0;
-		result->blob_bytes += p->blobs[i].bytes;
-		result->moved_bytes += missing[i] ? p->blobs[i].bytes : 0;
+		result->blob_bytes += p->blobs.v[i].bytes;
+		result->moved_bytes += missing[i] ? p->blobs.v[i].bytes : 0;
 	}
 	str_bytes(result->moved_bytes, moved, sizeof(moved));
 	str_bytes(result->blob_bytes, all, sizeof(all));
 	progress_begin(&p->step, progress, "pushing %s of %s to %s/%s", moved, all, p->to.host,
 		       p->to.path);
 	p->step.total_bytes = result->moved_bytes;
-	for (size_t i = 0; i < p->n; i++) {
+	for (size_t i = 0; i < p->blobs.n; i++) {
 		if (!missing[i])
 			continue;
-		AUTO_CLOSE int fd = open_blob(p, &p->blobs[i], err);
+		AUTO_CLOSE int fd = open_blob(p, &p->blobs.v[i], err);
 		int r = fd < 0 ? fd
-			       : session_upload(&p->session, &p->blobs[i].digest, fd,
-						p->blobs[i].bytes, &p->step, err);
+			       : session_upload(&p->session, &p->blobs.v[i].digest, fd,
+						p->blobs.v[i].bytes, &p->step, err);
 		if (r < 0)
 			return r;
 	}
@@ -186,7 +178,7 @@ static int upload(struct pushing *p, const struct mvm_progress *progress,
 {
 	char digest[DIGEST_TEXT_SIZE];
 
-	digest_text(&p->blobs[p->manifest].digest, digest);
+	digest_text(&p->blobs.v[p->manifest].digest, digest);
 	int r = upload_blobs(p, progress, result, err);
 	if (r == 0 && p->signature) {
 		r = put_manifest(p, p->manifest, digest, err);
@@ -224,11 +216,11 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 		r = artifact_make(&rev, options->image_only, &sink, progress, &manifest, result,
 				  err);
 	if (r == 0)
-		p.manifest = p.n - 1;
+		p.manifest = p.blobs.n - 1;
 	if (r == 0 && options->key)
 		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
 	if (r == 0 && options->key)
-		p.signature = p.n - 1;
+		p.signature = p.blobs.n - 1;
 	if (r == 0)
 		r = session_open(store_path(mvm->store), p.to.host, p.to.path, true, progress,
 				 &p.session, err);
