@@ -171,24 +171,6 @@ static void forget_blobs(struct pull *p)
 	p->n = 0;
 }
 
-static int serve_run(struct pull *p)
-{
-	struct mvm_error why = { 0 };
-	struct json_out out = { 0 };
-
-	p->client.bytes = 0;
-	int r = client_run(&p->client, p->blobs, p->n, &why);
-	forget_blobs(p);
-	if (r < 0) {
-		tell_error(p, &why);
-		return 0;
-	}
-	json_t *o = json_new(&out);
-	json_put(&out, o, "done", json_true());
-	tell(p, &out, o);
-	return 0;
-}
-
 static void tell_true(struct pull *p, const char *key, bool value)
 {
 	struct json_out out = { 0 };
@@ -196,6 +178,20 @@ static void tell_true(struct pull *p, const char *key, bool value)
 
 	json_put(&out, o, key, json_boolean(value));
 	tell(p, &out, o);
+}
+
+static int serve_run(struct pull *p)
+{
+	struct mvm_error why = { 0 };
+
+	p->client.bytes = 0;
+	int r = client_run(&p->client, p->blobs, p->n, &why);
+	forget_blobs(p);
+	if (r < 0)
+		tell_error(p, &why);
+	else
+		tell_true(p, "done", true);
+	return 0;
 }
 
 /* Answer "has", "upload" and "put", whose descriptor this takes over. */
