@@ -48,9 +48,7 @@ static const struct option options[] = {
 	  .value = "SIZE",
 	  .min = 1,
 	  .help = "refuse a root of more than this (64G)" },
-	{ .name = "no-wait",
-	  .kind = OPTION_FLAG,
-	  .help = "fail if another command works on the template" },
+	OPTION_NO_WAIT,
 	OPTION_JSON,
 	{ 0 },
 };

@@ -190,9 +190,7 @@ static const struct option push_options[] = { OPTION_IMAGE_ONLY, OPTION_SIGN, OP
 
 static const struct option pull_options[] = {
 	OPTION_IMAGE_ONLY,
-	{ .name = "no-wait",
-	  .kind = OPTION_FLAG,
-	  .help = "fail if another command works on the template" },
+	OPTION_NO_WAIT,
 	OPTION_JSON,
 	{ 0 },
 };
@@ -200,9 +198,7 @@ static const struct option pull_options[] = {
 static const struct option import_options[] = {
 	OPTION_IMAGE_ONLY,
 	OPTION_TAG("which of the file's artifacts"),
-	{ .name = "no-wait",
-	  .kind = OPTION_FLAG,
-	  .help = "fail if another command works on the template" },
+	OPTION_NO_WAIT,
 	OPTION_JSON,
 	{ 0 },
 };

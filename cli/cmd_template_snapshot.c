@@ -65,9 +65,7 @@ static const struct option options[] = {
 	  .value = "NAME",
 	  .choices = BACKENDS,
 	  .help = "the VMM that makes the snapshot" },
-	{ .name = "no-wait",
-	  .kind = OPTION_FLAG,
-	  .help = "fail if another command works on the template" },
+	OPTION_NO_WAIT,
 	OPTION_JSON,
 	{ 0 },
 };

@@ -69,6 +69,13 @@ struct option {
 		.name = "json", .kind = OPTION_FLAG, .help = "print JSON"                          \
 	}
 
+/* The option of commands that take a template's lock. */
+#define OPTION_NO_WAIT                                                                             \
+	{                                                                                          \
+		.name = "no-wait", .kind = OPTION_FLAG,                                            \
+		.help = "fail if another command works on the template"                            \
+	}
+
 struct positional {
 	const char *name; /* as help shows it, "ID"; NULL ends the list */
 	const char *help;
