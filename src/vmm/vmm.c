@@ -197,14 +197,120 @@ bool vmm_has_own_drive(const struct vmm_config *c)
 	return has;
 }
 
+/* ---- both halves in one process ---- */
+
+static int own_seal(void *arg, struct mvm_error *err)
+{
+	struct vmm_body *b = arg;
+	return b->ops->seal(b, err);
+}
+
+static int own_seal_network(void *arg, struct mvm_error *err)
+{
+	struct vmm_body *b = arg;
+	return b->ops->seal_network(b, err);
+}
+
+static int own_reap(void *arg, int *ret_status)
+{
+	struct vmm_body *b = arg;
+	return process_wait(&b->process, 0, ret_status);
+}
+
+static void own_take_back(void *arg)
+{
+	struct vmm_body *b = arg;
+	b->ops->take_back(b);
+}
+
+static void own_kill(void *arg)
+{
+	const struct vmm_body *b = arg;
+	if (b->process.pid > 0)
+		kill(b->process.pid, SIGKILL); /* not reaped, so still its pid */
+}
+
+static void own_end(void *arg)
+{
+	struct vmm_body *b = arg;
+	b->ops->end(b);
+}
+
+static int own_connect(void *arg)
+{
+	struct vmm_body *b = arg;
+	return b->ops->connect(b);
+}
+
+static int own_halt(void *arg, bool on)
+{
+	struct vmm_body *b = arg;
+	return b->ops->halt(b, on);
+}
+
+static bool own_host_swaps(void *arg)
+{
+	const struct vmm_body *b = arg;
+	return b->ops->host_swaps();
+}
+
+static int own_open_port(void *arg, const struct vmm_forward *forward, struct mvm_error *err)
+{
+	struct vmm_body *b = arg;
+	return b->ops->open_port(b, forward, err);
+}
+
+static int own_set_rules(void *arg, const struct vmm_network *rules, struct mvm_error *err)
+{
+	struct vmm_body *b = arg;
+	return b->ops->set_rules(b, rules, err);
+}
+
+/* Its struct vmm opens the files of the device state itself, and its network does not return. */
+static struct vmm_keeper own_keeper(struct vmm_body *b)
+{
+	return (struct vmm_keeper){
+		.seal = own_seal,
+		.reap = own_reap,
+		.take_back = own_take_back,
+		.kill = own_kill,
+		.end = own_end,
+		.seal_network = own_seal_network,
+		.connect = own_connect,
+		.halt = own_halt,
+		.host_swaps = own_host_swaps,
+		.open_port = own_open_port,
+		.set_rules = own_set_rules,
+		.arg = b,
+	};
+}
+
+static int spawn_halves(const struct vmm_ops *ops, const struct vmm_probe *probe,
+			const struct vmm_config *c, struct loop *loop, int64_t deadline_ns,
+			struct vmm **ret, struct mvm_error *err)
+{
+	struct vmm_body *body = NULL;
+	struct vmm_ends ends = VMM_ENDS_NONE;
+	int r = ops->start(probe, c, loop, &body, &ends, err);
+	if (r < 0)
+		return r;
+	const struct vmm_keeper keeper = own_keeper(body);
+	r = ops->attach(c, &ends, &keeper, loop, deadline_ns, ret, err);
+	if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
+		unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+	return r;
+}
+
 int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,
 	      const struct vmm_config *config, struct loop *loop, int64_t deadline_ns,
 	      struct vmm **ret, struct mvm_error *err)
 {
 	struct vmm *v = NULL;
 	int r = check_config(ops, probe, config, err);
-	if (r == 0)
+	if (r == 0 && ops->spawn)
 		r = ops->spawn(probe, config, loop, deadline_ns, &v, err);
+	else if (r == 0)
+		r = spawn_halves(ops, probe, config, loop, deadline_ns, &v, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "VM '%s'", config->name);
 	assert(v->ops == ops);

@@ -300,13 +300,14 @@ struct vmm_ops {
 		     struct strv *ret, struct mvm_error *err);
 
 	/* Start the process and connect to its API.  The guest does not run yet.  After a failure
-	 * no process is left, and the error text has the VMM's standard error. */
+	 * no process is left, and the error text has the VMM's standard error.  NULL: vmm_spawn()
+	 * calls start() and attach(). */
 	int (*spawn)(const struct vmm_probe *probe, const struct vmm_config *config,
 		     struct loop *loop, int64_t deadline_ns, struct vmm **ret,
 		     struct mvm_error *err);
 
 	/*
-	 * Both halves of spawn(), for two processes; NULL: there is only spawn().
+	 * Both halves of spawn(), which may be in two processes; NULL: there is only spawn().
 	 *
 	 * start() makes the process and does not wait for it; config's callbacks are unused.
 	 * attach() takes the ends over, also when it fails, and waits until the VMM has answered.

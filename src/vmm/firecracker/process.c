@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,81 +180,6 @@ static int fc_attach(const struct vmm_config *c, struct vmm_ends *ends,
 	return 0;
 }
 
-/* ---- both halves in one process ---- */
-
-static int own_reap(void *arg, int *ret_status)
-{
-	struct vmm_body *b = arg;
-	return process_wait(&b->process, 0, ret_status);
-}
-
-static void own_take_back(void *arg)
-{
-	fc_take_back(arg);
-}
-
-static void own_kill(void *arg)
-{
-	const struct vmm_body *b = arg;
-	if (b->process.pid > 0)
-		kill(b->process.pid, SIGKILL); /* not reaped, so still its pid */
-}
-
-static void own_end(void *arg)
-{
-	fc_end(arg);
-}
-
-static int own_connect(void *arg)
-{
-	return fc_connect(arg);
-}
-
-static int own_halt(void *arg, bool on)
-{
-	return fc_halt(arg, on);
-}
-
-static bool own_host_swaps(void *arg)
-{
-	(void)arg;
-	return fc_host_swaps();
-}
-
-static int own_open_port(void *arg, const struct vmm_forward *forward, struct mvm_error *err)
-{
-	return fc_open_port(arg, forward, err);
-}
-
-static int own_set_rules(void *arg, const struct vmm_network *rules, struct mvm_error *err)
-{
-	return fc_set_rules(arg, rules, err);
-}
-
-static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
-		    int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
-{
-	struct vmm_keeper keeper = { .reap = own_reap,
-				     .take_back = own_take_back,
-				     .kill = own_kill,
-				     .end = own_end,
-				     .connect = own_connect,
-				     .halt = own_halt,
-				     .host_swaps = own_host_swaps,
-				     .open_port = own_open_port,
-				     .set_rules = own_set_rules };
-	struct vmm_body *body = NULL;
-	struct vmm_ends ends = VMM_ENDS_NONE;
-	int r = fc_start(probe, c, loop, &body, &ends, err);
-	if (r < 0)
-		return r;
-	keeper.arg = body;
-	r = fc_attach(c, &ends, &keeper, loop, deadline_ns, ret, err);
-	if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
-		unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
-	return r;
-}
-
 /* ---- the ops ---- */
 
 static int act(struct vmm *v, enum fc_action action, int64_t deadline_ns, struct mvm_error *err)
@@ -337,7 +261,6 @@ const struct vmm_ops vmm_firecracker = {
 	.cmdline = fc_cmdline,
 	.confines = fc_confines,
 	.facts = fc_facts,
-	.spawn = fc_spawn,
 	.start = fc_start,
 	.attach = fc_attach,
 	.take_back = fc_take_back,

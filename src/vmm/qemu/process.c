@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -194,62 +193,6 @@ static int qemu_attach(const struct vmm_config *c, struct vmm_ends *ends,
 	return 0;
 }
 
-/* ---- both halves in one process ---- */
-
-static int own_seal(void *arg, struct mvm_error *err)
-{
-	return qemu_seal(arg, err);
-}
-
-static int own_seal_network(void *arg, struct mvm_error *err)
-{
-	return qemu_seal_network(arg, err);
-}
-
-static int own_reap(void *arg, int *ret_status)
-{
-	struct vmm_body *b = arg;
-	return process_wait(&b->process, 0, ret_status);
-}
-
-static void own_take_back(void *arg)
-{
-	qemu_take_back(arg);
-}
-
-static void own_kill(void *arg)
-{
-	const struct vmm_body *b = arg;
-	if (b->process.pid > 0)
-		kill(b->process.pid, SIGKILL); /* not reaped, so still its pid */
-}
-
-static void own_end(void *arg)
-{
-	qemu_end(arg);
-}
-
-static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
-		      int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
-{
-	struct vmm_keeper keeper = { .seal = own_seal,
-				     .seal_network = own_seal_network,
-				     .reap = own_reap,
-				     .take_back = own_take_back,
-				     .kill = own_kill,
-				     .end = own_end };
-	struct vmm_body *body = NULL;
-	struct vmm_ends ends = VMM_ENDS_NONE;
-	int r = qemu_start(probe, c, loop, &body, &ends, err);
-	if (r < 0)
-		return r;
-	keeper.arg = body;
-	r = qemu_attach(c, &ends, &keeper, loop, deadline_ns, ret, err);
-	if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
-		unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
-	return r;
-}
-
 static void qemu_kill(struct vmm *v)
 {
 	struct qemu *q = qemu_of(v);
@@ -310,7 +253,6 @@ const struct vmm_ops vmm_qemu = {
 	.cmdline = qemu_cmdline,
 	.confines = qemu_confines,
 	.facts = qemu_facts,
-	.spawn = qemu_spawn,
 	.start = qemu_start,
 	.attach = qemu_attach,
 	.seal = qemu_seal,
