@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -13,50 +12,15 @@
 #define CHUNK_SIZE 2048u
 #define CHUNKS_MAX 512u /* together they hold a full pipe, by the kernel's fs.pipe-max-size */
 
-static int copy_log(struct words *w, int log_fd)
+int words_take(struct words *w, int fd, int log_fd)
 {
 	oom_begin(&w->oom);
 	if (log_fd >= 0 && (w->log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
 		return -errno;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	w->fd = fd;
 	return 0;
-}
-
-int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to)
-{
-	int r = copy_log(w, log_fd);
-	if (r < 0)
-		return r;
-	if (mkfifoat(dir_fd, name, 0600) < 0)
-		return -errno;
-	w->fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	if (w->fd < 0)
-		return -errno;
-	*ret_to = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW); /* we are the reader */
-	return *ret_to < 0 ? -errno : 0;
-}
-
-int words_open(struct words *w, int log_fd, int *ret_to)
-{
-	int fds[2];
-	int r = copy_log(w, log_fd);
-	if (r < 0)
-		return r;
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	w->fd = fds[0];
-	*ret_to = fds[1];
-	fcntl(w->fd, F_SETFL, O_NONBLOCK); /* cannot fail on our own pipe */
-	return 0;
-}
-
-int words_take(struct words *w, int fd, int log_fd)
-{
-	int r = copy_log(w, log_fd);
-	if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-		r = -errno;
-	if (r == 0)
-		w->fd = fd;
-	return r;
 }
 
 void words_read(struct words *w)

@@ -6,7 +6,7 @@
  * The standard error of a VMM process.  All of it is copied to a log.  The tail is kept, because it
  * explains why the VMM ended.
  *
- * Calling sequence: words_open before the process starts, words_watch after, words_done.
+ * Calling sequence: words_take, words_watch, words_done.
  */
 
 #include "base/error.h"
@@ -28,14 +28,9 @@ struct words {
 		.fd = -1, .log_fd = -1                                                             \
 	}
 
-/* Make the pipe.  log_fd is duplicated (-1: none); *ret_to, the process's end, is the caller's. */
-int words_open(struct words *w, int log_fd, int *ret_to);
-
-/* Watch a pipe's read end that another process has made; taken over.  log_fd as above. */
+/* Take over the read end of a pipe, also if it blocks; not after a failure.  log_fd is duplicated
+ * (-1: none). */
 int words_take(struct words *w, int fd, int log_fd);
-
-/* words_open() with a named pipe, made in dir_fd, so that the process can open it again. */
-int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to);
 
 /* Read the pipe from the loop. */
 int words_watch(struct words *w, struct loop *loop);

@@ -13,6 +13,15 @@
 
 #include "vmm/words.h"
 
+/* Returns the end for the process. */
+static int take_pipe(struct words *w)
+{
+	int fds[2];
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(words_take(w, fds[0], -1), 0);
+	return fds[1];
+}
+
 /* Reading until the end would never return. */
 static void an_endless_sender_is_read_a_piece_at_a_time(void **state)
 {
@@ -33,9 +42,8 @@ static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 	struct words w = WORDS_NONE;
 	struct mvm_error err = { 0 };
 	char page[4096];
-	int to = -1;
+	int to = take_pipe(&w);
 	memset(page, 'x', sizeof(page));
-	assert_int_equal(words_open(&w, -1, &to), 0);
 	fcntl(to, F_SETPIPE_SZ, 1 << 20); /* if this fails, the pipe is smaller */
 	assert_int_equal(fcntl(to, F_SETFL, O_NONBLOCK), 0);
 	while (write(to, page, sizeof(page)) == (ssize_t)sizeof(page))
@@ -57,8 +65,7 @@ static void the_words_are_on_one_line_without_their_prefix(void **state)
 	(void)state;
 	struct words w = WORDS_NONE;
 	struct mvm_error err = { 0 };
-	int to = -1;
-	assert_int_equal(words_open(&w, -1, &to), 0);
+	int to = take_pipe(&w);
 	assert_int_equal(write(to, "vmm: one\r\n\nvmm: two\nthree", 26), 26);
 	close(to);
 	words_read(&w);
