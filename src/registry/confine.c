@@ -12,6 +12,7 @@
 
 #include "base/landlock.h"
 #include "base/own.h"
+#include "base/rlimit.h"
 #include "base/syscalls.h"
 
 #define FILES_MAX    1024u /* descriptors: a pull's blobs and connections */
@@ -153,10 +154,7 @@ static int limit_files(void)
 
 static int limit_resources(void)
 {
-	const struct {
-		__rlimit_resource_t what;
-		uint64_t most;
-	} limits[] = {
+	const struct rlimit_most limits[] = {
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_MEMLOCK, 0 },
 		{ RLIMIT_MSGQUEUE, 0 },
@@ -165,17 +163,7 @@ static int limit_resources(void)
 		{ RLIMIT_AS, MEMORY_BYTES },
 #endif
 	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
-		struct rlimit now;
-		if (getrlimit(limits[i].what, &now) < 0)
-			return -errno;
-		if (now.rlim_max > limits[i].most)
-			now.rlim_max = limits[i].most;
-		now.rlim_cur = now.rlim_max;
-		if (setrlimit(limits[i].what, &now) < 0)
-			return -errno;
-	}
-	return 0;
+	return rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
 }
 
 int registry_confine(struct mvm_error *err)

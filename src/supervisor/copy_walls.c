@@ -8,9 +8,9 @@
 #include <sys/syscall.h>
 
 #include "base/landlock.h"
+#include "base/rlimit.h"
 #include "base/syscalls.h"
 #include "vmm/privilege.h"
-#include "vmm/walls.h"
 
 /* Before it Landlock let nobody link or rename across folders. */
 #define LANDLOCK_OF_LINKS 2
@@ -48,8 +48,8 @@ static int give_up_rights(void)
 		kept |= privilege_has(needed[i]) ? UINT64_C(1) << needed[i] : 0;
 	int r = privilege_keep_only(kept);
 	if (r == 0)
-		r = walls_limit_resource(RLIMIT_NPROC, 0);
-	return r < 0 ? r : walls_limit_resource(RLIMIT_CORE, 0);
+		r = rlimit_lower(RLIMIT_NPROC, 0);
+	return r < 0 ? r : rlimit_lower(RLIMIT_CORE, 0);
 }
 
 static int allow_places(int rules_fd, const struct volume_places *places, bool back)

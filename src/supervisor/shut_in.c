@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/landlock.h"
+#include "base/rlimit.h"
 #include "base/sock.h"
 #include "base/syscalls.h"
 #include "supervisor/supervise.h"
@@ -207,7 +208,7 @@ static int limit_logs(const struct record *rec, bool same_uid)
 	struct rlimit now;
 	bool later = rec->purpose == RECORD_FOR_POOL;
 	if (!later)
-		return walls_limit_resource(RLIMIT_FSIZE, log_longest(rec));
+		return rlimit_lower(RLIMIT_FSIZE, log_longest(rec));
 	if (!same_uid && !privilege_has(CAP_SYS_RESOURCE))
 		return 0;
 	if (getrlimit(RLIMIT_FSIZE, &now) < 0)
@@ -219,21 +220,14 @@ static int limit_logs(const struct record *rec, bool same_uid)
 
 static int limit_resources(const struct record *rec, bool same_uid)
 {
-	const struct {
-		int what;
-		uint64_t most;
-	} limits[] = {
+	const struct rlimit_most limits[] = {
 		{ RLIMIT_CORE, 0 },   { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 },
 		{ RLIMIT_RTPRIO, 0 }, { RLIMIT_NICE, 0 },    { RLIMIT_SIGPENDING, SIGNALS_MAX },
 		{ RLIMIT_NPROC, 0 },
 	};
 	signal(SIGXFSZ, SIG_IGN);
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
-		int r = walls_limit_resource(limits[i].what, limits[i].most);
-		if (r < 0)
-			return r;
-	}
-	return limit_logs(rec, same_uid);
+	int r = rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
+	return r < 0 ? r : limit_logs(rec, same_uid);
 }
 
 static int give_up_rights(const struct supervisor *s, const struct own_uid *user, pid_t warden)

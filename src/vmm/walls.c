@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/landlock.h"
 #include "base/own.h"
+#include "base/rlimit.h"
 #include "base/str.h"
 #include "base/syscalls.h"
 #include "vmm/qemu/syscalls_x86_64.h"
@@ -102,23 +103,9 @@ static int limit_files(const struct walls *w)
 
 /* ---- resources ---- */
 
-int walls_limit_resource(int what, uint64_t most)
-{
-	struct rlimit now;
-	if (getrlimit((__rlimit_resource_t)what, &now) < 0)
-		return -errno;
-	if (now.rlim_max > most)
-		now.rlim_max = most;
-	now.rlim_cur = now.rlim_max;
-	return setrlimit((__rlimit_resource_t)what, &now) < 0 ? -errno : 0;
-}
-
 static int limit_resources(const struct walls *w)
 {
-	const struct {
-		int what;
-		uint64_t most;
-	} limits[] = {
+	const struct rlimit_most limits[] = {
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_MEMLOCK, 0 },
 		{ RLIMIT_MSGQUEUE, 0 },
@@ -132,12 +119,7 @@ static int limit_resources(const struct walls *w)
 		{ RLIMIT_AS, w->memory_max_bytes ? w->memory_max_bytes : RLIM_INFINITY },
 #endif
 	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
-		int r = walls_limit_resource(limits[i].what, limits[i].most);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
 }
 
 bool walls_count_threads(void)

@@ -31,9 +31,6 @@ unsigned walls_there_are(void);
  * MVM_ISOLATION=off. */
 bool walls_are_off(void);
 
-/* Of one resource (setrlimit(2)) no more than this, and never more than there was. */
-int walls_limit_resource(int what, uint64_t most);
-
 /* Does the kernel count a user's processes for each user namespace, so that threads_max holds in a
  * new one?  It does since Linux 5.14, which also brought memfd_secret(2). */
 bool walls_count_threads(void);

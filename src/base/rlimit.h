@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_RLIMIT_H
+#define BASE_RLIMIT_H
+
+/* Limits of resources (setrlimit(2)) that a process puts on itself and cannot raise again. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct rlimit_most {
+	int what; /* RLIMIT_CORE, ... */
+	uint64_t most;
+};
+
+/* Of one resource no more than this, and never more than there was.  Returns 0 or -errno. */
+int rlimit_lower(int what, uint64_t most);
+
+/* All of these.  Only system calls. */
+int rlimit_lower_all(const struct rlimit_most *limits, size_t n);
+
+#endif
