@@ -70,6 +70,17 @@ static int take_fd(struct line_message *m, uint32_t i)
 	return TAKE_FD(m->fds[i]);
 }
 
+/* Ask for a descriptor. */
+static int ask_fd(struct warden_link *l, struct line_message q, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	int r = ask(l, &q, &reply, err);
+	if (r < 0)
+		return r;
+	int fd = take_fd(&reply, 0);
+	return fd < 0 ? mvm_error_set(err, -EPROTO, "an answer without a file") : fd;
+}
+
 static uint64_t number_of(const struct line_message *m, uint16_t tag)
 {
 	uint64_t number = 0;
@@ -134,13 +145,7 @@ static int keeper_reap(void *arg, int *ret_status)
 
 static int keeper_open_state(void *arg, bool create)
 {
-	AUTO_DONE(line_message) reply = { 0 };
-	struct line_message q = question_about(ASK_OPEN_STATE, create);
-	int r = ask(arg, &q, &reply, NULL);
-	if (r < 0)
-		return r;
-	int fd = take_fd(&reply, 0);
-	return fd < 0 ? -EPROTO : fd;
+	return ask_fd(arg, question_about(ASK_OPEN_STATE, create), NULL);
 }
 
 static void keeper_take_back(void *arg)
@@ -176,13 +181,7 @@ static int keeper_seal_network(void *arg, struct mvm_error *err)
 
 static int keeper_connect(void *arg)
 {
-	AUTO_DONE(line_message) reply = { 0 };
-	struct line_message q = question(ASK_CONNECT);
-	int r = ask(arg, &q, &reply, NULL);
-	if (r < 0)
-		return r;
-	int fd = take_fd(&reply, 0);
-	return fd < 0 ? -EPROTO : fd;
+	return ask_fd(arg, question(ASK_CONNECT), NULL);
 }
 
 static int keeper_halt(void *arg, bool on)
@@ -353,11 +352,7 @@ void warden_confine(struct warden_link *l, struct record *rec)
 
 int warden_save_begin(struct warden_link *l, struct mvm_error *err)
 {
-	AUTO_DONE(line_message) reply = { 0 };
-	struct line_message q = question(ASK_SAVE_BEGIN);
-	int r = ask(l, &q, &reply, err);
-	int fd = r < 0 ? r : take_fd(&reply, 0);
-	return r == 0 && fd < 0 ? mvm_error_set(err, -EPROTO, "an answer without a file") : fd;
+	return ask_fd(l, question(ASK_SAVE_BEGIN), err);
 }
 
 /* ret: the answer's text; may be NULL. */
