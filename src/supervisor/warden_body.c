@@ -21,12 +21,10 @@ static int answer_connect(struct warden *w, struct line_message *ret)
 
 static int answer_move_state(struct warden *w, bool store, struct mvm_error *err)
 {
-	bool mine = store ? w->record.purpose == RECORD_FOR_CAPTURE : w->record.restore;
-	if (!mine || !w->ops->move_state)
+	int dir_fd = vmm_state_dir(w, store);
+	if (dir_fd < 0 || !w->ops->move_state)
 		return -EPERM;
-	return w->ops->move_state(w->body,
-				  store ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd,
-				  store, err);
+	return w->ops->move_state(w->body, dir_fd, store, err);
 }
 
 static bool same_forward(const struct vmm_forward *a, const struct vmm_forward *b)

@@ -12,6 +12,9 @@
 /* Each answers one question, as warden.h describes it.  0 or -errno with a sentence. */
 int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
 int vmm_answer_reap(struct warden *w, struct line_message *ret);
+/* The folder of the device state that the VMM writes (create) or restores from; -EPERM: it may
+ * not. */
+int vmm_state_dir(const struct warden *w, bool create);
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret);
 int vmm_answer_capture_disks(struct warden *w, struct mvm_error *err);
 uint64_t vmm_touched_bytes(const struct warden *w);

@@ -271,13 +271,20 @@ int vmm_answer_reap(struct warden *w, struct line_message *ret)
 	return 0;
 }
 
+int vmm_state_dir(const struct warden *w, bool create)
+{
+	if (create)
+		return w->record.purpose == RECORD_FOR_CAPTURE ? w->given->fd[SUPERVISOR_FD_CAPTURE]
+							       : -EPERM;
+	if (!w->record.restore)
+		return -EPERM;
+	return w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd;
+}
+
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret)
 {
-	int dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd;
-	if (create)
-		dir_fd = w->given->fd[SUPERVISOR_FD_CAPTURE];
-	bool mine = create ? w->record.purpose == RECORD_FOR_CAPTURE : w->record.restore;
-	int fd = mine && w->ops->open_state ? w->ops->open_state(dir_fd, create) : -EPERM;
+	int dir_fd = vmm_state_dir(w, create);
+	int fd = dir_fd >= 0 && w->ops->open_state ? w->ops->open_state(dir_fd, create) : -EPERM;
 	if (fd >= 0)
 		line_add_fd(ret, fd);
 	return fd < 0 ? fd : 0;

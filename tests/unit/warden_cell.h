@@ -40,9 +40,12 @@ static inline int setup(void **state)
 		c->given.fd[fd] = -1;
 	c->given.fd[SUPERVISOR_FD_INSTANCE] = x->folder.dir_fd;
 	c->given.fd[SUPERVISOR_FD_LOGS] = x->logs_fd;
-	c->warden = (struct warden){
-		.given = &c->given, .ops = &scripted_vmm, .theirs = { -1, -1 }, .memory_dir_fd = -1
-	};
+	c->warden = (struct warden){ .given = &c->given,
+				     .ops = &scripted_vmm,
+				     .theirs = { -1, -1 },
+				     .memory_dir_fd = -1,
+				     .saving = WARDEN_SAVING_NONE,
+				     .saved_dir_fd = -1 };
 	copy_record(&x->record, &c->warden.record);
 	c->link = (struct warden_link){ .fd = -1, .here = &c->warden };
 	*state = c;
