@@ -80,16 +80,21 @@ static int check_room(const struct warden *w, struct mvm_error *err)
 
 /* ---- keep ---- */
 
+static void forget_saving(struct warden_saving *s)
+{
+	auto_close(&s->dir_fd);
+	auto_close(&s->devices_fd);
+	auto_close(&s->pages_fd);
+	*s = (struct warden_saving)WARDEN_SAVING_NONE;
+}
+
 static void drop_saving(struct warden *w)
 {
 	struct warden_saving *s = &w->saving;
 	if (!s->name[0])
 		return;
-	auto_close(&s->dir_fd);
-	auto_close(&s->devices_fd);
-	auto_close(&s->pages_fd);
 	tree_remove_at(instance_fd(w), s->name); /* what stays is swept with the next one */
-	*s = (struct warden_saving)WARDEN_SAVING_NONE;
+	forget_saving(s);
 }
 
 static int check_may_save(const struct warden *w, struct mvm_error *err)
@@ -111,7 +116,6 @@ static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_e
 {
 	struct warden_saving *s = &w->saving;
 	drop_saving(w);
-	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 	int r = check_may_save(w, err);
 	if (r == 0)
 		r = check_room(w, err);
@@ -257,10 +261,7 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
-	auto_close(&s->dir_fd);
-	auto_close(&s->devices_fd);
-	auto_close(&s->pages_fd);
-	*s = (struct warden_saving)WARDEN_SAVING_NONE;
+	forget_saving(s);
 	wire_put_str(&ret->fields, TAG_TEXT, name);
 	return 0;
 }
