@@ -81,7 +81,6 @@ static struct stream *take_stream(struct clients *c)
 	return s;
 }
 
-/* Its id may be used again. */
 /* A command or a copy begins (1) or ends (-1). */
 static void note_use(struct clients *c, int change)
 {
@@ -89,6 +88,7 @@ static void note_use(struct clients *c, int change)
 	c->used_ns = clock_now_ns();
 }
 
+/* Its id may be used again. */
 static void end_stream(struct clients *c, struct stream *s)
 {
 	leave_client(s);

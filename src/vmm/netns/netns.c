@@ -278,6 +278,7 @@ int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_err
 	close_inner_ports(n);
 	return add_inner_ports(n, wall, err);
 }
+
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
 	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
 	      struct mvm_error *err)
