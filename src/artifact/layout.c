@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "codec/json.h"
 #include "codec/sha256.h"
 #include "copy/tar.h"
 #include "image/oci_manifest.h"
