@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it takes to keep a VM that runs: suspend, resume and fork, beside QEMU's own savevm and migration to a file.
 
-usage: keep.py MVM TEMPLATE [-n N] [--forks 1 10 50] [--dirty 0 32 64 128] [--depth 20] [--json FILE]
+usage: keep.py MVM TEMPLATE [-n N] [--forks 1 10 50] [--dirty 0 32 64 96] [--depth 20] [--json FILE]
 
 MVM_DATA_DIR must hold the built template with a snapshot by QEMU.  One round takes one sample of every row.  All
 rows are of one guest, restored from one snapshot.  doc/benchmark.md describes them.
@@ -209,7 +209,7 @@ def main():
     options.add_argument("template")
     options.add_argument("-n", type=int, default=50, help="samples of each row (50)")
     options.add_argument("--forks", type=int, nargs="*", default=[1, 10, 50], help="so many at once")
-    options.add_argument("--dirty", type=int, nargs="+", default=[0, 32, 64, 128], help="MiB written before a fork")
+    options.add_argument("--dirty", type=int, nargs="+", default=[0, 32, 64, 96], help="MiB written before a fork")
     options.add_argument("--depth", type=int, default=20, help="generations of forks")
     options.add_argument("--json", help="write all numbers here")
     given = options.parse_args()
