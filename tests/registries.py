@@ -7,6 +7,7 @@
         registry.requests()                 -> ["HEAD /v2/team/web/manifests/v1", ...]
 """
 
+import hashlib
 import http.server
 import json
 import os
@@ -90,10 +91,10 @@ http:
 
 
 class Stub:
-    """A registry with one repository of a hand-made image (oci_images.Image).
+    """A registry with one repository: a hand-made image (oci_images.Image), an artifact, and what is pushed.
 
-    answer(request): called first for each request, an http.server handler; returns True once it has
-    answered.  seen: (method, path, headers) of all requests.
+    answer(request): called first for each request, an http.server handler with the request's body; returns
+    True once it has answered.  seen: (method, path, headers) of all requests.
     """
 
     def __init__(self, answer=None, path="team/web", tls=None):
@@ -120,7 +121,12 @@ class Stub:
             def serve(self):
                 with stub.lock:
                     stub.seen.append((self.command, self.path, dict(self.headers)))
-                if not stub.answer(self):
+                self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if stub.answer(self):
+                    return
+                if self.command in ("POST", "PUT"):
+                    stub.take(self)
+                else:
                     stub.serve_image(self)
 
             do_GET = do_HEAD = do_POST = do_PUT = serve
@@ -160,6 +166,39 @@ class Stub:
         text = image.blobs[descriptor["digest"]]
         self.manifests[tag] = self.manifests[descriptor["digest"]] = text, MANIFEST
         return descriptor["digest"]
+
+    def add_layout(self, folder, tag="latest"):
+        """Serve what is in an OCI layout; returns the digest of its first manifest."""
+        with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
+            listed = [entry["digest"] for entry in json.load(file)["manifests"]]
+        for name in os.listdir(os.path.join(folder, "blobs/sha256")):
+            with open(os.path.join(folder, "blobs/sha256", name), "rb") as file:
+                self.blobs["sha256:" + name] = file.read()
+        for digest in listed:
+            self.manifests[digest] = self.blobs[digest], MANIFEST
+        self.manifests[tag] = self.manifests[listed[0]]
+        return listed[0]
+
+    def take(self, request):
+        """Take an upload as registries do: with the right digest, and no manifest before its blobs."""
+        kind, _, name = request.path.removeprefix(f"/v2/{self.path}/").partition("/")
+        name, _, query = name.partition("?")
+        digest = "sha256:" + hashlib.sha256(request.body).hexdigest()
+        if request.command == "POST":
+            request.reply(202, Location=f"/v2/{self.path}/blobs/uploads/one?state=a%2Fb")
+        elif kind == "blobs" and query == "state=a%2Fb&digest=" + digest:
+            self.blobs[digest] = request.body
+            request.reply(201)
+        elif kind == "manifests" and self.has_all(json.loads(request.body)):
+            media = request.headers["Content-Type"]
+            self.manifests[name] = self.manifests[digest] = request.body, media
+            request.reply(201)
+        else:
+            request.reply(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"other bytes"}]}')
+
+    def has_all(self, manifest):
+        parts = [manifest["config"], *manifest["layers"]] if "config" in manifest else []
+        return all(part["digest"] in self.blobs for part in parts)
 
     def serve_image(self, request):
         kind, _, name = request.path.removeprefix(f"/v2/{self.path}/").partition("/")

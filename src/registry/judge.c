@@ -112,6 +112,11 @@ static int judge_problem(struct transfer *t, struct mvm_error *err)
 	}
 }
 
+bool client_was_connected(CURLcode code)
+{
+	return code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR;
+}
+
 static bool is_about_trust(CURLcode code)
 {
 	return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR ||
@@ -152,7 +157,7 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 		return fail(t, -EREMOTEIO, err, "it redirects in a circle");
 	if (code == CURLE_OUT_OF_MEMORY) /* of libcurl's own limits, too */
 		return fail(t, -EREMOTEIO, err, "a header is too long, or memory is short");
-	if (t->client->answered)
+	if (t->client->answered || client_was_connected(code))
 		return again(t, -EREMOTEIO, 0, why, err);
 	r = mvm_error_set(err, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EREMOTEIO,
 			  "cannot reach the registry %s: %s", to->host, why);

@@ -171,9 +171,28 @@ static int refused(const struct request *q, const char *said, struct mvm_error *
 			      host, host);
 }
 
+/* Has the connection been lost, by which a registry was reached? */
+static bool is_lost(const struct request *q)
+{
+	switch (q->code) {
+	case CURLE_OK:
+	case CURLE_WRITE_ERROR: /* too many words */
+	case CURLE_ABORTED_BY_CALLBACK:
+	case CURLE_TOO_MANY_REDIRECTS:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_OUT_OF_MEMORY:
+		return false;
+	default:
+		return q->c->answered || client_was_connected(q->code);
+	}
+}
+
 static bool is_for_a_moment(const struct request *q)
 {
-	return (q->code != CURLE_OK && q->c->answered) || q->status == 429 || q->status == 408 ||
+	if (q->code != CURLE_OK)
+		return is_lost(q);
+	return q->status == 429 || q->status == 408 ||
 	       (q->status >= 500 && q->status < 600 && q->status != 501);
 }
 
@@ -181,7 +200,11 @@ static int judge(const struct request *q, struct mvm_error *err)
 {
 	char said[REPLY_SAID_SIZE], why[96];
 
-	if (q->code != CURLE_OK && !q->body.too_long)
+	if (q->body.too_long)
+		return fail(q, -EPROTO, "the registry answers with far too many words", err);
+	if (q->code == CURLE_TOO_MANY_REDIRECTS)
+		return fail(q, -EREMOTEIO, "it redirects in a circle", err);
+	if (q->code != CURLE_OK)
 		return fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
 			    curl_easy_strerror(q->code), err);
 	reply_said(q->body.text.data, q->body.text.len, said);

@@ -2,7 +2,6 @@
 """Templates go to a real registry, Debian's docker-registry, and come back.  Nothing boots."""
 
 import base64
-import hashlib
 import json
 import os
 import subprocess
@@ -112,89 +111,6 @@ class Pushing(PushCase):
         digest = "sha256:" + 64 * "a"
         self.mvm_fails(FAILED, "template", "push", "web", self.there(registry, "t/x@" + digest), says="name a tag")
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
-
-
-class Faults(PushCase):
-    """A registry that takes uploads, and does so badly."""
-
-    def serve(self, fault):
-        """fault(request, body): may answer a request itself, and then returns True."""
-        self.taken = {}
-
-        def answer(request):
-            body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-            if fault(request, body):
-                return True
-            if request.command == "HEAD":
-                request.reply(404)
-            elif request.command == "POST":
-                request.reply(202, Location="/upload?state=a%2Fb")
-            else:
-                self.taken[request.path] = body
-                request.reply(201)
-            return True
-        stub = registries.Stub(answer)
-        self.enterContext(stub)
-        return stub
-
-    def push(self, stub, status=0):
-        return self.mvm("template", "push", "web", f"{stub.host}/{stub.path}:v1", status=status)
-
-    def assert_whole(self):
-        self.assertEqual(len(self.taken), 6)
-        for path, body in self.taken.items():
-            if "digest=" in path:
-                self.assertTrue(path.startswith("/upload?state=a%2Fb&digest=sha256:"), path)
-                self.assertTrue(path.endswith(hashlib.sha256(body).hexdigest()), path)
-
-    def test_what_fails_for_a_moment_is_tried_again(self):
-        failed = set()
-
-        def fault(request, _):
-            kind = request.command, request.path.partition("?")[0]
-            if kind in failed:
-                return False
-            failed.add(kind)
-            if request.command == "PUT": # the connection breaks
-                request.close_connection = True
-            else:
-                request.reply(503, Retry_After="1")
-            return True
-        stub = self.serve(fault)
-        self.assertIn("trying again", self.push(stub).stderr)
-        self.assert_whole()
-
-    def test_a_refusal_says_why(self):
-        def fault(request, _):
-            if request.command != "PUT":
-                return False
-            request.reply(413, b'{"errors":[{"code":"TOO_BIG","message":"it is too big"}]}')
-            return True
-        self.assertIn("HTTP status 413 to PUT: TOO_BIG: it is too big", self.push(self.serve(fault), FAILED).stderr)
-
-    def test_credentials_stay_with_the_registry(self):
-        seen = []
-
-        def other(request, body):
-            seen.append(dict(request.headers))
-            request.reply(201)
-            return True
-        thief = self.serve(other)
-
-        def fault(request, _):
-            if not request.headers.get("Authorization"):
-                request.reply(401, WWW_Authenticate='Basic realm="x"')
-            elif request.command == "POST":
-                request.reply(202, Location=f"http://{thief.host}/upload?x")
-            else:
-                return False
-            return True
-        stub = self.serve(fault)
-        self.write(".docker/config.json", json.dumps({"auths": {stub.host: {
-            "auth": base64.b64encode(b"me:secret").decode()}}}))
-        self.push(stub)
-        self.assertEqual(len(seen), 5)
-        self.assertEqual([headers for headers in seen if "Authorization" in headers], [])
 
 
 if __name__ == "__main__":
