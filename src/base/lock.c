@@ -41,7 +41,8 @@ static int open_lock(int dir_fd, const char *name)
 }
 
 /* Is it a lock file, not a foreign file with that name?  A lock file is empty or names its holder,
- * "<pid> <what>", and has one hard link.  Returns 0, -EPERM or -EMLINK. */
+ * "<pid> <what>", of which a crash may leave the beginning, and has one hard link.  Returns 0,
+ * -EPERM or -EMLINK. */
 static int check_lock_file(int fd)
 {
 	char text[LOCK_HOLDER_SIZE];
@@ -51,7 +52,7 @@ static int check_lock_file(int fd)
 		return -EPERM;
 	read_holder(fd, text);
 	size_t digits = strspn(text, "0123456789");
-	if (st.st_size > 0 && (digits == 0 || text[digits] != ' '))
+	if (st.st_size > 0 && (digits == 0 || (text[digits] && text[digits] != ' ')))
 		return -EPERM;
 	return st.st_nlink > 1 ? -EMLINK : 0;
 }

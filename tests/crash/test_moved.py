@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Pushes to a registry and pulls from it are killed, or their calls fail, at every call that changes
+the file system: those of mvm, and those of mvm-registry.  Environment: as for crash_case.py.
+"""
+
+import json
+import os
+import subprocess
+import unittest
+import urllib.error
+import urllib.request
+
+import harness
+import registries
+from crash_case import DRIVER, FAULTS, STEP, CrashCase
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+# In place of mvm-registry: the same with a fault.  mvm gives it no environment of its own.
+FAULTY = """#!/bin/sh
+LD_PRELOAD={faults} MVM_FAULT_AT={at} MVM_FAULT_DO={what} MVM_FAULT_LOG={log} exec {real}
+"""
+
+
+@unittest.skipUnless(registries.DOCKER_REGISTRY, "docker-registry is not installed")
+class Moved(CrashCase):
+    def setUp(self):
+        super().setUp()
+        self.registry = self.enterContext(registries.Registry(self.folder))
+        self.there = f"{self.registry.host}/team/web:v1"
+        self.mvm_ok("key", "generate", "mine", env={"MVM_DATA_DIR": self.base})
+
+    def pull_command(self):
+        """A command that pulls a revision, snapshot and signature, and those."""
+        self.in_base("key", "trust", self.base + "/keys/mine.pub")
+        _, new = self.other_revision([harness.MVM, "template", "push", "web-worker", self.there, "--sign", "mine"])
+
+        def after(data):
+            self.assertEqual(self.current(data), new)
+            with open(data + "/templates/web-worker/current/revision.json", encoding="utf-8") as file:
+                self.assertIsNotNone(json.load(file)["snapshot"]["signed_by"])
+            self.assertEqual(os.listdir(data + "/cache/pulls"), [])
+        return [harness.MVM, "template", "pull", self.there, "web-worker"], after
+
+    def push_command(self):
+        """A command that pushes into a repository of its own."""
+        self.in_base("key", "trust", self.base + "/keys/mine.pub")
+        done = self.run_in(self.base, [DRIVER, "DATA", "snapshot", "web-worker"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [harness.MVM, "template", "push", "web-worker", f"{self.registry.host}/NAME:v1", "--sign", "mine"]
+
+    def tag(self, data):
+        """What the tag leads to; None: nothing yet."""
+        request = urllib.request.Request(f"http://{self.registry.host}/v2/{self.name_of(data)}/manifests/v1",
+                                         headers={"Accept": MANIFEST})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            self.assertEqual(error.code, 404)
+            return None
+
+    def pushed(self, data):
+        """The tag leads to a whole artifact with its signature, which another host may use."""
+        there = f"{self.registry.host}/{self.name_of(data)}:v1"
+        got = self.mvm_json("template", "pull", there, "got", env={"MVM_DATA_DIR": data})
+        self.assertEqual((got["revision_hash"], got["new_revision"]), (self.current(data), True))
+        self.assertIsNotNone(got["signed_by"])
+
+    def test_pulling(self):
+        command, after = self.pull_command()
+        self.everywhere(*command, after=after)
+
+    def test_pulling_a_new_template(self):
+        command, _ = self.pull_command()
+        self.everywhere(*command[:-1], "new")
+
+    def test_pushing(self):
+        self.everywhere(*self.push_command(), after=self.pushed)
+
+    def test_pruning_beside_a_pull(self):
+        self.prune_beside(*self.pull_command()[0])
+
+    def test_pruning_beside_a_push(self):
+        self.prune_beside(*self.push_command())
+
+    # ---- mvm-registry ----
+
+    def in_the_helper(self, command, after):
+        """Run a command with every fault at every call of mvm-registry."""
+        real = os.path.join(os.path.dirname(harness.MVM), "mvm-registry")
+        log = self.write("calls", "", 0o666) # it is another user's process
+        failed = set()
+
+        def lib(at, what, log="/dev/null"):
+            path = f"lib-{what}-{at}"
+            self.write(path + "/mvm-registry", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real), 0o755)
+            return {"MVM_LIBEXEC_DIR": self.path(path)}
+
+        def one(at, what, says):
+            where = f"{' '.join(command[1:])}: {what} at call {at} of mvm-registry"
+            data = self.copy_of_base()
+            env = self.environment({"MVM_DATA_DIR": data, **lib(at, what)})
+            done = subprocess.run(self.words(command, data), env=env, cwd=self.folder, capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL, timeout=300, check=False)
+            self.assertIn(done.returncode, range(0, 7), f"{where}: {done.stderr}")
+            if done.returncode: # bytes may have come in fewer pieces this time
+                self.assertIn(says, done.stderr, where)
+                failed.add(what)
+            self.whole(data, where)
+            again = self.run_in(data, command)
+            self.assertEqual(again.returncode, 0, f"{where}: run again: {again.stderr}")
+            self.whole(data, where + ", run again")
+            after(data)
+            self.remove(data)
+
+        data = self.copy_of_base()
+        done = self.mvm("template", *command[2:], env={"MVM_DATA_DIR": data, **lib(0, "nothing", log)})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(log, encoding="ascii") as file:
+            calls = len(file.readlines())
+        self.assertGreater(calls, 3)
+        faults = {"kill-before": "has ended unexpectedly", "kill-after": "has ended unexpectedly",
+                  "EIO": "Input/output error", "ENOSPC": "No space left on device"}
+        self.in_parallel(one, [(at, what, says) for what, says in faults.items() # it makes only few calls
+                               for at in range(1, calls + 1, max(1, STEP // 5))])
+        self.assertEqual(failed, set(faults))
+
+    def test_the_helper_of_a_pull(self):
+        self.in_the_helper(*self.pull_command())
+
+
+if __name__ == "__main__":
+    harness.main()
