@@ -102,6 +102,33 @@ class Pushing(PushCase):
         self.other_host()
         self.mvm_ok("template", "pull", self.there(registry))
 
+    def test_sixteen_pulls_of_overlapping_revisions(self):
+        """All succeed, and they wait for each other's blobs: each alone would need five."""
+        registry = self.serve()
+        revisions = {}
+        for n in range(4):
+            self.source(f"revision {n}")
+            revisions[f"v{n}"] = self.build()
+            self.mvm_ok("template", "push", "web", self.there(registry, f"team/web:v{n}"))
+        registry.requests()
+        self.other_host()
+        pulls = []
+        for n in range(16):
+            command = [harness.MVM, "template", "pull", self.there(registry, f"team/web:v{n % 4}"), f"t{n // 2}"]
+            pulls.append(subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdin=subprocess.DEVNULL,
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        for process in pulls:
+            said = process.communicate(timeout=self.timeout)[1]
+            self.assertEqual(process.returncode, 0, said)
+        fetched = [line for line in self.requests(registry, "GET") if "/blobs/" in line]
+        self.assertLess(len(fetched), 16 * 5 // 2)
+        for n in range(8): # of its two pulls one was the last
+            found = {each["revision_hash"] for each in self.mvm_json("template", "history", f"t{n}")}
+            self.assertEqual(found, {revisions[f"v{each % 4}"] for each in (2 * n, 2 * n + 1)})
+        self.mvm_ok("template", "verify")
+        for folder in "tmp", "cache/pulls":
+            self.assertEqual(os.listdir(os.path.join(self.data_dir, folder)), [])
+
     def test_what_is_missing_or_wrong(self):
         registry = self.serve()
         self.mvm_fails(NOT_FOUND, "template", "pull", self.there(registry), says="has no tag 'v1'")

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/lock.h"
 #include "base/progress.h"
 #include "scratch.h"
@@ -136,6 +137,21 @@ static void a_lock_file_with_two_names_is_told_from_a_foreign_one(void **state)
 	assert_int_equal(unlinkat(dir, "l", 0), 0);
 	held = lock_take_at(dir, "copy", LOCK_NOWAIT, "x", NULL);
 	assert_true(held >= 0);
+}
+
+/* A crash may cut the holder's text anywhere. */
+static void a_half_written_lock_file_is_taken(void **state)
+{
+	static const char *const texts[] = { "", "1", "123", "123 ", "123 pu" };
+	int dir = scratch_fd(state);
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		assert_int_equal(file_create_at(dir, "half", texts[i], strlen(texts[i]), 0600), 0);
+		AUTO_CLOSE int fd = lock_take_at(dir, "half", LOCK_NOWAIT, "x", NULL);
+		assert_true(fd >= 0);
+		assert_true(lock_is_own_at(dir, "half"));
+		lock_remove_at(dir, "half");
+	}
 }
 
 static void another_users_file_is_not_overwritten(void **state)
@@ -339,6 +355,7 @@ int main(void)
 		T(a_link_is_no_lock_file),
 		T(a_folder_is_no_lock_file),
 		T(a_lock_file_with_two_names_is_told_from_a_foreign_one),
+		T(a_half_written_lock_file_is_taken),
 		T(a_process_that_inherits_a_lock_may_name_itself),
 		T(another_users_file_is_not_overwritten),
 		T(a_wait_ends_with_the_holder_and_creates_nothing),
