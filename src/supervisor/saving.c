@@ -131,6 +131,13 @@ static int hold_still(struct supervisor *s, struct moment *m, struct mvm_error *
 	return r;
 }
 
+/* frozen: what freeze() returned.  An agent that refuses has frozen nothing.  After any other
+ * failure it may have: its answer was lost here, is late, or makes no sense. */
+static bool may_be_frozen(int frozen)
+{
+	return frozen != -ENODATA && frozen != -EREMOTEIO && frozen != -EOPNOTSUPP;
+}
+
 /*
  * Let the guest go on that was stopped for this; frozen: what freeze() returned.
  *
@@ -144,9 +151,10 @@ static int go_on(struct supervisor *s, int frozen, struct mvm_error *err)
 	struct vmm *v = s->machine.vmm;
 	int r = v && v->state == VMM_PAUSED ? vmm_resume(v, deadline_ns, err) : 0;
 	bool resumed = r == 0;
-	if (resumed && (frozen == 0 || frozen == -ETIMEDOUT) && !s->machine.ended)
+	if (resumed && may_be_frozen(frozen) && !s->machine.ended)
 		r = machine_thaw(&s->machine, false,
-				 frozen < 0 ? clock_deadline_ns(0) : deadline_ns, NULL, err);
+				 frozen == -ETIMEDOUT ? clock_deadline_ns(0) : deadline_ns, NULL,
+				 err);
 	if (resumed && r == -ETIMEDOUT)
 		return r;
 	if (r < 0 && !s->machine.ended) {

@@ -70,6 +70,24 @@ static void a_guest_that_may_freeze_later_is_thawed(void **state)
 	expect_up(x, &c);
 }
 
+static void a_guest_whose_answer_is_no_use_is_thawed(void **state)
+{
+	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
+	struct world *x = *state;
+	struct control c;
+	start_clone(x);
+	connect_client(x, &c);
+	for (size_t i = 0; i < 2; i++) {
+		struct mvm_error err = { 0 };
+		uint32_t call = begin_call(&c, calls[i]);
+		answer_call(x, expect_call(x, CALL_FREEZE), 0, ""); /* without its nonce */
+		answer_nonce(x, expect_call(x, CALL_THAW));
+		assert_true(wait_reply(&c, call, &err) < 0);
+		assert_non_null(strstr(err.text, "nonce"));
+	}
+	expect_up(x, &c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -77,6 +95,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_that_does_not_thaw_in_time_runs_on),
 		TEST(a_guest_that_may_freeze_later_is_thawed),
+		TEST(a_guest_whose_answer_is_no_use_is_thawed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
