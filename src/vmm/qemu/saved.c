@@ -28,22 +28,29 @@
 #define SECTION_FIXED 6u
 #define STATE_MAX     ((size_t)64 << 20)
 
-/* Three commands at once: the guest stands still meanwhile. */
+/* Save by two commands at once, because the guest stands still meanwhile.  QEMU gives the file back
+ * whether the first could be sent or not: it would write the next state into this one's file. */
+static int send_save(struct qemu *q, struct qemu_batch *b, struct mvm_error *err)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/dev/fdset/%d", SET);
+	int r = qemu_batch_send(q, b, "xen-save-devices-state",
+				json_pack("{s:s}", "filename", path), -1, err);
+	int removed = qemu_batch_send(q, b, "remove-fd", json_pack("{s:i}", "fdset-id", SET), -1,
+				      r == 0 ? err : NULL);
+	return r < 0 ? r : removed;
+}
+
 int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct qemu *q = (struct qemu *)v;
 	struct qemu_batch b = { .n = 0 };
-	char path[32];
-	snprintf(path, sizeof(path), "/dev/fdset/%d", SET);
 	int r = qemu_batch_send(q, &b, "add-fd", json_pack("{s:i}", "fdset-id", SET), fd, err);
-	if (r == 0)
-		r = qemu_batch_send(q, &b, "xen-save-devices-state",
-				    json_pack("{s:s}", "filename", path), -1, err);
-	if (r == 0)
-		r = qemu_batch_send(q, &b, "remove-fd", json_pack("{s:i}", "fdset-id", SET), -1,
-				    err);
-	if (r == 0)
-		r = qemu_batch_wait(q, &b, deadline_ns, err);
+	if (r == 0) {
+		r = send_save(q, &b, err);
+		int done = qemu_batch_wait(q, &b, deadline_ns, r == 0 ? err : NULL);
+		r = r < 0 ? r : done;
+	}
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
