@@ -233,6 +233,7 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 	if (w->removed)
 		return mvm_error_set(err, -EBUSY, "the instance has been removed");
 	w->starts++;
+	w->stored = w->laid = false;
 	oom_begin(&w->oom);
 	if (w->starts > 1)
 		record_boot_next(&w->record);
@@ -251,6 +252,7 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 	}
 	if (r < 0) { /* the next start opens its own */
 		forget_channels(w);
+		ports6_done(&w->ports);
 		forget_memory_dir(w);
 		saved_close(w);
 		return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a supervisor that a guest has taken over gets of its VMM's body
  * (src/supervisor/warden_body.c). */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 /* after the headers that it needs */
 #include <cmocka.h>
@@ -104,6 +106,14 @@ static void a_body_does_what_the_record_allows(void **state)
 	assert_int_equal(put_number(c, ASK_MOVE_STATE, 1), -EPERM);
 	assert_int_equal(put_number(c, ASK_MOVE_STATE, 0), 0);
 	assert_true(n_moved == 1 && !moved_to_store && moved_dir_fd == c->warden.memory_dir_fd);
+	assert_int_equal(put_number(c, ASK_MOVE_STATE, 0), -EPERM); /* once */
+	c->warden.record.purpose = RECORD_FOR_CAPTURE;
+	c->given.fd[SUPERVISOR_FD_CAPTURE] = c->world->folder.dir_fd;
+	assert_int_equal(put_number(c, ASK_MOVE_STATE, 1), 0);
+	assert_int_equal(put_number(c, ASK_MOVE_STATE, 1), -EPERM);
+	assert_true(n_moved == 2 && moved_to_store);
+	c->given.fd[SUPERVISOR_FD_CAPTURE] = -1;
+	c->warden.record.purpose = RECORD_FOR_USER;
 
 	/* no port but those of whoever takes it from a pool */
 	assert_int_equal(open_port(c, &forward), -EPERM);
@@ -129,8 +139,58 @@ static void a_body_does_what_the_record_allows(void **state)
 	assert_string_equal(dns_set, "192.0.2.53");
 }
 
+static int body_fails(const struct vmm_probe *probe, const struct vmm_config *config,
+		      struct loop *loop, struct vmm_body **ret, struct vmm_ends *ret_ends,
+		      struct mvm_error *err)
+{
+	(void)probe;
+	(void)config;
+	(void)loop;
+	(void)ret;
+	(void)ret_ends;
+	return mvm_error_set(err, -EIO, "no VMM");
+}
+
+/* A port of ::1 that is free; 0: this host has no ::1. */
+static uint16_t bind_port6(uint16_t port)
+{
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6,
+				   .sin6_port = htons(port),
+				   .sin6_addr = in6addr_loopback };
+	socklen_t len = sizeof(at);
+	AUTO_CLOSE int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, len) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&at, &len) < 0)
+		return 0;
+	return ntohs(at.sin6_port);
+}
+
+static void a_start_that_fails_gives_up_its_ports(void **state)
+{
+	struct cell *c = *state;
+	uint16_t port = bind_port6(0);
+	if (port == 0)
+		skip();
+	assert_int_equal(loop_new(&c->warden.loop), 0);
+	with_body = scripted_vmm;
+	with_body.end = end_body;
+	with_body.start = body_fails;
+	c->warden.ops = &with_body;
+	c->warden.revision.run.network = MVM_NETWORK_NONE;
+	c->warden.record.forwards[0] = (struct vmm_forward){ .host_address = "::1",
+							     .host_port = port,
+							     .guest_port = 80 };
+	c->warden.record.n_forwards = 1;
+	assert_int_equal(put(c, ASK_START, NULL), -EIO);
+	assert_int_equal(c->warden.starts, 1);
+	assert_int_equal(c->warden.ports.n, 0);
+	assert_int_equal(bind_port6(port), port);
+	loop_free(TAKE_PTR(c->warden.loop));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { IN_A_CELL(a_body_does_what_the_record_allows) };
+	const struct CMUnitTest tests[] = { IN_A_CELL(a_body_does_what_the_record_allows),
+					   IN_A_CELL(a_start_that_fails_gives_up_its_ports) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
