@@ -154,16 +154,18 @@ static void put_kvm(struct code *c)
 	put(c, (struct sock_filter)LOAD(FIELD(nr)));
 }
 
-/* Options that give the kernel a program to run or a socket another protocol.  All others are
- * allowed: they are many, and their numbers mean something else on each level. */
+/* Refuse options that give the kernel a program to run or a socket another protocol, and all of
+ * UDP's, which nothing here needs: UDP_ENCAP puts tunnels behind a socket, IPsec's for one.  All
+ * others are allowed: they are many, and their numbers mean something else on each level. */
 static void put_options(struct code *c)
 {
 	static const uint32_t programs[] = { SO_ATTACH_FILTER, SO_ATTACH_BPF,
 					     SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF };
 	const size_t n = MVM_ARRAY_SIZE(programs);
-	put(c, (struct sock_filter)IS(SYS_setsockopt, 0, n + 10));
+	put(c, (struct sock_filter)IS(SYS_setsockopt, 0, n + 11));
 	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(1)));
-	put(c, (struct sock_filter)IS(SOL_SOCKET, 2, 0));
+	put(c, (struct sock_filter)IS(SOL_SOCKET, 3, 0));
+	put(c, (struct sock_filter)IS(IPPROTO_UDP, n + 6, 0));
 	put(c, (struct sock_filter)IS(IPPROTO_TCP, n + 3, 0));
 	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
 	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(2)));

@@ -19,8 +19,8 @@ static int answer_connect(struct warden *w, struct line_message *ret)
 	return fd < 0 ? fd : 0;
 }
 
-/* Once for each VMM and way: a capture ends it, and a restore is what it does first.  Each takes the
- * warden's memory, time, and for a store a process. */
+/* Once for each VMM and way: a capture ends it, and a restore is what it does first.  Each takes
+ * the warden's memory, time, and for a store a process. */
 static int answer_move_state(struct warden *w, bool store, struct mvm_error *err)
 {
 	int dir_fd = vmm_state_dir(w, store);

@@ -113,6 +113,15 @@ static bool change_protocol(void)
 			   (errno != ENOPROTOOPT && errno != ENOSYS));
 }
 
+/* The kernel would take the packets of a tunnel from it. */
+static bool tunnel(void)
+{
+	const int espinudp = 2;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	return fd >= 0 &&
+	       setsockopt(fd, IPPROTO_UDP, 100 /* UDP_ENCAP */, &espinudp, sizeof(espinudp)) == 0;
+}
+
 /* A socket that it was given becomes a way to others. */
 static bool redirect_socket(void)
 {
@@ -195,6 +204,7 @@ const struct attempt attack_sockets[] = {
 	{ "socket of a rare protocol", rare_protocol, 0, { 0 } },
 	{ "attach a filter to a socket", attach_filter, 0, { 0 } },
 	{ "change a connection's protocol", change_protocol, 0, { 0 } },
+	{ "put a tunnel behind a socket", tunnel, 0, { 0 } },
 	{ "redirect a socket", redirect_socket, 0, { 0 } },
 	{ "name a socket", name_socket, 0, { 0 } },
 	{ "change the host's links", change_links, 0, { 0 } },

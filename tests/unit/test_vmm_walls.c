@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -360,6 +361,11 @@ static const struct {
 	  REFUSED,
 	  REFUSED },
 	{ "another protocol", SYS_setsockopt, { -1, IPPROTO_TCP, TCP_ULP }, REFUSED, REFUSED },
+	{ "a tunnel behind a socket",
+	  SYS_setsockopt,
+	  { -1, IPPROTO_UDP, UDP_ENCAP },
+	  REFUSED,
+	  REFUSED },
 	{ "a lock", SYS_fcntl, { 1, F_OFD_SETLK, 0 }, REFUSED, REFUSED },
 	{ "another's signal", SYS_tgkill, { 1, 1, 0 }, REFUSED, REFUSED },
 };

@@ -177,9 +177,8 @@ static void a_start_that_fails_gives_up_its_ports(void **state)
 	with_body.start = body_fails;
 	c->warden.ops = &with_body;
 	c->warden.revision.run.network = MVM_NETWORK_NONE;
-	c->warden.record.forwards[0] = (struct vmm_forward){ .host_address = "::1",
-							     .host_port = port,
-							     .guest_port = 80 };
+	c->warden.record.forwards[0] =
+		(struct vmm_forward){ .host_address = "::1", .host_port = port, .guest_port = 80 };
 	c->warden.record.n_forwards = 1;
 	assert_int_equal(put(c, ASK_START, NULL), -EIO);
 	assert_int_equal(c->warden.starts, 1);
@@ -191,6 +190,6 @@ static void a_start_that_fails_gives_up_its_ports(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { IN_A_CELL(a_body_does_what_the_record_allows),
-					   IN_A_CELL(a_start_that_fails_gives_up_its_ports) };
+					    IN_A_CELL(a_start_that_fails_gives_up_its_ports) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
