@@ -13,12 +13,15 @@
 #include "base/clock.h"
 #include "supervisor/supervise.h"
 
-#define AGAIN_MS INT64_C(10000) /* until the next try of a suspend */
+/* Refusals to freeze after which a guest does not escape its limit any longer.  Five minutes, for a
+ * disk that is busy; a guest that does not even answer takes fifteen. */
+#define UNFROZEN_TRIES 30u
 
 void limit_life(struct supervisor *s)
 {
 	struct record *rec = &s->record;
 	s->wants_suspend = s->suspend_failed = false;
+	s->unfrozen_tries = 0;
 	s->over[0] = '\0';
 	s->over_timer = NULL;
 	s->used_ns = clock_now_ns();
@@ -74,14 +77,23 @@ static void try_again(struct supervisor *s, const struct mvm_error *why)
 	s->suspend_failed = true;
 	if (!s->wants_suspend)	   /* of another limit, which was reached meanwhile */
 		s->over[0] = '\0'; /* it may be in use again by then */
-	loop_source_arm(s->over_timer, clock_deadline_ns(AGAIN_MS));
+	loop_source_arm(s->over_timer, clock_deadline_ns(s->given->suspend_again_ms));
+}
+
+/* It cannot be suspended, and its user does not want it to run on. */
+static void end_instead(struct supervisor *s, const struct mvm_error *why)
+{
+	size_t len = strlen(s->over);
+	snprintf(s->over + len, sizeof(s->over) - len, "; it could not be suspended: %.100s",
+		 why->text);
+	end_soon(s, LIFE_ENDS_EXPIRED);
 }
 
 void suspend_expired(struct supervisor *s)
 {
 	struct mvm_error err = { 0 };
 	bool paused = s->state == LIFE_PAUSED;
-	s->wants_suspend = false;
+	s->wants_suspend = s->unfrozen = false;
 	int r = paused ? check_may_suspend(s, true, &err) : 0;
 	if (r == -EOPNOTSUPP)
 		resume_guest(s, NULL); /* so that it can be asked to end */
@@ -89,18 +101,14 @@ void suspend_expired(struct supervisor *s)
 		r = resume_guest(s, &err);
 	if (r == 0)
 		r = suspend_now(s, &err);
-	bool again = r < 0 && r != -EOPNOTSUPP && paused && s->state == LIFE_UP;
-	if (again && !s->end && !s->machine.ended)
+	s->unfrozen_tries += s->unfrozen;
+	bool again = r != -EOPNOTSUPP && s->unfrozen_tries < UNFROZEN_TRIES;
+	if (r < 0 && again && paused && s->state == LIFE_UP && !s->end && !s->machine.ended)
 		pause_guest(s, NULL); /* if that fails it runs, as its record and an event say */
 	if (r == 0 || s->machine.ended)
 		return;
-	if (r != -EOPNOTSUPP) {
+	if (again)
 		try_again(s, &err);
-		return;
-	}
-	/* it never can, and its user does not want it to run on */
-	size_t len = strlen(s->over);
-	snprintf(s->over + len, sizeof(s->over) - len, "; it could not be suspended: %.100s",
-		 err.text);
-	end_soon(s, LIFE_ENDS_EXPIRED);
+	else
+		end_instead(s, &err);
 }

@@ -11,6 +11,7 @@ int main(void)
 		.boot_ms = 120000, /* TCG on a busy host is slow */
 		.restart_pause_ms = 1000,
 		.freeze_ms = 20000,
+		.suspend_again_ms = 10000,
 		.health_interval_min_ms = 1000,
 		.umask = umask(077),
 		.apart = true,

@@ -203,6 +203,7 @@ int suspend_now(struct supervisor *s, struct mvm_error *err)
 	if (r == 0)
 		r = warden_save_suspend(&s->warden, m.nonce_sha256, err);
 	s->suspended = r == 0;
+	s->unfrozen = m.frozen < 0 && m.frozen != -ENODATA;
 	if (r == 0)
 		return 0;
 	warden_save_drop(&s->warden, NULL);

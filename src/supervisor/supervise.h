@@ -27,6 +27,7 @@ struct supervisor_given {
 	int64_t boot_ms;	       /* from the VMM's start to the agent's greeting */
 	int64_t restart_pause_ms;      /* before the first restart */
 	int64_t freeze_ms;	       /* for the answer to FREEZE or THAW */
+	int64_t suspend_again_ms;      /* until the next try of a suspend by a limit */
 	int64_t health_interval_min_ms;
 	mode_t umask; /* the starter's, for files that are copied back */
 	bool apart;   /* what reads the guest's words is shut in, in a process of its own */
@@ -56,6 +57,8 @@ struct supervisor {
 	struct loop_source *over_timer; /* of the time that is over; borrowed */
 	bool wants_suspend;		/* one of its times is over, and it is to be suspended */
 	bool suspend_failed;		/* and an event has told why it is not yet */
+	bool unfrozen;			/* the guest did not freeze for the last suspend */
+	unsigned unfrozen_tries;	/* of limits, since the start */
 	char over[160];			/* which time that is; "": none */
 	struct mvm_error lost;		/* volumes that were not copied back; code 0: none */
 	const struct record *fill_from; /* the next start copies this record's volumes */

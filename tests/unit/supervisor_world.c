@@ -57,6 +57,7 @@ int world_setup(void **state)
 	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
 	x->boot_ms = 120000;
 	x->freeze_ms = 20000;
+	x->suspend_again_ms = 10000;
 	x->restart_pause_ms = 1;
 	x->record = (struct record){
 		.name = text("web-1"),
@@ -158,6 +159,7 @@ static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd
 		.boot_ms = x->boot_ms,
 		.restart_pause_ms = x->restart_pause_ms,
 		.freeze_ms = x->freeze_ms,
+		.suspend_again_ms = x->suspend_again_ms,
 		.health_interval_min_ms = 1,
 		.strict = true,
 	};

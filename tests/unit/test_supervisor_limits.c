@@ -215,6 +215,23 @@ static void a_paused_vm_that_does_not_freeze_is_paused_again(void **state)
 	control_done(&c);
 }
 
+/* Nor does a guest that freezes for nobody run for ever. */
+static void a_vm_that_never_freezes_is_stopped(void **state)
+{
+	struct world *x = *state;
+	x->record.ttl_ms = SHORT_MS;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	x->suspend_again_ms = 1;
+	start_clone(x);
+	for (int i = 0; i < 30; i++)
+		answer_call(x, expect_call(x, CALL_FREEZE), EBUSY, "not now");
+	shut_down(x);
+	expect_end(x, 0);
+	assert_state(x, RECORD_EXITED);
+	assert_int_equal(events(x, "not-suspended", "not now"), 1);
+	assert_int_equal(events(x, "stopped", "could not be suspended: freezing the guest"), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -231,6 +248,7 @@ int main(void)
 		TEST(a_paused_vm_that_cannot_be_suspended_is_shut_down),
 		TEST(a_paused_vm_in_use_stays_paused),
 		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
+		TEST(a_vm_that_never_freezes_is_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
