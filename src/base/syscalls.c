@@ -98,6 +98,11 @@ static const struct rule socket_rule = {
 	3,
 };
 
+/* O_TMPFILE makes a file only together with a mode that writes. */
+static const struct rule read_rule = {
+	SYS_openat, EACCES, { { LOW(2), O_ACCMODE | O_CREAT | O_TRUNC, VALUES(O_RDONLY) } }, 1
+};
+
 static const uint16_t network_calls[] = { SYS_socket, SYS_bind,	  SYS_connect,
 					  SYS_listen, SYS_accept, SYS_accept4 };
 
@@ -230,6 +235,8 @@ size_t syscalls_filter(const uint16_t *allowed, size_t n, unsigned flags, uint32
 	}
 	if (flags & SYSCALLS_NETWORK)
 		put_rule(&c, &socket_rule);
+	if (flags & SYSCALLS_READ_ONLY)
+		put_rule(&c, &read_rule);
 	if (is_among(SYS_setsockopt, allowed, n))
 		put_options(&c);
 	put_rule(&c, &to_itself);

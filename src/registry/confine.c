@@ -18,7 +18,8 @@
 #define FILES_MAX    1024u /* descriptors: a pull's blobs and connections */
 #define MEMORY_BYTES ((uint64_t)1 << 30)
 
-/* No process, no execution, no file but for reading, no socket that listens.  stat(2) is there
+/* No process, no execution, no file but for reading (with Landlock or without), no socket that
+ * listens.  stat(2) is there
  * because the C library's resolver looks whether its files have changed. */
 static const uint16_t calls[] = {
 	SYS_read,
@@ -172,6 +173,7 @@ int registry_confine(struct mvm_error *err)
 	if (r == 0 && landlock_version() > 0)
 		r = limit_files();
 	if (r == 0 && SYSCALLS_FILTER_SELF)
-		r = syscalls_enter(calls, MVM_ARRAY_SIZE(calls), SYSCALLS_NETWORK);
+		r = syscalls_enter(calls, MVM_ARRAY_SIZE(calls),
+				   SYSCALLS_NETWORK | SYSCALLS_READ_ONLY);
 	return r < 0 ? mvm_error_set(err, r, "cannot shut mvm-registry in: %s", strerror(-r)) : 0;
 }

@@ -414,6 +414,38 @@ static void every_wall_has_a_name(void **state)
 			    "user jailer namespaces network landlock syscalls");
 }
 
+static int try_open(int dir_fd)
+{
+	static const uint16_t few[] = { SYS_openat, SYS_close, SYS_exit_group };
+	static const int refused[] = { O_WRONLY,	   O_RDWR,
+				       O_ACCMODE,	   O_RDONLY | O_CREAT,
+				       O_RDONLY | O_TRUNC, O_TMPFILE | O_WRONLY };
+	if (syscalls_enter(few, MVM_ARRAY_SIZE(few), SYSCALLS_READ_ONLY) < 0)
+		return 100;
+	if (openat(dir_fd, "file", O_RDONLY | O_CLOEXEC) < 0)
+		return 101;
+	for (int i = 0; i < (int)MVM_ARRAY_SIZE(refused); i++) {
+		if (openat(dir_fd, refused[i] & O_CREAT ? "new" : "file", refused[i], 0600) >= 0 ||
+		    errno != EACCES)
+			return i + 1;
+	}
+	return 0;
+}
+
+/* Root may open any file for writing, and Landlock may be missing. */
+static void a_process_that_reads_opens_nothing_for_writing(void **state)
+{
+	int status = -1;
+	if (UNDER_ASAN)
+		skip();
+	assert_int_equal(file_create_at(scratch_fd(state), "file", "x", 1, 0600), 0);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(try_open(scratch_fd(state)));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static char *read_doc(const char *name)
 {
 	const char *dir = getenv("MVM_TEST_UNIT_DIR");
@@ -457,6 +489,7 @@ int main(void)
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),
 		T(landlock_opens_only_allowed_paths),
 		T(a_drive_that_is_only_read_cannot_be_written),
+		T(a_process_that_reads_opens_nothing_for_writing),
 		cmocka_unit_test(memory_of_any_kind_has_a_limit),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
 		cmocka_unit_test(every_wall_has_a_name),
