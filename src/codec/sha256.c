@@ -15,7 +15,8 @@
 #include "base/progress.h"
 #include "base/str.h"
 
-#define BLOCK 4096u
+#define BLOCK  4096u
+#define PIECES 16u /* between two reports of the progress */
 
 _Static_assert(sizeof(((struct mvm_digest *)0)->bytes) == SHA256_DIGEST_SIZE, "digest size");
 _Static_assert(sizeof(struct sha256) >= sizeof(struct sha256_ctx), "room for nettle's state");
@@ -146,38 +147,58 @@ static void add_blocks(struct sha256 *h, const char *data, size_t len, uint64_t 
 	}
 }
 
-static int digest_sparse(int fd, struct progress_step *step, struct mvm_digest *ret)
+void sha256_sparse_begin(struct sha256_sparse *s)
+{
+	sha256_init(&s->h);
+	s->at = 0;
+}
+
+int sha256_sparse_some(struct sha256_sparse *s, int fd, unsigned n, struct mvm_digest *ret)
 {
 	char chunk[16 * BLOCK];
-	uint64_t at = 0, part_end = 0;
+	uint64_t part_end = 0;
 	bool hole = false;
-	struct sha256 h;
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	uint64_t size = (uint64_t)st.st_size;
-	sha256_init(&h);
-	while (at < size) {
-		if (at >= part_end)
-			part_end = end_of_part(fd, at, size, &hole);
-		if (hole && part_end - at >= BLOCK) {
-			at = part_end < size ? part_end / BLOCK * BLOCK : size;
+	for (; s->at < size; n--) {
+		if (n == 0)
+			return 1;
+		if (s->at >= part_end)
+			part_end = end_of_part(fd, s->at, size, &hole);
+		if (hole && part_end - s->at >= BLOCK) {
+			s->at = part_end < size ? part_end / BLOCK * BLOCK : size;
 			continue;
 		}
 		hole = false;
-		ssize_t n = file_read_range(fd, chunk, sizeof(chunk), at);
-		if (n <= 0)
-			return n < 0 ? (int)n : -EIO; /* it became shorter */
-		add_blocks(&h, chunk, (size_t)n, at);
-		at += (uint64_t)n;
-		int r = progress_bytes(step, at, size, NULL);
+		ssize_t len = file_read_range(fd, chunk, sizeof(chunk), s->at);
+		if (len <= 0)
+			return len < 0 ? (int)len : -EIO; /* it became shorter */
+		add_blocks(&s->h, chunk, (size_t)len, s->at);
+		s->at += (uint64_t)len;
+	}
+	add_number(&s->h, size);
+	sha256_end(&s->h, ret);
+	return 0;
+}
+
+static int digest_sparse(int fd, struct progress_step *step, struct mvm_digest *ret)
+{
+	struct sha256_sparse s;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	sha256_sparse_begin(&s);
+	while ((r = sha256_sparse_some(&s, fd, PIECES, ret)) > 0) {
+		r = progress_bytes(step, s.at, (uint64_t)st.st_size, NULL);
 		if (r < 0)
 			return r;
 	}
-	add_number(&h, size);
-	sha256_end(&h, ret);
-	return 0;
+	return r;
 }
 
 int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret)

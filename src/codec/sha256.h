@@ -56,6 +56,15 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
  */
 int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret);
 
+/* The same in parts, for a caller that has other things to do meanwhile: at most n pieces of data
+ * (64 KiB) and holes.  Returns 0 with the digest, 1 when there is more, or -errno. */
+struct sha256_sparse {
+	struct sha256 h;
+	uint64_t at;
+};
+void sha256_sparse_begin(struct sha256_sparse *s);
+int sha256_sparse_some(struct sha256_sparse *s, int fd, unsigned n, struct mvm_digest *ret);
+
 #define DIGEST_HEX_SIZE 65
 
 void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE]);

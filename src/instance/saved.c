@@ -14,6 +14,7 @@
 #include "model/fields.h"
 
 #define INFO_MAX_BYTES ((size_t)16 * 1024)
+#define PIECES	       512u /* of a disk, at a time */
 
 static const struct field disk[] = {
 	FIELD_STRING(saved_disk, sha256, FIELD_REQUIRED),
@@ -118,15 +119,33 @@ int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256
 	return r < 0 ? r : check_file(dir_fd, SAVED_PAGES, s->pages_bytes, s->pages_sha256, err);
 }
 
-static int note_disk(int fd, struct saved_disk *d)
+static int open_disk(int instance_fd, int i)
+{
+	int fd = openat(instance_fd, own_disks[i].file,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static int begin_disk(int instance_fd, struct saved_noting *n)
+{
+	AUTO_CLOSE int fd = open_disk(instance_fd, (int)n->disk);
+	if (fd < 0 || fsync(fd) < 0)
+		return fd < 0 ? fd : -errno;
+	sha256_sparse_begin(&n->digest);
+	n->fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* 1: there is more */
+static int note_disk(struct saved_noting *n, struct saved_disk *d)
 {
 	struct mvm_digest digest;
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
-	int r = fsync(fd) < 0 ? -errno : sha256_sparse_fd(fd, NULL, &digest);
-	if (r == 0 && fstat(fd, &st) < 0)
+	int r = sha256_sparse_some(&n->digest, n->fd, PIECES, &digest);
+	if (r == 0 && fstat(n->fd, &st) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r != 0)
 		return r;
 	digest_hex(&digest, hex);
 	d->present = true;
@@ -135,21 +154,28 @@ static int note_disk(int fd, struct saved_disk *d)
 	return d->sha256 && d->identity ? 0 : -ENOMEM;
 }
 
-static int open_disk(int instance_fd, int i)
+void saved_noting_done(struct saved_noting *n)
 {
-	int fd = openat(instance_fd, own_disks[i].file,
-			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	return fd < 0 ? -errno : fd;
+	auto_close(&n->fd);
+	*n = (struct saved_noting)SAVED_NOTING_NONE;
 }
 
-int saved_note_disks(int instance_fd, struct saved *s, struct mvm_error *err)
+int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
+		     struct mvm_error *err)
 {
-	for (int i = 0; i < OWN_DISKS; i++) {
-		AUTO_CLOSE int fd = open_disk(instance_fd, i);
-		int r = fd < 0 ? fd : note_disk(fd, &s->disks[i]);
-		if (r < 0 && fd != -ENOENT)
-			return mvm_error_set(err, r, "cannot digest the %s: %s", own_disks[i].what,
-					     strerror(-r));
+	for (; n->disk < OWN_DISKS; n->disk++) {
+		int r = n->fd < 0 ? begin_disk(instance_fd, n) : 0;
+		if (r == -ENOENT)
+			continue;
+		if (r == 0)
+			r = note_disk(n, &s->disks[n->disk]);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot digest the %s: %s",
+					     own_disks[n->disk].what, strerror(-r));
+		if (r > 0)
+			return 1;
+		auto_close(&n->fd);
+		n->fd = -1;
 	}
 	return 0;
 }

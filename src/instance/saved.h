@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "codec/sha256.h"
 #include "instance/own_disk.h"
 
 #define SAVED_DIR    "saved"
@@ -81,9 +82,21 @@ int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256
 
 /*
  * Sync and digest the disks in an instance's folder.  Nobody writes to them any more, nor changes
- * their owner.  Reads their data whole.
+ * their owner.  Reads their data whole, about 32 MiB at each call.  Returns 0 when s has them, 1
+ * when there is more, or -errno.  saved_noting_done() may come at any time.
  */
-int saved_note_disks(int instance_fd, struct saved *s, struct mvm_error *err);
+struct saved_noting {
+	unsigned disk; /* enum own_disk */
+	int fd;	       /* of that disk; -1: it was not begun */
+	struct sha256_sparse digest;
+};
+#define SAVED_NOTING_NONE                                                                          \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+void saved_noting_done(struct saved_noting *n);
+int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
+		     struct mvm_error *err);
 
 /*
  * Check the disks that a suspended VM goes on with.  Reads one only if its identity has changed.

@@ -20,7 +20,7 @@
 #include "start/start.h"
 #include "start/suspend.h"
 
-#define SUSPEND_DEADLINE_MS INT64_C(600000) /* for a slow disk */
+#define SUSPEND_DEADLINE_MS INT64_C(3600000) /* for a slow disk, or one of a terabyte */
 #define RELEASE_MS	    INT64_C(60000)
 
 int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_progress *progress,

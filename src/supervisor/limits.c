@@ -100,7 +100,7 @@ void suspend_expired(struct supervisor *s)
 	if (r == 0 && paused)
 		r = resume_guest(s, &err);
 	if (r == 0)
-		r = suspend_now(s, &err);
+		r = suspend_now(s, 0, &err);
 	s->unfrozen_tries += s->unfrozen;
 	bool again = r != -EOPNOTSUPP && s->unfrozen_tries < UNFROZEN_TRIES;
 	if (r < 0 && again && paused && s->state == LIFE_UP && !s->end && !s->machine.ended)

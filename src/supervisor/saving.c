@@ -190,7 +190,23 @@ int check_may_suspend(const struct supervisor *s, bool paused, struct mvm_error 
 	return 0;
 }
 
-int suspend_now(struct supervisor *s, struct mvm_error *err)
+/* Have the disks read, which may take minutes.  Between two parts look whether somebody wants the
+ * VM's end, or the client has given up (client_id; 0: no client has asked). */
+static int note_disks(struct supervisor *s, uint64_t client_id, struct mvm_error *err)
+{
+	int r;
+	while ((r = warden_save_disks(&s->warden, err)) > 0) {
+		loop_run_once(s->loop, 0); /* what has happened; nothing is waited for */
+		r = check_goes_on(s, LIFE_SUSPENDING, err);
+		if (r == 0 && client_id && !clients_has(&s->clients, client_id))
+			r = mvm_error_set(err, -ECANCELED, "the suspend was cancelled");
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+int suspend_now(struct supervisor *s, uint64_t client_id, struct mvm_error *err)
 {
 	struct moment m = { .frozen = -ENODATA };
 	forget_forked(s, false);
@@ -200,6 +216,8 @@ int suspend_now(struct supervisor *s, struct mvm_error *err)
 	life_enter(s, LIFE_SUSPENDING);
 	fall_silent(s);
 	r = hold_still(s, &m, err);
+	if (r == 0)
+		r = note_disks(s, client_id, err);
 	if (r == 0)
 		r = warden_save_suspend(&s->warden, m.nonce_sha256, err);
 	s->suspended = r == 0;
@@ -218,7 +236,7 @@ void suspend(struct supervisor *s, struct job *taken)
 {
 	AUTO(job) j = taken;
 	struct mvm_error err = { 0 };
-	if (suspend_now(s, &err) < 0) {
+	if (suspend_now(s, j->client_id, &err) < 0) {
 		answer(s, j, &err, NULL);
 		return;
 	}

@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "instance/handover.h"
 #include "instance/record.h"
+#include "instance/saved.h"
 #include "supervisor/line.h"
 #include "supervisor/ports6.h"
 #include "vmm/oom.h"
@@ -31,10 +32,12 @@ struct warden_saving {
 	char name[64]; /* of its folder; "": none */
 	int dir_fd, devices_fd, pages_fd;
 	int64_t n_pages;
+	struct saved info; /* what is known of it so far */
+	struct saved_noting noting;
 };
 #define WARDEN_SAVING_NONE                                                                         \
 	{                                                                                          \
-		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1                                     \
+		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1, .noting = SAVED_NOTING_NONE        \
 	}
 
 /* What to do with the saved state that a start continues. */
@@ -154,11 +157,14 @@ int warden_capture_disks(struct warden_link *l, struct mvm_error *err);
  *   nonce_sha256  of the frozen guest's nonce
  *   ret_name      of the fork's folder, which warden_save_drop() removes
  *
- * begin returns a descriptor that can be written, or -errno.  Without an end, or after one that
- * fails, nothing stays.  After warden_save_suspend() the VM must not run again.
+ * begin returns a descriptor that can be written, or -errno.  Before the end of a suspend,
+ * warden_save_disks() reads the VM's disks; it returns 1 as long as there is more to read, and then
+ * the suspend may be given up.  Without an end, or after one that fails, nothing stays.  After
+ * warden_save_suspend() the VM must not run again.
  */
 int warden_save_begin(struct warden_link *l, struct mvm_error *err);
 int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err);
+int warden_save_disks(struct warden_link *l, struct mvm_error *err);
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err);
 int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
 		     struct mvm_error *err);

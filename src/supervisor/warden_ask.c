@@ -372,6 +372,14 @@ int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err)
 	return ask_only(l, question_about(ASK_SAVE_COPY, disks), err);
 }
 
+int warden_save_disks(struct warden_link *l, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_SAVE_DISKS);
+	int r = ask(l, &q, &reply, err);
+	return r < 0 ? r : number_of(&reply, TAG_NUMBER) != 0;
+}
+
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err)
 {
 	struct line_message q = question(ASK_SAVE_SUSPEND);

@@ -47,7 +47,8 @@ enum warden_saved_question {
 	ASK_SAVE_FORK,	  /* likewise */
 	ASK_SAVE_DROP, /* TEXT: the name of a fork's folder; none: the state that is being saved */
 	ASK_LOAD_SAVED,
-	ASK_USE_SAVED, /* NUMBER: enum warden_use */
+	ASK_USE_SAVED,	/* NUMBER: enum warden_use */
+	ASK_SAVE_DISKS, /* NUMBER of the answer: there is more */
 };
 
 /* What a backend's body does, by the ops of these names: warden_body.c. */

@@ -85,6 +85,8 @@ static void forget_saving(struct warden_saving *s)
 	auto_close(&s->dir_fd);
 	auto_close(&s->devices_fd);
 	auto_close(&s->pages_fd);
+	saved_done(&s->info);
+	saved_noting_done(&s->noting);
 	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 }
 
@@ -285,31 +287,48 @@ static int answer_copy(struct warden *w, bool disks, struct mvm_error *err)
 	return r < 0 ? give_up(w, r, disks, err) : 0;
 }
 
+/* Note the disks of a VM that is being suspended, a part of them at each call.  1: there is more.
+ */
+static int note_disks(struct warden *w, struct mvm_error *err)
+{
+	struct warden_saving *s = &w->saving;
+	/* before the disks' ctimes are noted */
+	if (w->ops->take_back && w->body && s->noting.disk == 0 && s->noting.fd < 0)
+		w->ops->take_back(w->body);
+	return saved_note_disks(instance_fd(w), &s->noting, &s->info, err);
+}
+
+static int answer_disks(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	if (w->saving.pages_fd < 0)
+		return mvm_error_set(err, -EPROTO, "no state is being saved");
+	int r = note_disks(w, err);
+	wire_put_u64(&ret->fields, TAG_NUMBER, r > 0);
+	return r < 0 ? give_up(w, r, false, err) : 0;
+}
+
 static int answer_end(struct warden *w, const struct line_message *asked, bool fork,
 		      struct line_message *ret, struct mvm_error *err)
 {
-	AUTO_DONE(saved) info = { 0 };
+	struct saved *info = &w->saving.info;
 	struct wire_field nonce;
 	if (w->saving.pages_fd < 0 ||
 	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &nonce) <= 0)
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
-	info.n_pages = (uint64_t)w->saving.n_pages;
+	info->n_pages = (uint64_t)w->saving.n_pages;
 	int r = fork ? check_forks(w, err) : 0;
 	if (r < 0)
 		return give_up(w, r, fork, err);
-	r = note_file(w->saving.pages_fd, &info.pages_sha256, &info.pages_bytes);
+	r = note_file(w->saving.pages_fd, &info->pages_sha256, &info->pages_bytes);
 	if (r < 0)
 		mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r));
 	if (r == 0)
-		r = save_state(w, &info, err);
-	if (r == 0 && !fork) {
-		/* before the disks' ctimes are noted */
-		if (w->ops->take_back)
-			w->ops->take_back(w->body);
-		r = saved_note_disks(instance_fd(w), &info, err);
-	}
+		r = save_state(w, info, err);
+	if (r == 0 && !fork)
+		while ((r = note_disks(w, err)) > 0)
+			; /* what the caller has not asked for before */
 	if (r == 0)
-		r = save_info(w, &info, &nonce, err);
+		r = save_info(w, info, &nonce, err);
 	if (r == 0)
 		r = publish(w, fork, ret, err);
 	return r < 0 ? give_up(w, r, fork, err) : 0;
@@ -457,6 +476,8 @@ int saved_answer(struct warden *w, const struct line_message *asked, struct line
 		return answer_load(w, ret, err);
 	case ASK_USE_SAVED:
 		return answer_use(w, number, err);
+	case ASK_SAVE_DISKS:
+		return answer_disks(w, ret, err);
 	}
 	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
 }
