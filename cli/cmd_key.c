@@ -57,10 +57,26 @@ static char *name_of(const char *path)
 							     : strdup(name);
 }
 
+/* A key counts when its snapshot comes.  Say so if the key has counted for something else. */
+static void note_change(const struct mvm_key_info_list *before, const struct mvm_key_info *key)
+{
+	for (size_t i = 0; key->scope && i < before->n; i++) {
+		const struct mvm_key_info *k = before->v[i];
+		if (!k->trusted || !str_eq(k->fingerprint, key->fingerprint) ||
+		    (k->scope && str_eq(k->scope, key->scope)))
+			continue;
+		fprintf(stderr,
+			"'%s' was trusted for %s: snapshots that it let in before still "
+			"start; each is judged anew when it is imported or pulled again\n",
+			k->name, k->scope ? k->scope : "everything");
+	}
+}
+
 static int trust(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_key_info) key = NULL;
+	AUTO_DONE(mvm_key_info_list) before = { 0 };
 	const char *name = args_string(a, "name");
 	AUTO_FREE char *own = name ? NULL : name_of(args_at(a, 0));
 
@@ -68,9 +84,14 @@ static int trust(struct cli_context *c, const struct args *a)
 	if (scope && (!*scope || strpbrk(scope, "\r\n")))
 		return cli_usage(c, "--for needs the name of a repository, or a pattern of names");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0 && scope)
+		r = mvm_key_list(mvm, &before.v, &before.n, &c->err);
 	if (r == 0)
 		r = mvm_key_trust(mvm, args_at(a, 0), name ? name : own, scope, &key, &c->err);
-	return r < 0 ? r : print_key(c, key);
+	if (r < 0)
+		return r;
+	note_change(&before, key);
+	return print_key(c, key);
 }
 
 static int untrust_one(struct cli_context *c, struct mvm *mvm, const char *name,
@@ -124,7 +145,8 @@ static const struct option trust_options[] = {
 	{ .name = "for",
 	  .kind = OPTION_STRING,
 	  .value = "PATTERN",
-	  .help = "only what comes from these repositories, as in 'reg.example/team/*'" },
+	  .help = "only what comes from these repositories, as in 'reg.example/team/*'; with '**' "
+		  "at the end, from all below" },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -29,8 +29,10 @@ MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, struct mvm_key_i
  *
  *   path   of the public key, PEM
  *   name   of the key here; one of that name is replaced
- *   scope  a pattern as of fnmatch(3), "reg.example/team-*": only artifacts from these
- * repositories; NULL: all, and files ret    as above
+ *   scope  only artifacts from these repositories, "reg.example/team-*": the wildcards of fnmatch(3)
+ *          stay within one part of the name, and "**" in the place of a part stands for one or more;
+ *          NULL: all, and files.  What the key has let in before stays
+ *   ret    as above
  *
  * Errors: -ENOENT, -EINVAL (no public key of Ed25519, or no valid name).
  */

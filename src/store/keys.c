@@ -250,7 +250,46 @@ bool keys_are_trusted(struct store *s, const char *fingerprint)
 	return false;
 }
 
+/* Take the part in front of the next slash, and move on to the one after it (NULL: none).  False:
+ * the part is too long, and matches nothing. */
+static bool take_part(const char **at, char ret[KEY_SCOPE_SIZE])
+{
+	size_t n = strcspn(*at, "/");
+	if (n >= KEY_SCOPE_SIZE)
+		return false;
+	memcpy(ret, *at, n);
+	ret[n] = '\0';
+	*at = (*at)[n] ? *at + n + 1 : NULL;
+	return true;
+}
+
+/* "**" takes one part more each time the rest does not fit.  Only the last one may: whatever an
+ * earlier one takes, the last could take as well. */
+static bool scope_matches(const char *scope, const char *name)
+{
+	char want[KEY_SCOPE_SIZE], part[KEY_SCOPE_SIZE];
+	const char *after = NULL, *again = NULL; /* of the last "**", and the name's rest */
+	while (name) {
+		bool wants = scope != NULL;
+		const char *next = name;
+		if ((wants && !take_part(&scope, want)) || !take_part(&next, part))
+			return false;
+		if (wants && strcmp(want, "**") == 0) {
+			after = scope;
+			name = again = next;
+		} else if (wants && fnmatch(want, part, 0) == 0) {
+			name = next;
+		} else if (again && take_part(&again, part)) {
+			scope = after;
+			name = again;
+		} else {
+			return false;
+		}
+	}
+	return scope == NULL;
+}
+
 bool key_covers(const struct key_info *key, const char *repository)
 {
-	return !key->scope[0] || (repository && fnmatch(key->scope, repository, 0) == 0);
+	return !key->scope[0] || (repository && scope_matches(key->scope, repository));
 }

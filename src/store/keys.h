@@ -47,7 +47,9 @@ int keys_list(struct store *s, bool trusted, struct key_list *ret, struct mvm_er
 /* Is a key of this fingerprint trusted now?  For anything: its scope counted when it was used. */
 bool keys_are_trusted(struct store *s, const char *fingerprint);
 
-/* Does a key count for a repository, "reg.example/team/web"?  NULL: for a file from anywhere. */
+/* Does a key count for a repository, "reg.example/team/web"?  NULL: for a file from anywhere.  The
+ * scope is compared part by part: wildcards of fnmatch(3) stay within one, "**" as a whole part
+ * stands for one or more. */
 bool key_covers(const struct key_info *key, const char *repository);
 
 #endif

@@ -65,6 +65,13 @@ class Keys(KeyCase):
         self.assertEqual(len(self.mvm_json("key", "list")), 1)
         self.mvm_fails(NOT_FOUND, "key", "untrust", "friend", says="no trusted key has the name 'friend'")
 
+    def test_a_narrower_trust_says_what_it_leaves(self):
+        _, public = self.generate("mine")
+        self.assertEqual(self.mvm("key", "trust", public, status=0).stderr, "")
+        narrower = self.mvm("key", "trust", public, "--for", "reg.example/team/*", status=0)
+        self.assertIn("'mine' was trusted for everything: snapshots that it let in before still start", narrower.stderr)
+        self.assertEqual(self.mvm("key", "trust", public, "--for", "reg.example/team/*", status=0).stderr, "")
+
     def test_only_public_keys_of_ed25519_are_trusted(self):
         key, _ = self.generate("mine")
         for path in key["path"].replace(".pub", ".pem"), self.write("x.pub", "nonsense"):
