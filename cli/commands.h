@@ -53,6 +53,8 @@ extern const struct command command_key_list;
 extern const struct command command_key_trust;
 extern const struct command command_key_untrust;
 extern const struct command command_kill;
+extern const struct command command_login;
+extern const struct command command_logout;
 extern const struct command command_logs;
 extern const struct command command_pause;
 extern const struct command command_rename;

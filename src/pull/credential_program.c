@@ -1,75 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asks a credential helper of docker's: the server's name goes in, a JSON object comes out. */
+/* Credential helpers of docker's.  The server's name or a JSON object goes in, another comes out.
+ */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/process.h"
+#include "base/filter.h"
 #include "base/str.h"
+#include "base/visible.h"
 #include "codec/json.h"
 #include "pull/credentials.h"
 
+#define PREFIX	   "docker-credential-"
 #define ANSWER_MAX 65536u
 #define PATIENCE_S 60
 #define NOT_FOUND  "credentials not found"
 
-/* Read all its output before the deadline. */
-static int read_answer(int fd, const struct mvm_progress *progress, int64_t deadline_ns,
-		       struct strbuf *ret)
+/* Run the program's verb.  Returns its wait status, or -errno with the text. */
+static int run(const char *name, const char *verb, const void *in, size_t len, const char *host,
+	       const struct mvm_progress *progress, struct strbuf *ret, struct mvm_error *err)
 {
-	for (;;) {
-		int r = progress_wait(progress, fd, deadline_ns);
-		char *to = r < 0 ? NULL : strbuf_room(ret, 4096);
-		if (!to)
-			return r < 0 ? r : -ENOMEM;
-		ssize_t n = read(fd, to, 4096);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		strbuf_added(ret, (size_t)n);
-		if (ret->len > ANSWER_MAX)
-			return -EFBIG;
-	}
+	char *const argv[] = { (char *)name, (char *)verb, NULL };
+	const int64_t deadline = clock_deadline_ns((int64_t)PATIENCE_S * 1000);
+
+	int r = program_filter(argv, in, len, -1, ANSWER_MAX, deadline, progress, ret);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "asking %s was cancelled", name);
+	if (r >= 0)
+		return r;
+	/* a missing program is no missing image */
+	r = mvm_error_set(err, r == -ENOENT ? -EACCES : r, "cannot run %s for %s: %s", name, host,
+			  strerror(-r));
+	return mvm_error_hint(err, r,
+			      "docker's config.json names this program: install it, or remove its "
+			      "name there");
 }
 
-static int run(char *name, const char *server, const struct mvm_progress *progress,
-	       struct strbuf *ret, int *ret_status)
+static void forget(struct strbuf *b)
 {
-	char get[] = "get";
-	char *const argv[] = { name, get, NULL };
-	const int64_t deadline = clock_deadline_ns((int64_t)PATIENCE_S * 1000);
-	AUTO_DONE(process) child = { 0 };
-	int in[2], out[2];
-
-	if (pipe2(in, O_CLOEXEC) < 0)
-		return -errno;
-	AUTO_CLOSE int in_read = in[0];
-	AUTO_CLOSE int in_write = in[1];
-	if (pipe2(out, O_CLOEXEC) < 0)
-		return -errno;
-	AUTO_CLOSE int out_read = out[0];
-	AUTO_CLOSE int out_write = out[1];
-	/* the name is shorter than a pipe's room, so this never waits */
-	int r = file_write_all(in_write, server, strlen(server));
-	if (r < 0)
-		return r;
-	const struct process_spec spec = { .argv = argv,
-					   .cwd_fd = AT_FDCWD,
-					   .stdin_fd = in_read,
-					   .stdout_fd = out_write,
-					   .stderr_fd = -1,
-					   .flags = PROCESS_DIE_WITH_PARENT };
-	r = process_spawn(&spec, &child);
-	close(TAKE_FD(in_write));
-	close(TAKE_FD(out_write));
-	if (r == 0)
-		r = read_answer(out_read, progress, deadline, ret);
-	return r < 0 ? r : process_wait(&child, deadline, ret_status);
+	if (b->data)
+		explicit_bzero(b->data, b->len);
+	strbuf_done(b);
 }
 
 static int take_answer(const struct strbuf *answer, struct credentials *ret)
@@ -98,28 +69,64 @@ int credential_program_ask(const char *program, const char *host,
 			   const struct mvm_progress *progress, struct credentials *ret,
 			   struct mvm_error *err)
 {
-	AUTO_FREE char *name = str_printf("docker-credential-%s", program);
-	AUTO_DONE(strbuf) answer = { 0 };
-	int status = 0;
+	AUTO_FREE char *name = str_printf(PREFIX "%s", program);
+	const char *server = credentials_server(host);
+	struct strbuf answer = { 0 };
 
 	if (!name)
 		return mvm_error_oom(err);
-	int r = run(name, credentials_server(host), progress, &answer, &status);
-	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "asking %s was cancelled", name);
-	if (r < 0) {
-		r = mvm_error_set(err, r, "cannot get credentials for %s: %s: %s", host, name,
-				  strerror(-r));
-		return mvm_error_hint(err, r,
-				      "docker's config.json names this program: install it, or "
-				      "remove its name there");
+	int status = run(name, "get", server, strlen(server), host, progress, &answer, err);
+	int r = status;
+	if (status > 0)
+		r = answer.data && strstr(answer.data, NOT_FOUND) ? 0 : -EACCES;
+	else if (status == 0)
+		r = take_answer(&answer, ret);
+	forget(&answer);
+	return r < 0 && status >= 0
+		       ? mvm_error_set(err, r, "cannot get credentials for %s: %s %s", host, name,
+				       status ? "fails" : "prints no credentials")
+		       : r;
+}
+
+/* Run a verb that changes something, and hand on what the program says about a failure. */
+static int change(const char *program, const char *verb, const char *in, const char *host,
+		  const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_FREE char *name = str_printf(PREFIX "%s", program);
+	AUTO_DONE(strbuf) said = { 0 }, seen = { 0 };
+
+	if (!name || !in)
+		return mvm_error_oom(err);
+	int r = run(name, verb, in, strlen(in), host, progress, &said, err);
+	if (r <= 0)
+		return r;
+	if (said.data)
+		visible_add(&seen, said.data, strcspn(said.data, "\n"), true);
+	bool has_words = seen.data && seen.data[0];
+	return mvm_error_set(err, -EACCES, "%s cannot %s the credentials of %s%s%.200s", name, verb,
+			     host, has_words ? ": " : "", has_words ? seen.data : "");
+}
+
+int credential_program_store(const char *program, const char *host, const struct credentials *who,
+			     const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct json_out out = { 0 };
+
+	json_t *o = json_new(&out);
+	json_put_string(&out, o, "ServerURL", credentials_server(host));
+	json_put_string(&out, o, "Username", who->user);
+	json_put_string(&out, o, "Secret", who->password);
+	int r = json_out_text(&out, o, JSON_TEXT_SORTED, &text, err);
+	if (r == 0) {
+		r = change(program, "store", text, host, progress, err);
+		explicit_bzero(text, strlen(text));
 	}
-	if (status != 0 && answer.data && strstr(answer.data, NOT_FOUND))
-		return 0;
-	r = status == 0 ? take_answer(&answer, ret) : -EACCES;
-	if (answer.data)
-		explicit_bzero(answer.data, answer.len);
-	return r < 0 ? mvm_error_set(err, r, "cannot get credentials for %s: %s %s", host, name,
-				     status ? "fails" : "prints no credentials")
-		     : r;
+	return r;
+}
+
+int credential_program_erase(const char *program, const char *host,
+			     const struct mvm_progress *progress, struct mvm_error *err)
+{
+	return change(program, "erase", credentials_server(host), host, progress, err);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -11,7 +12,6 @@
 #include "codec/json.h"
 #include "model/image_ref.h"
 
-#define FILE_MAX      ((size_t)4 << 20)
 #define HUB_SERVER    "https://index." IMAGE_REF_HUB "/v1/"
 #define PROGRAM_CHARS "abcdefghijklmnopqrstuvwxyz0123456789-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define PROGRAM_MAX   64u
@@ -133,7 +133,12 @@ static int read_auths(const struct json_at *root, const char *host, const char *
 	return r < 0 ? r : read_entry(&entry, ret, err);
 }
 
-static int read_program(const struct json_at *root, const char *host, char **ret,
+bool credentials_is_key(const char *key, const char *host)
+{
+	return fit_of(key, host, "") == strlen(host);
+}
+
+int credentials_program(const struct json_at *root, const char *host, char **ret,
 			struct mvm_error *err)
 {
 	struct json_at helpers;
@@ -168,7 +173,7 @@ int credentials_parse(const char *text, size_t len, const char *name, const char
 	int r = json_read_object(text, len, name, &doc, &root, err);
 	if (r < 0)
 		return r;
-	r = read_program(&root, host, &program, err);
+	r = credentials_program(&root, host, &program, err);
 	if (r == 0)
 		r = read_auths(&root, host, path, &c, err);
 	if (r > 0) {
@@ -191,7 +196,7 @@ static int look_into(const char *file, const char *host, const char *path,
 	AUTO_FREE char *text = NULL, *program = NULL;
 	size_t len;
 
-	int r = file_read_at(AT_FDCWD, file, FILE_MAX, &text, &len);
+	int r = file_read_at(AT_FDCWD, file, CREDENTIALS_FILE_MAX, &text, &len);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return 0;
 	if (r < 0)
@@ -217,24 +222,35 @@ static int look_into(const char *file, const char *host, const char *path,
 	return 1;
 }
 
-int credentials_find(const char *host, const char *path, const struct mvm_progress *progress,
-		     struct credentials *ret, struct mvm_error *err)
+int credentials_files(struct strv *ret)
 {
 	const char *home = getenv("HOME"), *docker = getenv("DOCKER_CONFIG");
 	const char *auth_file = getenv("REGISTRY_AUTH_FILE"), *run = getenv("XDG_RUNTIME_DIR");
+	const char *config = getenv("XDG_CONFIG_HOME");
+
+	if (!str_empty(auth_file))
+		strv_add(ret, auth_file);
+	if (!str_empty(docker))
+		strv_addf(ret, "%s/config.json", docker);
+	else if (!str_empty(home))
+		strv_addf(ret, "%s/.docker/config.json", home);
+	if (!str_empty(run))
+		strv_addf(ret, "%s/containers/auth.json", run);
+	else /* where podman and skopeo write without such a folder */
+		strv_addf(ret, "/run/containers/%u/auth.json", (unsigned)getuid());
+	if (!str_empty(config))
+		strv_addf(ret, "%s/containers/auth.json", config);
+	else if (!str_empty(home))
+		strv_addf(ret, "%s/.config/containers/auth.json", home);
+	return ret->failed ? -ENOMEM : 0;
+}
+
+int credentials_find(const char *host, const char *path, const struct mvm_progress *progress,
+		     struct credentials *ret, struct mvm_error *err)
+{
 	AUTO_DONE(strv) files = { 0 };
 
-	if (!str_empty(docker))
-		strv_addf(&files, "%s/config.json", docker);
-	else if (!str_empty(home))
-		strv_addf(&files, "%s/.docker/config.json", home);
-	if (!str_empty(auth_file))
-		strv_add(&files, auth_file);
-	if (!str_empty(run))
-		strv_addf(&files, "%s/containers/auth.json", run);
-	if (!str_empty(home))
-		strv_addf(&files, "%s/.config/containers/auth.json", home);
-	if (files.failed)
+	if (credentials_files(&files) < 0)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < files.n; i++) {
 		int r = look_into(files.v[i], host, path, progress, ret, err);

@@ -192,8 +192,8 @@ static void put_if(struct json_out *out, json_t *o, const char *key, const char 
 }
 
 static int introduce(struct session *s, const struct settings *settings,
-		     const struct credentials *who, const char *host, const char *path, bool push,
-		     struct mvm_error *err)
+		     const struct credentials *who, const char *host, const char *path,
+		     unsigned rights, struct mvm_error *err)
 {
 	const char *at = str_eq(host, IMAGE_REF_HUB) ? HUB_HOST : host;
 	AUTO_FREE char *base = str_printf("%s://%s", settings->insecure ? "http" : "https", at);
@@ -211,31 +211,41 @@ static int introduce(struct session *s, const struct settings *settings,
 	put_if(&out, o, "identity", who->identity);
 	put_if(&out, o, "bearer", who->bearer);
 	put_if(&out, o, "from", who->from);
-	if (push)
+	if (rights & SESSION_PUSH)
 		json_put(&out, o, "push", json_true());
+	if (rights & SESSION_DELETE)
+		json_put(&out, o, "remove", json_true());
 	return send_message(s, &out, o, ca, err);
 }
 
-int session_open(const char *data_dir, const char *host, const char *path, bool push,
-		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
+int session_open_as(const char *data_dir, const char *host, const char *path, unsigned rights,
+		    const struct credentials *who, const struct mvm_progress *progress,
+		    struct session *ret, struct mvm_error *err)
 {
 	AUTO_DONE(session) s = SESSION_NONE;
 	AUTO_DONE(settings) settings = { 0 };
-	AUTO_DONE(credentials) who = { 0 };
+	AUTO_DONE(credentials) found = { 0 };
 
 	s.progress = progress;
 	int r = settings_load(data_dir, host, &settings, err);
-	if (r == 0)
-		r = credentials_find(host, path, progress, &who, err);
+	if (r == 0 && !who)
+		r = credentials_find(host, path, progress, &found, err);
 	if (r == 0)
 		r = start(&s, err);
 	if (r == 0)
-		r = introduce(&s, &settings, &who, host, path, push, err);
+		r = introduce(&s, &settings, who ? who : &found, host, path, rights, err);
 	if (r < 0)
 		return r;
 	*ret = s;
 	s = (struct session)SESSION_NONE;
 	return 0;
+}
+
+int session_open(const char *data_dir, const char *host, const char *path, bool push,
+		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err)
+{
+	return session_open_as(data_dir, host, path, push ? SESSION_PUSH : 0, NULL, progress, ret,
+			       err);
 }
 
 int session_call(struct session *s, struct json_out *out, json_t *o, int fd,

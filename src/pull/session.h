@@ -44,6 +44,16 @@ DEFINE_AUTO_DONE(session, session_done)
 int session_open(const char *data_dir, const char *host, const char *path, bool push,
 		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
 
+/* The same, with further rights, and for a user who is not in the files yet. */
+enum session_rights {
+	SESSION_PUSH = 1u << 0,
+	SESSION_DELETE = 1u << 1,
+};
+struct credentials;
+int session_open_as(const char *data_dir, const char *host, const char *path, unsigned rights,
+		    const struct credentials *who, const struct mvm_progress *progress,
+		    struct session *ret, struct mvm_error *err);
+
 /* Ask for the digest of a tag's manifest.  1 with it, 0 if the registry does not tell it, or
  * -errno: -ENOENT (no such tag), -EACCES, -EBUSY (too many requests), -EREMOTEIO, ... */
 int session_head(struct session *s, const char *tag, struct mvm_digest *ret, struct mvm_error *err);
@@ -76,7 +86,29 @@ int session_upload(struct session *s, const struct mvm_digest *digest, int fd, u
 int session_put(struct session *s, const char *reference, const char *type, int fd, uint64_t bytes,
 		struct mvm_error *err);
 
-/* ---- of session.c and push.c alone ---- */
+/* ---- api.c ---- */
+
+/* Does the registry take the session's user?  1, 0 (it asks for none) or -errno, as login_check().
+ */
+int session_check(struct session *s, struct mvm_error *err);
+
+/*
+ * Fetch one page of a list.
+ *
+ *   what      "tags/list?n=100", "referrers/sha256:...", or the *ret_next of the page before
+ *   ret       the page, NUL-terminated, at most SESSION_PAGE_MAX bytes; the caller's
+ *   ret_next  NULL: this is the last page; the caller's
+ *
+ * Returns 1, 0 (the registry has no such list) or -errno.
+ */
+#define SESSION_PAGE_MAX ((size_t)4 << 20)
+int session_list(struct session *s, const char *what, char **ret, size_t *ret_len, char **ret_next,
+		 struct mvm_error *err);
+
+/* Delete a manifest.  -ENOENT; -EOPNOTSUPP (the registry deletes nothing), -EACCES, ... */
+int session_delete(struct session *s, const struct mvm_digest *digest, struct mvm_error *err);
+
+/* ---- of session.c, push.c and api.c alone ---- */
 
 struct json_out;
 struct json_t;

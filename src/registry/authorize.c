@@ -42,10 +42,7 @@ static int no_credentials(const struct client *c, struct mvm_error *err)
 	const char *host = c->target.host;
 	int r = mvm_error_set(err, -EACCES, "%s asks for a user name and a password", host);
 
-	return mvm_error_hint(err, r,
-			      "log in: 'docker login %s' or 'podman login %s' (mvm reads their "
-			      "files)",
-			      host, host);
+	return mvm_error_hint(err, r, "log in: 'mvm login %s'", host);
 }
 
 static int use_basic(struct client *c, struct mvm_error *err)
@@ -70,12 +67,14 @@ static void add_field(struct strbuf *b, CURL *easy, const char *key, const char 
 /* We ask for what we need of our repository, whatever scope the challenge has. */
 static void add_fields(struct strbuf *b, CURL *easy, const struct client *c)
 {
-	AUTO_FREE char *scope = str_printf("repository:%s:pull%s", c->target.path,
-					   c->target.push ? ",push" : "");
+	AUTO_FREE char *scope = str_printf("repository:%s:pull%s%s", c->target.path,
+					   c->target.push ? ",push" : "",
+					   c->target.remove ? ",delete" : "");
 
 	if (c->challenge.service[0])
 		add_field(b, easy, "service", c->challenge.service);
-	add_field(b, easy, "scope", scope ? scope : "");
+	if (c->target.path[0])
+		add_field(b, easy, "scope", scope ? scope : "");
 	b->failed |= !scope;
 	if (c->target.identity) {
 		add_field(b, easy, "grant_type", "refresh_token");
@@ -141,7 +140,7 @@ static int refused(const struct client *c, long status, const struct answer_text
 		return no_credentials(c, err);
 	r = mvm_error_set(err, -EACCES, "%s refuses the credentials of '%s'%s%s", c->target.host,
 			  c->target.from, said[0] ? ": " : "", said);
-	return mvm_error_hint(err, r, "log in again: 'docker login %s'", c->target.host);
+	return mvm_error_hint(err, r, "log in again: 'mvm login %s'", c->target.host);
 }
 
 static bool is_for_a_moment(CURLcode code, long status)

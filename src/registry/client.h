@@ -29,12 +29,13 @@
 struct target {
 	char *base; /* "https://reg.example:5000" */
 	char *host; /* for messages */
-	char *path; /* of the repository */
+	char *path; /* of the repository; "": none, for a login */
 	char *user, *password;
 	char *identity; /* a refresh token for the token service */
 	char *bearer;	/* a token for the registry itself */
 	char *from;	/* the file that the credentials come from */
 	bool push;	/* ask for the right to push, too */
+	bool remove;	/* and to delete */
 	char *ca;	/* PEM: certificates that count beside the system's */
 	size_t ca_len;
 };

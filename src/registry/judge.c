@@ -177,17 +177,14 @@ static int refused(struct transfer *t, const char *said, struct mvm_error *err)
 	if (to->from) {
 		r = mvm_error_set(err, -EACCES, "%s refuses %s with the credentials of '%s'%s%s",
 				  to->host, to->path, to->from, said[0] ? ": " : "", said);
-		return mvm_error_hint(
-			err, r, "log in again ('docker login %s'), and check the image's name",
-			to->host);
+		return mvm_error_hint(err, r,
+				      "log in again ('mvm login %s'), and check the image's name",
+				      to->host);
 	}
 	r = mvm_error_set(err, -EACCES, "%s refuses %s without credentials%s%s", to->host, to->path,
 			  said[0] ? ": " : "", said);
-	return mvm_error_hint(
-		err, r,
-		"check the image's name, or log in: 'docker login %s' or 'podman login "
-		"%s' (mvm reads their files)",
-		to->host, to->host);
+	return mvm_error_hint(err, r, "check the image's name, or log in: 'mvm login %s'",
+			      to->host);
 }
 
 static int missing(struct transfer *t, const char *said, struct mvm_error *err)

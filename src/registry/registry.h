@@ -12,7 +12,7 @@
  *
  *	{"base": "https://reg.example", "path": "library/debian", ...}	once, with a descriptor of
  * the registry's own CA certificates or without; further members: struct target; "push" with has,
- * upload and put
+ * upload and put, "remove" with delete
  *	{"head": "TAG"}					a manifest's digest
  *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
  *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
@@ -22,11 +22,17 @@
  *	{"upload": "sha256:...", "size": BYTES}		put the descriptor's bytes as a blob
  *	{"put": "TAG or DIGEST", "type": "...", "size": BYTES}	and as a manifest
  *
+ *	{"login": true}					does the registry take the user?
+ *	{"list": "tags/list", "max": BYTES}		a page of a list into the descriptor; or
+ *what "next" said
+ *	{"delete": "sha256:..."}			a manifest
+ *
  * To mvm, one answer for each of them but "blob":
  *
  *	{"digest": "sha256:...", "size": BYTES}		head (the digest may be missing) and get
- *	{"done": true}					run, upload and put
- *	{"found": true}					has
+ *	{"done": true}					run, upload, put and delete
+ *	{"found": true}					has, and list with "next": the next page
+ *	{"checked": true}				login; false: it asks for none
  *	{"error": ERRNO, "text": "...", "hint": "..."}	any
  *
  * and before it any number of {"bytes": BYTES of all blobs so far} and {"note": "..."}.

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "codec/json.h"
+#include "registry/api.h"
 #include "registry/client.h"
 #include "registry/confine.h"
 #include "registry/reply.h"
@@ -114,6 +115,8 @@ static int open_target(struct pull *p, const struct json_at *at, int fd, struct 
 				    members[i].ret, err);
 	if (r >= 0)
 		r = json_get_bool(at, "push", JSON_OPTIONAL, &t->push, err);
+	if (r >= 0)
+		r = json_get_bool(at, "remove", JSON_OPTIONAL, &t->remove, err);
 	if (r >= 0)
 		r = read_ca(fd, t, err);
 	return r < 0 ? r : 0;
@@ -223,6 +226,51 @@ static int serve_push(struct pull *p, const struct json_at *at, const char *key,
 	return 0;
 }
 
+/* Answer "list".  Takes the descriptor over. */
+static int serve_list(struct pull *p, const struct json_at *at, int fd, struct mvm_error *err)
+{
+	AUTO_FREE char *what = NULL, *next = NULL;
+	AUTO_CLOSE int owned = fd;
+	struct json_out out = { 0 };
+	struct mvm_error why = { 0 };
+	uint64_t max = 0;
+
+	int r = json_get_string(at, "list", JSON_REQUIRED, &what, err);
+	if (r >= 0)
+		r = json_get_u64(at, "max", 1, INT64_MAX, JSON_REQUIRED, &max, err);
+	if (r < 0)
+		return r;
+	r = api_list(&p->client, what, owned, max, &next, &why);
+	if (r < 0) {
+		tell_error(p, &why);
+		return 0;
+	}
+	json_t *o = json_new(&out);
+	json_put(&out, o, "found", json_boolean(r > 0));
+	if (next)
+		json_put_text(&out, o, "next", next);
+	tell(p, &out, o);
+	return 0;
+}
+
+/* Answer "login" and "delete". */
+static int serve_change(struct pull *p, const struct json_at *at, struct mvm_error *err)
+{
+	AUTO_FREE char *digest = NULL;
+	struct mvm_error why = { 0 };
+
+	int r = json_get_string(at, "delete", JSON_OPTIONAL, &digest, err);
+	if (r < 0)
+		return r;
+	bool login = r == 0;
+	r = login ? api_login(&p->client, &why) : api_delete(&p->client, digest, &why);
+	if (r < 0)
+		tell_error(p, &why);
+	else
+		tell_true(p, login ? "checked" : "done", login ? r > 0 : true);
+	return 0;
+}
+
 /* Obey one message.  Takes the descriptor over. */
 static int obey(struct pull *p, const char *text, size_t len, int fd, struct mvm_error *err)
 {
@@ -244,6 +292,10 @@ static int obey(struct pull *p, const char *text, size_t len, int fd, struct mvm
 		return serve_manifest(p, &root, "get", TAKE_FD(owned), err);
 	if (json_object_get(doc, "blob"))
 		return note_blob(p, &root, TAKE_FD(owned), err);
+	if (json_object_get(doc, "list"))
+		return serve_list(p, &root, TAKE_FD(owned), err);
+	if (json_object_get(doc, "login") || json_object_get(doc, "delete"))
+		return serve_change(p, &root, err);
 	static const char *const pushes[] = { "has", "upload", "put" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(pushes); i++) {
 		if (json_object_get(doc, pushes[i]))
