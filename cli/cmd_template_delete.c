@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* template delete */
+/* template delete, rm */
+#include <mvm/registry.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "confirm.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
 #include "out.h"
+
+DEFINE_LIST(mvm_remote_tag, mvm_remote_list_free)
 
 static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 {
@@ -35,9 +39,61 @@ static void report(const struct cli_context *c, struct jsonw *j, const char *id)
 	jsonw_close(j);
 }
 
+/* ---- in a registry ---- */
+
+/* A repository alone would mean its tag "latest", which is too much of a guess here. */
+static bool names_one(const char *ref)
+{
+	const char *slash = strrchr(ref, '/');
+	return slash && strpbrk(slash, ":@");
+}
+
+/* The digest is found before the question, so that what was asked about is what goes. */
+static int delete_remote(struct cli_context *c, const struct args *a)
+{
+	const char *ref = args_string(a, "remote");
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_remote_tag_list) found = { 0 };
+	AUTO_DONE(jsonw) j = { 0 };
+
+	if (a->n_positionals > 0 || !names_one(ref))
+		return cli_usage(c, "--remote takes one HOST/NAME:TAG or HOST/NAME@DIGEST, and no "
+				    "template");
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_remote_list(mvm, ref, &c->progress, &found.v, &found.n, &c->err);
+	if (r < 0)
+		return r;
+	const char *digest = found.v[0]->digest;
+	const char *end = strpbrk(strrchr(ref, '/'), ":@");
+	AUTO_FREE char *exact = str_printf("%.*s@%s", (int)(end - ref), ref, digest);
+	AUTO_FREE char *question = str_printf("delete %s and every tag that names it",
+					      exact ? exact : "");
+	if (!exact || !question)
+		return -ENOMEM;
+	r = args_flag(a, "force") ? 0 : confirm(c, question);
+	if (r == 0)
+		r = mvm_remote_delete(mvm, exact, &c->progress, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "reference", exact);
+	jsonw_string(&j, "result", "deleted");
+	jsonw_close(&j);
+	if (c->json)
+		return jsonw_print(&j, stdout);
+	printf("%s deleted\n", exact);
+	return 0;
+}
+
 /* Goes on after a failure; the last one is the result. */
 static int delete_templates(struct cli_context *c, const struct args *a)
 {
+	if (args_given(a, "remote"))
+		return delete_remote(c, a);
+	if (a->n_positionals == 0)
+		return cli_usage(c, "name a template, or --remote REF");
+
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
 	bool several = a->n_positionals > 1;
@@ -73,20 +129,44 @@ static const struct option delete_options[] = {
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
 	  .help = "do not ask; needed without a terminal" },
+	{ .name = "remote",
+	  .kind = OPTION_STRING,
+	  .value = "REF",
+	  .help = "delete from a registry: HOST/NAME:TAG or HOST/NAME@DIGEST" },
 	OPTION_JSON,
 	{ 0 },
 };
 
+#define DELETE_DETAILS                                                                             \
+	"Refused while a VM runs from one of them. Files that other templates share stay; 'mvm "   \
+	"template prune' removes files that nothing needs any longer.\n\nWith --remote the "       \
+	"manifest that REF names now goes from its registry, by its digest: with all its tags, "   \
+	"and with its signatures. The registry frees the room when it collects its garbage. "      \
+	"Many registries delete nothing unless their operator allows it."
+#define DELETE_POSITIONALS                                                                         \
+	{                                                                                          \
+		{                                                                                  \
+			.name = "ID", .help = "the templates", .optional = true, .many = true,     \
+			.hint = VALUE_TEMPLATE                                                     \
+		}                                                                                  \
+	}
+
 const struct command command_template_delete = {
 	.path = "template delete",
 	.summary = "Remove templates and all their revisions",
-	.details = "Refused while a VM runs from one of them. Files that other "
-		   "templates share stay; 'mvm template prune' removes files that "
-		   "nothing needs any longer.",
-	.positionals = { { .name = "ID",
-			   .help = "the templates",
-			   .many = true,
-			   .hint = VALUE_TEMPLATE } },
+	.details = DELETE_DETAILS,
+	.examples = "mvm template delete web\n"
+		    "mvm template delete --remote reg.example/team/web:v1",
+	.positionals = DELETE_POSITIONALS,
+	.options = delete_options,
+	.run = delete_templates,
+};
+
+const struct command command_template_rm = {
+	.path = "template rm",
+	.summary = "The same as 'template delete'",
+	.details = DELETE_DETAILS,
+	.positionals = DELETE_POSITIONALS,
 	.options = delete_options,
 	.run = delete_templates,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* template list */
+#include <mvm/registry.h>
 #include <stdio.h>
 
 #include "handles.h"
@@ -10,6 +11,8 @@
 
 /* How many rows are kept before they are printed. */
 #define ROWS_MAX 1000
+
+DEFINE_LIST(mvm_remote_tag, mvm_remote_list_free)
 
 struct listing {
 	struct cli_context *c;
@@ -72,12 +75,60 @@ static int add(void *arg, const struct mvm_template_summary *s)
 	return ++l->rows < ROWS_MAX ? 0 : print_rows(l);
 }
 
+/* ---- in a registry ---- */
+
+static void add_remote(struct cli_context *c, struct table *t, struct jsonw *j,
+		       const struct mvm_remote_tag *tag)
+{
+	char size[24] = "-", digest[20];
+
+	if (c->json) {
+		jsonw_open(j, NULL, '{');
+		jsonw_string(j, "tag", tag->tag);
+		jsonw_string(j, "digest", tag->digest);
+		jsonw_u64(j, "bytes", tag->bytes);
+		jsonw_string(j, "created", tag->created);
+		jsonw_bool(j, "is_template", tag->is_template);
+		jsonw_bool(j, "has_snapshot", tag->has_snapshot);
+		jsonw_close(j);
+		return;
+	}
+	if (tag->bytes)
+		str_bytes(tag->bytes, size, sizeof(size));
+	snprintf(digest, sizeof(digest), "%.19s", tag->digest);
+	table_row(t, tag->tag ? tag->tag : "-", digest, size, tag->created ? tag->created : "-",
+		  tag->is_template ? "template" : "other", tag->has_snapshot ? "yes" : "no");
+}
+
+static int list_remote(struct cli_context *c, const char *ref)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_remote_tag_list) all = { 0 };
+	AUTO_DONE(table) t = { .columns = 6 };
+	AUTO_DONE(jsonw) j = { 0 };
+
+	if (!*ref)
+		return cli_usage(c, "--remote needs the name of a repository: HOST/NAME");
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_remote_list(mvm, ref, &c->progress, &all.v, &all.n, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&j, NULL, '[');
+	table_row(&t, "TAG", "DIGEST", "SIZE", "CREATED", "KIND", "SNAPSHOT");
+	for (size_t i = 0; i < all.n; i++)
+		add_remote(c, &t, &j, all.v[i]);
+	jsonw_close(&j);
+	return c->json ? jsonw_print(&j, stdout) : table_print(&t, stdout);
+}
+
 static int list(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	struct listing l = { .c = c, .table.columns = 8 };
-	(void)a;
 
+	if (args_given(a, "remote"))
+		return list_remote(c, args_string(a, "remote"));
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
 		return r;
@@ -93,11 +144,22 @@ static int list(struct cli_context *c, const struct args *a)
 	return r;
 }
 
-static const struct option list_options[] = { OPTION_JSON, { 0 } };
+static const struct option list_options[] = {
+	{ .name = "remote",
+	  .kind = OPTION_STRING,
+	  .value = "REF",
+	  .help = "list the tags of this repository in a registry" },
+	OPTION_JSON,
+	{ 0 },
+};
 
 const struct command command_template_list = {
 	.path = "template list",
 	.summary = "List templates",
+	.details = "With --remote the tags of a repository, or one tag: the digest that it names, "
+		   "what its blobs take, and whether a template of mvm's is there. Templates say "
+		   "nothing of when they were made, so that the same one has the same digest.",
+	.examples = "mvm template list --remote reg.example/team/web",
 	.options = list_options,
 	.run = list,
 };

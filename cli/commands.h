@@ -92,6 +92,7 @@ extern const struct command command_template_list;
 extern const struct command command_template_prune;
 extern const struct command command_template_pull;
 extern const struct command command_template_push;
+extern const struct command command_template_rm;
 extern const struct command command_template_rollback;
 extern const struct command command_template_snapshot;
 extern const struct command command_template_verify;

@@ -129,7 +129,7 @@ class Stub:
                 else:
                     stub.serve_image(self)
 
-            do_GET = do_HEAD = do_POST = do_PUT = serve
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = serve
 
             def reply(self, status, body=b"", **headers):
                 self.send_response(status)

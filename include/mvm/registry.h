@@ -2,14 +2,18 @@
 #ifndef MVM_REGISTRY_H
 #define MVM_REGISTRY_H
 
-/* Logins at registries, in the files of docker and podman (doc/registries.md). */
+/* Logins at registries, in the files of docker and podman (doc/registries.md), and what a
+ * repository there has (doc/distribution.md). */
 
+#include <mvm/artifact.h>
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
 #include <mvm/template.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct mvm_login_info {
 	char *host; /* "reg.example:5000", "docker.io" */
@@ -46,5 +50,43 @@ MVM_API int mvm_registry_login(struct mvm *mvm, const char *host, const char *us
 MVM_API int mvm_registry_logout(struct mvm *mvm, const char *host,
 				const struct mvm_progress *progress, struct mvm_strings *ret_files,
 				struct mvm_error *err);
+
+/* ---- repositories ---- */
+
+struct mvm_remote_tag {
+	char *tag;			       /* NULL where a digest was asked for */
+	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of the manifest */
+	uint64_t bytes;			       /* of its blobs; 0 for an index of images */
+	char *created;			       /* as an annotation of it says; NULL: unknown */
+	bool is_template;		       /* of mvm's; false: an image, or something else */
+	bool has_snapshot;
+};
+
+/*
+ * List the tags of a repository, by name.
+ *
+ *   ref       "reg.example/team/web"; with a tag or digest that one alone
+ *   progress  may be NULL
+ *   ret       mvm_remote_list_free() it
+ *
+ * Asks the registry itself, not its mirrors, once for each tag.
+ * Errors: -EINVAL (no reference), -ENOENT, -EACCES, -EBUSY (too many requests), -EFBIG (more than
+ * 10,000 tags), -EREMOTEIO.
+ */
+MVM_API int mvm_remote_list(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+			    struct mvm_remote_tag ***ret, size_t *ret_n, struct mvm_error *err);
+MVM_API void mvm_remote_list_free(struct mvm_remote_tag **list, size_t n);
+
+/*
+ * Delete a manifest of a repository, with its signatures of mvm's kind.
+ *
+ *   ref  "reg.example/team/web@sha256:..."; with a tag the manifest that it names now.  Every tag
+ *        that names this manifest is gone then.
+ *
+ * Blobs stay until the registry collects its garbage.
+ * Errors: as above; -EOPNOTSUPP: the registry deletes nothing.
+ */
+MVM_API int mvm_remote_delete(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+			      struct mvm_error *err);
 
 #endif

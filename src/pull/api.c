@@ -44,7 +44,8 @@ int session_list(struct session *s, const char *what, char **ret, size_t *ret_le
 	r = json_get_string(&root, "next", JSON_OPTIONAL, &next, err);
 	if (r < 0)
 		return r;
-	r = file_read_fd(fd, SESSION_PAGE_MAX, &text, &len);
+	/* mvm-registry shares the offset */
+	r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : file_read_fd(fd, SESSION_PAGE_MAX, &text, &len);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read the list: %s", strerror(-r));
 	*ret = TAKE_PTR(text);

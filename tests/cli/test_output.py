@@ -27,6 +27,7 @@ PRINTS = {
     "template prune": ["--keep", "1", "--dry-run"],
     "template export": ["web", "web.tar", "--force"],
     "template import": ["web.tar", "copy"],
+    "template rm": ["spare2", "--force", "--json"],
     "template delete": ["spare", "--force", "--json"],
     "ps": [],
     "stats": [],
@@ -71,6 +72,7 @@ class Full(Revisions):
         self.source("two")
         self.build()
         self.mvm_ok("template", "create", "spare", "--flake", "dir:root")
+        self.mvm_ok("template", "create", "spare2", "--flake", "dir:root")
         self.write("web.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "web"\n'
                    'role = "worker"\nvcpus = 2\nmem_mib = 1024\n')
         os.makedirs(os.path.join(self.data_dir, "logs"), exist_ok=True)

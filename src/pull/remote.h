@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PULL_REMOTE_H
+#define PULL_REMOTE_H
+
+/* What a repository has: its tags, and what refers to a manifest.  Nothing is kept here. */
+
+#include "base/str.h"
+#include "pull/session.h"
+
+#define REMOTE_TAGS_MAX 10000u
+
+/* The tags of the session's repository, sorted, without those of lists of signatures.  -ENOENT: no
+ * such repository; -EFBIG: too many. */
+int remote_tags(struct session *s, const char *name, struct strv *ret, struct mvm_error *err);
+
+/* What the documents of an artifact or image say of it. */
+struct remote_about {
+	struct mvm_digest digest; /* of the manifest's bytes */
+	uint64_t bytes;		  /* of its blobs; 0 for an index */
+	char *created;		  /* as its annotation says; NULL: unknown */
+	bool is_template, has_snapshot;
+};
+void remote_about_done(struct remote_about *a);
+DEFINE_AUTO_DONE(remote_about, remote_about_done)
+
+/* Fetch a manifest and look at it.  reference: a tag or digest.  -ENOENT and others. */
+int remote_look(struct session *s, const char *reference, struct remote_about *ret,
+		struct mvm_error *err);
+
+/*
+ * The lists of what refers to a manifest: those of the registry's API, and the one under the tag
+ * that stands in for it.  What the registry's answers hold is not checked.
+ */
+#define REMOTE_LISTS_MAX 5u
+struct remote_lists {
+	struct {
+		char *text;
+		size_t len;
+	} v[REMOTE_LISTS_MAX];
+	size_t n;
+	bool has_api; /* all but a last one are the API's ... */
+	bool has_tag; /* ... and that is the tag's */
+};
+void remote_lists_done(struct remote_lists *l);
+DEFINE_AUTO_DONE(remote_lists, remote_lists_done)
+
+/* No list is success.  Errors: those of asking for the tag. */
+int remote_referrers(struct session *s, const struct mvm_digest *subject, struct remote_lists *ret,
+		     struct mvm_error *err);
+
+#endif
