@@ -316,8 +316,13 @@ int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 		digest_text(&blobs[i].digest, digest);
 		json_put_string(&out, o, "blob", digest);
 		json_put_u64(&out, o, "size", blobs[i].size);
+		if (blobs[i].part_bytes) {
+			json_put_u64(&out, o, "from", blobs[i].part_from);
+			json_put_u64(&out, o, "bytes", blobs[i].part_bytes);
+			json_put_u64(&out, o, "at", blobs[i].at);
+		}
 		r = send_message(s, &out, o, blobs[i].fd, err);
-		total += blobs[i].size;
+		total += blobs[i].part_bytes ? blobs[i].part_bytes : blobs[i].size;
 	}
 	if (r < 0)
 		return r;

@@ -67,10 +67,14 @@ struct session_blob {
 	struct mvm_digest digest;
 	uint64_t size;
 	int fd; /* for reading and writing; may hold the blob's first bytes */
+	/* fetch only these bytes, to the offset `at` of fd, where others are overwritten.
+	 * part_bytes 0: all of it */
+	uint64_t part_from, part_bytes, at;
 };
 
 /* Fetch blobs into their descriptors, several at the same time.  n <= SESSION_BLOBS_MAX.
- * step: gets the progress in bytes of them all; may be NULL. */
+ * step: gets the progress in bytes of them all; may be NULL.  Parts of blobs are not compared with
+ * anything.  -EOPNOTSUPP: the registry sends no parts. */
 int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 		  struct progress_step *step, struct mvm_error *err);
 

@@ -85,7 +85,7 @@ int transfer_restart(struct transfer *t)
 	t->client->bytes -= t->want == WANT_BLOB ? t->have : 0;
 	t->have = 0;
 	sha256_init(&t->hash);
-	return t->fd >= 0 && ftruncate(t->fd, 0) < 0 ? -errno : 0;
+	return t->fd >= 0 && !t->is_part && ftruncate(t->fd, 0) < 0 ? -errno : 0;
 }
 
 /* Take over the first bytes of a blob, which an earlier pull left. */
@@ -137,10 +137,14 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 /* The first byte of a good answer: does it begin where ours end? */
 static int check_start(struct transfer *t, long status)
 {
+	const uint64_t whole = t->is_part ? t->whole : t->size;
+
+	if (status == 200 && t->size < whole)
+		return -EOPNOTSUPP;
 	if (status == 200) /* it knows no ranges, or we asked for none */
 		return t->have ? transfer_restart(t) : 0;
-	if (status == 206 && t->has_first && t->first == t->have &&
-	    (t->total == UINT64_MAX || t->total == t->size))
+	if (status == 206 && t->has_first && t->first == t->from + t->have &&
+	    (t->total == UINT64_MAX || t->total == whole))
 		return 0;
 	return -ERANGE;
 }
@@ -150,7 +154,7 @@ static int write_out(struct transfer *t, const char *data, size_t len)
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = pwrite(t->fd, data + done, len - done, (off_t)(t->have + done));
+		ssize_t n = pwrite(t->fd, data + done, len - done, (off_t)(t->at + t->have + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -247,10 +251,10 @@ static int set_range(struct transfer *t)
 {
 	char range[64];
 
-	if (t->want != WANT_BLOB || t->have == 0)
+	if (t->want != WANT_BLOB || (t->have == 0 && !t->is_part))
 		return 0;
-	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)t->have,
-		 (unsigned long long)t->size - 1);
+	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)(t->from + t->have),
+		 (unsigned long long)(t->from + t->size - 1));
 	return curl_easy_setopt(t->easy, CURLOPT_RANGE, range) == CURLE_OK ? 0 : -ENOMEM;
 }
 
@@ -346,7 +350,7 @@ static int start(struct client *c, struct transfer *t, size_t *left)
 {
 	t->client = c;
 	sha256_init(&t->hash);
-	int r = t->want == WANT_BLOB ? take_earlier(t) : 0;
+	int r = t->want == WANT_BLOB && !t->is_part ? take_earlier(t) : 0;
 	if (r < 0 || t->want != WANT_BLOB || t->have < t->size)
 		return r;
 	struct mvm_digest digest; /* all of it is here */

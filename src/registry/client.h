@@ -10,8 +10,9 @@
  *   https it never follows to http.
  * - What fails for a moment (a lost connection, 429, 5xx) is tried again: after Retry-After, else
  *   with growing pauses.  A blob goes on where it stopped, by Range; a registry that ignores Range
- *   sends it from the start.  Every new try begins at the registry, as the URL of a redirect lives
- *   for minutes only.
+ *   sends it from the start.  A part of a blob is asked for by a closed Range, and a registry that
+ *   ignores that fails with -EOPNOTSUPP.  Every new try begins at the registry, as the URL of a
+ * redirect lives for minutes only.
  * - No answer is longer than announced by the manifest, and every digest is compared.
  */
 
@@ -64,7 +65,9 @@ struct transfer {
 	enum want want;
 	char *reference; /* tag or digest */
 	int fd;		 /* where bytes go; -1: none */
-	uint64_t size;	 /* BLOB: of all of it; MANIFEST: at most */
+	uint64_t size;	 /* BLOB: of what is wanted of it; MANIFEST: at most */
+	bool is_part;	 /* BLOB: these three say of what, and where in fd it goes */
+	uint64_t from, whole, at;
 	bool has_digest; /* BLOB: known beforehand; else set to the registry's word, afterwards */
 	struct mvm_digest digest;
 	uint64_t have; /* bytes so far */
@@ -91,7 +94,7 @@ void transfer_done(struct transfer *t);
 DEFINE_AUTO_DONE(transfer, transfer_done)
 
 /* Run transfers to their end.  0, or the first failure: -ENOENT, -EACCES, -EBUSY (too many
- * requests), -EBADMSG (wrong bytes), -EREMOTEIO and others. */
+ * requests), -EBADMSG (wrong bytes), -EOPNOTSUPP (no parts), -EREMOTEIO and others. */
 int client_run(struct client *c, struct transfer *list, size_t n, struct mvm_error *err);
 
 /* ---- of the client's own files ---- */

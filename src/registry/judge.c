@@ -105,6 +105,8 @@ static int judge_problem(struct transfer *t, struct mvm_error *err)
 		return damaged(t, "the answer is longer than announced", err);
 	case -ERANGE:
 		return from_start(t, "the answer is another part than asked for", err);
+	case -EOPNOTSUPP:
+		return fail(t, -EOPNOTSUPP, err, "the registry does not send parts of it");
 	case -EMSGSIZE:
 		return fail(t, -EPROTO, err, "the registry refuses, with far too many words");
 	default:
@@ -235,6 +237,9 @@ static int judge_status(struct client *c, struct transfer *t, long status, bool 
 			break;
 		return missing(t, said, err);
 	case 416:
+		if (t->is_part)
+			return fail(t, -EOPNOTSUPP, err,
+				    "the registry refuses to send parts of it");
 		return from_start(t, "it refuses the rest", err);
 	case 429: {
 		int r = again(t, -EBUSY, asked_s, "too many requests", err);
@@ -271,7 +276,7 @@ static int judge_bytes(struct transfer *t, struct mvm_error *err)
 		return again(t, -EREMOTEIO, 0, "the connection ended too early", err);
 	struct sha256 copy = t->hash;
 	sha256_end(&copy, &digest);
-	if (t->want == WANT_BLOB && !digest_equal(&digest, &t->digest))
+	if (t->want == WANT_BLOB && !t->is_part && !digest_equal(&digest, &t->digest))
 		return from_start(t, "its bytes do not match its digest", err);
 	if (t->want == WANT_MANIFEST && t->has_told && !digest_equal(&digest, &t->told))
 		return damaged(t, "its bytes do not match the digest in its header", err);

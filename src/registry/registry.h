@@ -17,6 +17,8 @@
  *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
  *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
  * hold the blob's first bytes already
+ *	{..., "from": FIRST, "bytes": BYTES, "at": OFFSET}	the same for a part of the blob,
+ *which goes to that offset in the descriptor.  Its bytes are not compared with anything
  *	{"run": true}					fetch the noted blobs
  *	{"has": "sha256:..."}				does the repository have a blob?
  *	{"upload": "sha256:...", "size": BYTES}		put the descriptor's bytes as a blob
@@ -33,7 +35,8 @@
  *	{"done": true}					run, upload, put and delete
  *	{"found": true}					has, and list with "next": the next page
  *	{"checked": true}				login; false: it asks for none
- *	{"error": ERRNO, "text": "...", "hint": "..."}	any
+ *	{"error": ERRNO, "text": "...", "hint": "..."}	any; EOPNOTSUPP of run: the registry sends
+ *							no parts of blobs
  *
  * and before it any number of {"bytes": BYTES of all blobs so far} and {"note": "..."}.
  *

@@ -143,6 +143,24 @@ static int serve_manifest(struct pull *p, const struct json_at *at, const char *
 	return 0;
 }
 
+/* Is only a part of the blob wanted? */
+static int get_part(const struct json_at *at, struct transfer *t, struct mvm_error *err)
+{
+	const uint64_t whole = t->size;
+
+	int r = json_get_u64(at, "bytes", 1, INT64_MAX, JSON_OPTIONAL, &t->size, err);
+	if (r <= 0)
+		return r;
+	t->is_part = true;
+	t->whole = whole;
+	r = json_get_u64(at, "from", 0, INT64_MAX, JSON_REQUIRED, &t->from, err);
+	if (r >= 0)
+		r = json_get_u64(at, "at", 0, INT64_MAX, JSON_REQUIRED, &t->at, err);
+	if (r >= 0 && (t->from > whole || t->size > whole - t->from))
+		r = mvm_error_set(err, -EPROTO, "mvm names a part that is none");
+	return r;
+}
+
 /* Takes the descriptor over. */
 static int note_blob(struct pull *p, const struct json_at *at, int fd, struct mvm_error *err)
 {
@@ -151,6 +169,8 @@ static int note_blob(struct pull *p, const struct json_at *at, int fd, struct mv
 	int r = json_get_string(at, "blob", JSON_REQUIRED, &t.reference, err);
 	if (r >= 0)
 		r = json_get_u64(at, "size", 0, INT64_MAX, JSON_REQUIRED, &t.size, err);
+	if (r >= 0)
+		r = get_part(at, &t, err);
 	if (r < 0)
 		return r;
 	if (fd < 0 || reply_digest(t.reference, strlen(t.reference), &t.digest) < 0 ||
