@@ -10,24 +10,32 @@
  *
  * From mvm, in this order:
  *
- *	{"base": "https://reg.example", "path": "library/debian", ...}	once, with a descriptor of
- * the registry's own CA certificates or without; further members: struct target; "push" with has,
- * upload and put, "remove" with delete
- *	{"head": "TAG"}					a manifest's digest
- *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
- *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
- * hold the blob's first bytes already
- *	{..., "from": FIRST, "bytes": BYTES, "at": OFFSET}	the same for a part of the blob,
- *which goes to that offset in the descriptor.  Its bytes are not compared with anything
- *	{"run": true}					fetch the noted blobs
- *	{"has": "sha256:..."}				does the repository have a blob?
- *	{"upload": "sha256:...", "size": BYTES}		put the descriptor's bytes as a blob
- *	{"put": "TAG or DIGEST", "type": "...", "size": BYTES}	and as a manifest
- *
- *	{"login": true}					does the registry take the user?
- *	{"list": "tags/list", "max": BYTES}		a page of a list into the descriptor; or
- *what "next" said
- *	{"delete": "sha256:..."}			a manifest
+ *	{"base": "https://reg.example", "path": "library/debian", ...}
+ *		once, with a descriptor of the registry's own CA certificates or without.  Further
+ *		members: struct target.  "push" allows has, upload and put, "remove" allows delete
+ *	{"head": "TAG"}
+ *		a manifest's digest
+ *	{"get": "TAG or DIGEST", "max": BYTES}
+ *		a manifest into the descriptor
+ *	{"blob": "sha256:...", "size": BYTES}
+ *		note a blob for "run"; its descriptor may hold the blob's first bytes already
+ *	{..., "from": FIRST, "bytes": BYTES, "at": OFFSET}
+ *		the same for a part of the blob, which goes to that offset in the descriptor.
+ *		mvm-registry compares no digest of a part
+ *	{"run": true}
+ *		fetch the noted blobs
+ *	{"has": "sha256:..."}
+ *		does the repository have a blob?
+ *	{"upload": "sha256:...", "size": BYTES}
+ *		put the descriptor's bytes as a blob
+ *	{"put": "TAG or DIGEST", "type": "...", "size": BYTES}
+ *		and as a manifest
+ *	{"login": true}
+ *		does the registry take the user?
+ *	{"list": "tags/list", "max": BYTES}
+ *		a page of a list into the descriptor; the next page is what "next" said
+ *	{"delete": "sha256:..."}
+ *		remove a manifest
  *
  * To mvm, one answer for each of them but "blob":
  *
