@@ -11,6 +11,7 @@ import hashlib
 import http.server
 import json
 import os
+import queue
 import re
 import shutil
 import socket
@@ -80,14 +81,98 @@ http:
         if done.returncode != 0:
             raise AssertionError(f"{command}: {done.stderr}")
 
-    def requests(self):
-        """mvm's requests since the last call, without digests' ends."""
+    def answers(self):
+        """mvm's requests since the last call, each with the status and bytes of the answer."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self.seen)
             text = log.read()
             self.seen = log.tell()
-        lines = re.findall(r'"((?:GET|HEAD|POST|PUT) \S+) HTTP/[\d.]+" \d+ \d+ "" "mvm/', text)
-        return [re.sub(r"(sha256:[0-9a-f]{8})[0-9a-f]+", r"\1", line) for line in lines]
+        lines = re.findall(r'"((?:GET|HEAD|POST|PUT) \S+) HTTP/[\d.]+" (\d+) (\d+) "" "mvm/', text)
+        return [(re.sub(r"(sha256:[0-9a-f]{8})[0-9a-f]+", r"\1", line), int(status), int(size))
+                for line, status, size in lines]
+
+    def requests(self):
+        """mvm's requests since the last call, without digests' ends."""
+        return [line for line, _, _ in self.answers()]
+
+
+class Line:
+    """A slow line to a server on this machine: bytes arrive delay_s later, and connections break.
+
+    rate: bytes a second from the server, of each connection; None: any.  cut: after so many bytes from the server, all connections break, once; None: never.
+    """
+
+    def __init__(self, port, delay_s=0.0, rate=None, cut=None):
+        self.to, self.delay_s, self.rate, self.cut = port, delay_s, rate, cut
+        self.received = self.connections = 0
+        self.lock = threading.Lock()
+        self.open = set()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.host = "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.break_all()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            server = socket.create_connection(("127.0.0.1", self.to))
+            with self.lock:
+                self.open |= {client, server}
+            for one, other, counts in (client, server, False), (server, client, True):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                waiting = queue.Queue()
+                threading.Thread(target=self.read, args=(one, waiting, counts), daemon=True).start()
+                threading.Thread(target=self.write, args=(other, waiting), daemon=True).start()
+
+    def read(self, one, waiting, counts):
+        data = b"more"
+        while data:
+            try:
+                data = one.recv(1 << 16)
+            except OSError:
+                data = b""
+            if counts:
+                self.received += len(data)
+                if self.rate:
+                    time.sleep(len(data) / self.rate)
+                if self.cut is not None and self.received >= self.cut:
+                    self.cut = None
+                    self.break_all()
+            waiting.put((time.monotonic() + self.delay_s, data))
+
+    def write(self, other, waiting):
+        while True:
+            at, data = waiting.get()
+            if self.delay_s:
+                time.sleep(max(0.0, at - time.monotonic()))
+            try:
+                if not data:
+                    other.shutdown(socket.SHUT_WR)
+                    return
+                other.sendall(data)
+            except OSError:
+                return
+
+    def break_all(self):
+        with self.lock:
+            for one in self.open:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                one.close()
+            self.open.clear()
 
 
 class Stub:

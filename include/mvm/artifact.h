@@ -27,8 +27,9 @@ struct mvm_artifact_result {
 	bool new_snapshot;     /* import, pull: the snapshot came with the artifact */
 	uint64_t file_bytes;   /* of the revision's files */
 	uint64_t blob_bytes;   /* of the artifact's blobs */
-	uint64_t reused_bytes; /* import, pull: of files that were here already */
-	uint64_t moved_bytes;  /* of blobs that were pushed, pulled or read */
+	uint64_t reused_bytes; /* import, pull: of files that were here already, or of their chunks
+				*/
+	uint64_t moved_bytes;  /* of blobs, or ranges of them, that were pushed, pulled or read */
 	/* import, pull: fingerprint of the trusted key that signed it, "" if none did */
 	char signed_by[MVM_KEY_FINGERPRINT_SIZE];
 };
@@ -137,8 +138,9 @@ struct mvm_pull_options {
  *   progress  steps for fetching and unpacking; may be NULL
  *   ret       may be NULL
  *
- * Files and blobs that are here are not fetched.  A pull that was stopped goes on where it was.
- * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO.
+ * Only chunks that no local revision has are fetched.  A pull that was stopped goes on where it
+ * was. Two pulls of one artifact run one after the other. Errors: as mvm_template_import();
+ * -EACCES, -EBUSY (too many requests), -EREMOTEIO.
  */
 MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,
 			      const struct mvm_pull_options *options,

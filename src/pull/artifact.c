@@ -35,7 +35,9 @@ int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 	AUTO_CLOSE int dir = pull_make_folder(dir_fd, err);
 	if (dir < 0)
 		return dir;
-	int r = pull_manifest(p, manifest, &text, &len, err);
+	int r = pull_take_turn(p, manifest, err);
+	if (r == 0)
+		r = pull_manifest(p, manifest, &text, &len, err);
 	if (r == 0)
 		r = artifact_manifest_parse(text, len, p->name, &m, err);
 	if (r == 0)

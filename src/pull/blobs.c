@@ -159,51 +159,49 @@ static int look_here(struct pull *p, struct need *need, int dir)
 	return r;
 }
 
-/* Be the only process that fetches this layer. */
-static int take_turn(struct pull *p, struct need *need, struct mvm_error *err)
+int pull_await_turn(struct pull *p, const char *hex, const char *of, struct turn *ret,
+		    struct mvm_error *err)
 {
 	char holder[LOCK_HOLDER_SIZE];
 	bool told = false;
 	int r;
 
-	while ((r = turn_take(p->store, need->hex, "pull", &need->turn, holder)) == -EBUSY) {
+	while ((r = turn_take(p->store, hex, "pull", ret, holder)) == -EBUSY) {
 		if (!told)
-			progress_note(p->progress,
-				      "waiting for process %s of a layer that %s needs",
-				      holder[0] ? holder : "(id unknown)", p->name);
+			progress_note(p->progress, "waiting for process %s of %s that %s needs",
+				      holder[0] ? holder : "(id unknown)", of, p->name);
 		told = true;
-		r = turn_await(p->store, need->hex, p->progress);
+		r = turn_await(p->store, hex, p->progress);
 		if (r < 0)
 			break;
 	}
 	if (r == -ECANCELED)
 		return mvm_error_cancelled(err, "waiting for another pull");
-	return r < 0 ? mvm_error_set(err, r, "cannot lock a layer of '%s': %s", p->name,
+	return r < 0 ? mvm_error_set(err, r, "cannot lock %s of '%s': %s", of, p->name,
 				     strerror(-r))
 		     : 0;
 }
 
-/* Open the beginning that an earlier pull left, or a new file. */
-static int open_beginning(struct pull *p, struct need *need, struct mvm_error *err)
+int pull_open_beginning(struct pull *p, const char *hex, struct mvm_error *err)
 {
 	struct stat st;
 
 	int pulls = store_dir_get(p->store, STORE_PULLS, err);
 	if (pulls < 0)
 		return pulls;
-	need->fd = openat(pulls, need->hex, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-			  0600);
-	int r = need->fd < 0 ? -errno : 0;
-	if (r == 0 && fstat(need->fd, &st) < 0)
+	AUTO_CLOSE int fd = openat(pulls, hex,
+				   O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int r = fd < 0 ? -errno : 0;
+	if (r == 0 && fstat(fd, &st) < 0)
 		r = -errno;
 	if (r == 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1))
 		r = -EINVAL;
 	if (r < 0) {
-		r = mvm_error_set(err, r, "cannot open the layer's file in '%s/cache/pulls': %s",
+		r = mvm_error_set(err, r, "cannot open a file in '%s/cache/pulls': %s",
 				  store_path(p->store), strerror(-r));
 		return store_mend(p->store, r, err);
 	}
-	return 0;
+	return TAKE_FD(fd);
 }
 
 /* Find out which layers are missing, and get ready to fetch them. */
@@ -215,13 +213,13 @@ static int prepare(struct pull *p, struct needs *l, int dir, struct mvm_error *e
 		if (r == 0)
 			r = look_here(p, need, dir);
 		if (r == 0 && !need->is_here) {
-			r = take_turn(p, need, err);
+			r = pull_await_turn(p, need->hex, "a layer", &need->turn, err);
 			if (r == 0) /* has another process just fetched it? */
 				r = look_here(p, need, dir);
 			if (r == 0 && need->is_here)
 				turn_done(&need->turn);
 			else if (r == 0)
-				r = open_beginning(p, need, err);
+				r = need->fd = pull_open_beginning(p, need->hex, err);
 		}
 		if (r < 0)
 			return err->code == r ? r
@@ -279,7 +277,9 @@ static int fetch(struct pull *p, struct needs *l, int dir, struct mvm_error *err
 		const struct need *need = &l->v[i];
 		if (need->is_here)
 			continue;
-		blobs[call.n++] = (struct session_blob){ need->digest, need->size, need->fd };
+		blobs[call.n++] = (struct session_blob){ .digest = need->digest,
+							 .size = need->size,
+							 .fd = need->fd };
 		bytes += need->size;
 	}
 	if (call.n == 0)

@@ -20,6 +20,7 @@ void pull_free(struct pull *p)
 	if (!p)
 		return;
 	session_done(&p->session);
+	turn_done(&p->turn);
 	image_ref_done(&p->ref);
 	strv_done(&p->hosts);
 	free(p->name);
@@ -35,6 +36,7 @@ int pull_open(struct store *store, const char *image, uint64_t max_bytes,
 	if (!p)
 		return mvm_error_oom(err);
 	p->session = (struct session)SESSION_NONE;
+	p->turn = (struct turn)TURN_NONE;
 	p->store = store;
 	p->progress = progress;
 	p->max_bytes = max_bytes ? max_bytes : PULL_BYTES_MAX;

@@ -26,6 +26,7 @@
 #include <mvm/digest.h>
 #include <stdint.h>
 
+#include "artifact/assembly.h"
 #include "artifact/layout.h"
 #include "base/error.h"
 #include "base/own.h"
@@ -75,7 +76,8 @@ int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
 /* ---- artifacts (artifact/layout.h), artifact.c ---- */
 
 /*
- * Open a template's artifact: fetch its documents into a folder, as pull_into() does.
+ * Open a template's artifact: fetch its documents into a folder, as pull_into() does.  Only one
+ * process pulls it at a time: this waits for another one, and until pull_free() others wait.
  *
  *   manifest  as pull_resolve() gave it
  *   ret       reads blobs from dir_fd, which need not stay open
@@ -86,6 +88,19 @@ int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 /* Fetch blobs of the artifact into the same folder. */
 int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,
 	       struct mvm_error *err);
+
+/* Open the file that the ranges of the artifact's blobs are fetched into (artifact/assembly.h),
+ * with what an earlier pull left in it.  A descriptor to close, or -errno. */
+int pull_ranges_open(struct pull *p, struct mvm_error *err);
+
+/* Fetch ranges of blobs into that file.  Nothing is compared with a digest.  At most
+ * PULL_RANGES_MAX.  -EOPNOTSUPP: the registry sends no ranges. */
+#define PULL_RANGES_MAX 256u
+int pull_ranges(struct pull *p, const struct chunk_index *index, const struct chunk_ranges *ranges,
+		int fd, struct progress_step *step, struct mvm_error *err);
+
+/* The file is of no more use. */
+void pull_ranges_drop(struct pull *p);
 
 /* Fetch what may be signatures of the artifact into the same folder.  None is success. */
 int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err);

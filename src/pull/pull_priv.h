@@ -9,6 +9,7 @@
 #include "model/image_ref.h"
 #include "pull/pull.h"
 #include "pull/session.h"
+#include "store/turn.h"
 
 #define PULL_BLOBS     "blobs/sha256"
 #define PULL_BYTES_MAX (UINT64_C(64) << 30)
@@ -22,7 +23,20 @@ struct pull {
 	struct strv hosts; /* the mirrors, then the registry */
 	size_t host;	   /* the one that is asked */
 	struct session session;
+	char artifact[DIGEST_HEX_SIZE]; /* the manifest of the one that is pulled; "": none */
+	struct turn turn;		/* of it */
 };
+
+/* Be the only process that fetches a digest.  of: for messages, "a layer" */
+int pull_await_turn(struct pull *p, const char *hex, const char *of, struct turn *ret,
+		    struct mvm_error *err);
+
+/* Open what an earlier pull left of a digest in cache/pulls, or a new file.  A descriptor to close,
+ * or -errno. */
+int pull_open_beginning(struct pull *p, const char *hex, struct mvm_error *err);
+
+/* ranges.c: the turn of an artifact, until pull_free(). */
+int pull_take_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err);
 
 /* Call fn with a session, until a host answers it.  Returns as fn, 0 or more is an answer. */
 int pull_ask(struct pull *p, int (*fn)(struct session *s, void *arg, struct mvm_error *err),

@@ -117,8 +117,10 @@ static int collect_images(struct gc *gc, struct mvm_error *err)
 			return mvm_error_set(err, r, "cannot remove image '%s': %s", names.v[i],
 					     strerror(-r));
 	}
-	if (r == 0)
-		store_sweep_pulls(gc->store, gc->dry_run, &gc->freed_bytes); /* or the next time */
+	if (r == 0) { /* or the next time */
+		store_sweep_pulls(gc->store, gc->dry_run, &gc->freed_bytes);
+		store_sweep_chunks(gc->store, gc->dry_run, &gc->freed_bytes);
+	}
 	return r;
 }
 

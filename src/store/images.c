@@ -7,10 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "codec/sha256.h"
 #include "store/blob.h"
 #include "store/turn.h"
+
+#define CHUNKS_KEPT_S (INT64_C(30) * 24 * 60 * 60)
 
 int store_image_keep(struct store *s, const struct mvm_digest *image,
 		     const struct mvm_digest *blobs, size_t n, struct mvm_error *err)
@@ -89,6 +92,29 @@ int store_sweep_pulls(struct store *s, bool dry_run, uint64_t *ret_bytes)
 		if (!dry_run && turn_take(s, name, "sweep", &turn, NULL) < 0)
 			continue; /* somebody fetches it */
 		if (!dry_run && unlinkat(dir, name, 0) < 0)
+			continue;
+		*ret_bytes += (uint64_t)st.st_blocks * 512;
+		n++;
+	}
+	return r < 0 ? r : n;
+}
+
+int store_sweep_chunks(struct store *s, bool dry_run, uint64_t *ret_bytes)
+{
+	const int64_t old_s = clock_wall_ns() / NS_PER_S - CHUNKS_KEPT_S;
+	AUTO_DONE(strv) names = { 0 };
+	struct mvm_digest digest;
+	struct stat st;
+	int n = 0;
+
+	int r = store_dir_names(s, STORE_CHUNKS, &names, NULL);
+	int dir = store_dir(s, STORE_CHUNKS);
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
+		if (digest_parse(names.v[i], &digest) < 0 ||
+		    fstatat(dir, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mtime > old_s)
+			continue;
+		if (!dry_run && unlinkat(dir, names.v[i], 0) < 0)
 			continue;
 		*ret_bytes += (uint64_t)st.st_blocks * 512;
 		n++;

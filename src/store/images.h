@@ -10,8 +10,12 @@
  * build names its image with a fact, STORE_IMAGE_FACT; the collection removes images that no
  * remaining build names.
  *
- * cache/pulls/<digest> has the first bytes of a blob.  The turn of that digest (store/turn.h)
- * belongs to whoever writes it.  A pull that was interrupted leaves it for the next one.
+ * cache/pulls/<digest> has the first bytes of a blob, or the ranges of an artifact's blobs that
+ * were fetched (artifact/assembly.h), by the digest of its manifest.  The turn of that digest
+ * (store/turn.h) belongs to whoever writes it.  A pull that was interrupted leaves it for the next
+ * one.
+ *
+ * cache/chunks/<digest> lists the chunks of a file with that digest (template/chunk_lists.h).
  */
 
 #include <mvm/digest.h>
@@ -41,5 +45,8 @@ int store_image_drop(struct store *s, const char *image, bool dry_run,
 
 /* Remove the beginnings of blobs that nobody fetches now.  Returns their number or -errno. */
 int store_sweep_pulls(struct store *s, bool dry_run, uint64_t *ret_bytes);
+
+/* Remove the lists of chunks that no pull has used for 30 days.  Returns as above. */
+int store_sweep_chunks(struct store *s, bool dry_run, uint64_t *ret_bytes);
 
 #endif

@@ -125,7 +125,7 @@ int store_sweep(struct store *s)
 
 void store_sweep_files(struct store *s)
 {
-	static const char *const where[] = { "cache", "locks", "pool" };
+	static const char *const where[] = { "cache", "cache/chunks", "locks", "pool" };
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(where); i++) {
 		AUTO_DONE(strv) names = { 0 };

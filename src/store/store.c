@@ -26,21 +26,14 @@ struct store {
 static const struct {
 	const char *parent, *name;
 } dir_names[STORE_DIR_COUNT] = {
-	[STORE_TEMPLATES] = { NULL, "templates" },
-	[STORE_BLOBS] = { "blobs", "sha256" },
-	[STORE_CACHE] = { NULL, "cache" },
-	[STORE_BUILDS] = { "cache", "builds" },
-	[STORE_IMAGES] = { "cache", "images" },
-	[STORE_PULLS] = { "cache", "pulls" },
-	[STORE_KERNELS] = { NULL, "kernels" },
-	[STORE_INSTANCES] = { NULL, "instances" },
-	[STORE_TMP] = { NULL, "tmp" },
-	[STORE_LOCKS] = { NULL, "locks" },
-	[STORE_LOGS] = { NULL, "logs" },
-	[STORE_POOL] = { NULL, "pool" },
-	[STORE_VOLUMES] = { NULL, "volumes" },
-	[STORE_KEYS] = { NULL, "keys" },
-	[STORE_TRUST] = { NULL, "trust" },
+	[STORE_TEMPLATES] = { NULL, "templates" }, [STORE_BLOBS] = { "blobs", "sha256" },
+	[STORE_CACHE] = { NULL, "cache" },	   [STORE_BUILDS] = { "cache", "builds" },
+	[STORE_IMAGES] = { "cache", "images" },	   [STORE_PULLS] = { "cache", "pulls" },
+	[STORE_CHUNKS] = { "cache", "chunks" },	   [STORE_KERNELS] = { NULL, "kernels" },
+	[STORE_INSTANCES] = { NULL, "instances" }, [STORE_TMP] = { NULL, "tmp" },
+	[STORE_LOCKS] = { NULL, "locks" },	   [STORE_LOGS] = { NULL, "logs" },
+	[STORE_POOL] = { NULL, "pool" },	   [STORE_VOLUMES] = { NULL, "volumes" },
+	[STORE_KEYS] = { NULL, "keys" },	   [STORE_TRUST] = { NULL, "trust" },
 };
 
 void store_free(struct store *s)

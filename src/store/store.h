@@ -66,6 +66,7 @@ enum store_dir {
 	STORE_BUILDS, /* cache/builds */
 	STORE_IMAGES, /* cache/images */
 	STORE_PULLS,  /* cache/pulls */
+	STORE_CHUNKS, /* cache/chunks */
 	STORE_KERNELS,
 	STORE_INSTANCES,
 	STORE_TMP,

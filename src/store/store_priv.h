@@ -19,7 +19,7 @@ int template_open(struct store *s, const char *id, bool create, struct mvm_error
 int store_no_template(const char *id, struct mvm_error *err);
 
 /* Remove temporary files, "file." and 16 hex digits, that killed commands left a day ago or longer
- * in folders where mvm renames within the folder: cache/, locks/, pool/. */
+ * in folders where mvm renames within the folder: cache/, cache/chunks/, locks/, pool/. */
 void store_sweep_files(struct store *s);
 
 /* Remove this entry of tmp/ unless somebody has locked it. */

@@ -16,6 +16,7 @@
 #include "image/oci_resolve.h"
 #include "instance/own_disk.h"
 #include "start/facts.h"
+#include "template/chunk_lists.h"
 
 #define ARCHITECTURE "architecture"
 
@@ -226,9 +227,10 @@ static int put_documents(struct making *m, bool snapshot, struct index_part *ret
 	return r < 0 ? r : put_document(m, manifest, strlen(manifest), ret_manifest, err);
 }
 
-int artifact_make(const struct revision *rev, bool image_only, const struct blob_sink *sink,
-		  const struct mvm_progress *progress, struct index_part *ret_manifest,
-		  struct mvm_artifact_result *result, struct mvm_error *err)
+int artifact_make(struct store *s, const struct revision *rev, bool image_only,
+		  const struct blob_sink *sink, const struct mvm_progress *progress,
+		  struct index_part *ret_manifest, struct mvm_artifact_result *result,
+		  struct mvm_error *err)
 {
 	AUTO_DONE(making) m = { .rev = rev, .sink = sink };
 	bool snapshot = rev->rev.has_snapshot && !image_only;
@@ -248,6 +250,7 @@ int artifact_make(const struct revision *rev, bool image_only, const struct blob
 		r = put_documents(&m, snapshot, ret_manifest, err);
 	if (r < 0)
 		return r;
+	chunk_lists_keep(s, &m.index, NULL);
 	str_bytes(result->file_bytes, size, sizeof(size));
 	progress_end(&m.step, "%s", size);
 	result->has_snapshot = snapshot;

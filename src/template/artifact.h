@@ -12,14 +12,16 @@
 /*
  * Write the blobs of a revision: its files, the chunk index, the configuration and the manifest.
  *
+ *   s             keeps the lists of the files' chunks (template/chunk_lists.h)
  *   ret_manifest  digest and size of the manifest
  *   result        revision, digest, file_bytes and has_snapshot are set
  *
  * Errors: as mvm_template_export().
  */
-int artifact_make(const struct revision *rev, bool image_only, const struct blob_sink *sink,
-		  const struct mvm_progress *progress, struct index_part *ret_manifest,
-		  struct mvm_artifact_result *result, struct mvm_error *err);
+int artifact_make(struct store *s, const struct revision *rev, bool image_only,
+		  const struct blob_sink *sink, const struct mvm_progress *progress,
+		  struct index_part *ret_manifest, struct mvm_artifact_result *result,
+		  struct mvm_error *err);
 
 /* May this revision be signed?  0, or -EPERM: with a snapshot that does not run here, whose
  * signature would make it run on hosts that trust the key. */
@@ -41,10 +43,23 @@ struct artifact_receive {
 	const char *id; /* of the template */
 	const char
 		*signed_by; /* fingerprint of a trusted key that signed the artifact; NULL: none */
-	/* get blobs of the artifact before they are read; NULL: they are there */
-	int (*fetch)(void *arg, const struct index_part *parts, size_t n, struct mvm_error *err);
+	/* Fill files as artifact_unpack_files() does, and count in result->moved_bytes and
+	 * reused_bytes.  NULL: the artifact's blobs are all there. */
+	int (*fill)(void *arg, const struct artifact *a, const int *fds,
+		    struct mvm_artifact_result *result, struct mvm_error *err);
 	void *arg;
 };
+
+/*
+ * Unpack files of an artifact from its blobs.
+ *
+ *   fds        one for each file of its index, empty; -1: not this one
+ *   what       for the step of the progress
+ *   ret_moved  grows by the bytes of the blobs
+ */
+int artifact_unpack_files(const struct artifact *a, const int *fds, const char *what,
+			  const struct mvm_progress *progress, uint64_t *ret_moved,
+			  struct mvm_error *err);
 
 /* Make an artifact the current revision of a template.  Errors: as mvm_template_import(). */
 int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct artifact_receive *how,

@@ -97,7 +97,8 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	if (r < 0)
 		return r;
 	const struct blob_sink sink = layout_sink(&layout);
-	r = artifact_make(&rev, options->image_only, &sink, progress, &manifest, result, err);
+	r = artifact_make(mvm->store, &rev, options->image_only, &sink, progress, &manifest, result,
+			  err);
 	if (r == 0 && options->key)
 		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
 	if (r == 0)

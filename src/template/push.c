@@ -18,6 +18,7 @@
 #include "pull/session.h"
 #include "store/keys.h"
 #include "template/artifact.h"
+#include "template/pull_files.h"
 
 #define SCHEME	 "docker://"
 #define BLOB_NEW "new"
@@ -213,8 +214,8 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	if (r == 0)
 		r = store_stage(mvm->store, &p.staging, err);
 	if (r == 0)
-		r = artifact_make(&rev, options->image_only, &sink, progress, &manifest, result,
-				  err);
+		r = artifact_make(mvm->store, &rev, options->image_only, &sink, progress, &manifest,
+				  result, err);
 	if (r == 0)
 		p.manifest = p.blobs.n - 1;
 	if (r == 0 && options->key)
@@ -251,17 +252,6 @@ int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 }
 
 /* ---- pull ---- */
-
-struct pulling {
-	struct pull *pull;
-	int dir_fd;
-};
-
-static int fetch(void *arg, const struct index_part *parts, size_t n, struct mvm_error *err)
-{
-	const struct pulling *p = arg;
-	return pull_parts(p->pull, parts, n, p->dir_fd, err);
-}
 
 /* Is there a trusted key that may have signed what comes from this repository? */
 static int has_key_for(struct store *s, const char *repository, struct mvm_error *err)
@@ -310,16 +300,20 @@ static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options
 	if (r < 0)
 		return r;
 	bool signed_here = r > 0;
-	struct pulling pulling = { .pull = p, .dir_fd = staging.fd };
+	struct pull_files files = {
+		.mvm = mvm, .pull = p, .id = id, .dir_fd = staging.fd, .progress = progress
+	};
 	const struct artifact_receive how = {
 		.image_only = options->image_only,
 		.no_wait = options->no_wait,
 		.id = id,
 		.signed_by = signed_here ? signer : NULL,
-		.fetch = fetch,
-		.arg = &pulling,
+		.fill = pull_files,
+		.arg = &files,
 	};
 	r = artifact_receive(mvm, &a, &how, progress, result, err);
+	if (r == 0)
+		pull_ranges_drop(p);
 	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;
 }
 

@@ -43,7 +43,7 @@ struct receipt {
 	struct build_artifacts artifacts;
 	struct mvm_artifact files[PUBLISH_SNAPSHOT_FILES]; /* of the snapshot */
 	size_t n_files;
-	struct progress_step step;
+	int fds[INDEX_MAX_FILES]; /* of the artifact's files in staging; -1: not needed */
 };
 
 static void receipt_done(struct receipt *r)
@@ -52,7 +52,8 @@ static void receipt_done(struct receipt *r)
 	mvm_template_spec_done(&r->spec);
 	staging_done(&r->staging);
 	build_artifacts_done(&r->artifacts);
-	progress_failed(&r->step);
+	for (size_t i = 0; i < INDEX_MAX_FILES; i++)
+		auto_close(&r->fds[i]);
 }
 DEFINE_AUTO_DONE(receipt, receipt_done)
 
@@ -284,72 +285,88 @@ static int check_room(const struct receipt *c, uint64_t data, uint64_t packed,
 	return store_mend(c->mvm->store, r, err);
 }
 
-/* Fetch the blobs of the needed files. */
-static int fetch(struct receipt *c, uint64_t *ret_bytes, struct mvm_error *err)
+/* Make the needed files in staging, empty. */
+static int make_files(struct receipt *c, struct mvm_error *err)
 {
 	struct index_part parts[INDEX_MAX_PARTS];
 	uint64_t data = 0;
 	size_t n = 0;
 
-	*ret_bytes = 0;
+	AUTO_CLOSE int dir = c->with_snapshot ? dir_make_at(c->staging.fd, "snapshot") : -1;
+	if (c->with_snapshot && dir < 0)
+		return mvm_error_set(err, dir, "cannot make a folder in staging: %s",
+				     strerror(-dir));
 	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
 		const struct index_file *file = &c->a->index.files[i];
 		if (!is_needed(c, file))
 			continue;
-		*ret_bytes += file->bytes;
+		c->fds[i] = openat(c->staging.fd, file->name,
+				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (c->fds[i] < 0)
+			return mvm_error_set(err, -errno, "cannot create '%s': %s", file->name,
+					     strerror(errno));
 		data += chunk_index_data(&c->a->index, file);
-		for (uint32_t k = 0; k < file->n_parts; k++) {
-			parts[n] = c->a->index.parts[file->first_part + k];
-			c->result->moved_bytes += parts[n++].bytes;
-		}
+		for (uint32_t k = 0; k < file->n_parts; k++)
+			parts[n++] = c->a->index.parts[file->first_part + k];
 	}
-	int r = check_room(c, data, distinct_bytes(parts, n), err);
-	return r == 0 && c->how->fetch && n ? c->how->fetch(c->how->arg, parts, n, err) : r;
+	return check_room(c, data, distinct_bytes(parts, n), err);
 }
 
-/* ---- unpacking ---- */
-
-static int unpack(struct receipt *c, const struct index_file *file, struct mvm_error *err)
+int artifact_unpack_files(const struct artifact *a, const int *fds, const char *what,
+			  const struct mvm_progress *progress, uint64_t *ret_moved,
+			  struct mvm_error *err)
 {
-	AUTO_CLOSE int fd = openat(c->staging.fd, file->name,
-				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot create '%s': %s", file->name,
-				     strerror(errno));
-	int r = artifact_unpack(c->a, file, fd, &c->step, err);
+	AUTO_DONE(progress_step) step = { 0 };
+	char size[24];
+	int r = 0;
+
+	progress_begin(&step, progress, "unpacking %s", what);
+	for (uint32_t i = 0; i < a->index.n_files; i++)
+		step.total_bytes += fds[i] >= 0 ? a->index.files[i].bytes : 0;
+	for (uint32_t i = 0; r == 0 && i < a->index.n_files; i++) {
+		const struct index_file *file = &a->index.files[i];
+		if (fds[i] < 0)
+			continue;
+		for (uint32_t k = 0; k < file->n_parts; k++)
+			*ret_moved += a->index.parts[file->first_part + k].bytes;
+		r = artifact_unpack(a, file, fds[i], &step, err);
+	}
+	if (r < 0)
+		return r;
+	str_bytes(step.total_bytes, size, sizeof(size));
+	progress_end(&step, "%s", size);
+	return 0;
+}
+
+/* Fill the needed files. */
+static int fill_files(struct receipt *c, struct mvm_error *err)
+{
+	AUTO_FREE char *what = str_printf("%s@%.12s", c->how->id, c->rev.revision_hash);
+	int r = 0;
+
+	if (!what)
+		return mvm_error_oom(err);
+	if (c->how->fill)
+		r = c->how->fill(c->how->arg, c->a, c->fds, c->result, err);
+	else
+		r = artifact_unpack_files(c->a, c->fds, what, c->progress, &c->result->moved_bytes,
+					  err);
 	return r == -ENOSPC ? store_mend(c->mvm->store, r, err) : r;
 }
 
-static int take_image_file(struct receipt *c, const char *name, struct mvm_error *err)
+/* A file that was filled is stored, or belongs to the snapshot. */
+static int take_file(struct receipt *c, const struct index_file *file, struct mvm_error *err)
 {
-	const struct index_file *file = chunk_index_find(&c->a->index, name);
 	struct mvm_digest digest;
 
-	if (!is_needed(c, file))
+	if (!is_listed(artifact_image_files, file->name)) {
+		c->files[c->n_files++] = (struct mvm_artifact){ file->name, file->digest };
 		return 0;
-	int r = unpack(c, file, err);
-	if (r == 0)
-		r = store_blob_take(c->mvm->store, c->staging.fd, name, &digest, NULL, err);
-	if (r >= 0 && !digest_equal(&digest, &file->digest))
-		r = mvm_error_set(err, -EBADMSG, "'%s' changed while it was stored", name);
-	return r < 0 ? r : 0;
-}
-
-static int take_snapshot_files(struct receipt *c, struct mvm_error *err)
-{
-	AUTO_CLOSE int fd = dir_make_at(c->staging.fd, "snapshot");
-	if (fd < 0)
-		return mvm_error_set(err, fd, "cannot make a folder in staging: %s", strerror(-fd));
-	for (const char *const *name = artifact_snapshot_files; *name; name++) {
-		const struct index_file *file = chunk_index_find(&c->a->index, *name);
-		if (!file)
-			continue;
-		int r = unpack(c, file, err);
-		if (r < 0)
-			return r;
-		c->files[c->n_files++] = (struct mvm_artifact){ *name, file->digest };
 	}
-	return 0;
+	int r = store_blob_take(c->mvm->store, c->staging.fd, file->name, &digest, NULL, err);
+	if (r >= 0 && !digest_equal(&digest, &file->digest))
+		r = mvm_error_set(err, -EBADMSG, "'%s' changed while it was stored", file->name);
+	return r < 0 ? r : 0;
 }
 
 /* Add what this host knows its large files by. */
@@ -430,28 +447,18 @@ static int publish(struct receipt *c, struct mvm_error *err)
 
 static int take_files(struct receipt *c, struct mvm_error *err)
 {
-	uint64_t total = 0;
-	char size[24];
-
 	int r = store_stage(c->mvm->store, &c->staging, err);
 	if (r < 0)
 		return r;
 	link_known(c);
-	r = fetch(c, &total, err);
-	if (r < 0)
-		return r;
-	progress_begin(&c->step, c->progress, "unpacking %s@%.12s", c->how->id,
-		       c->rev.revision_hash);
-	c->step.total_bytes = total;
-	for (const char *const *name = artifact_image_files; r == 0 && *name; name++)
-		r = take_image_file(c, *name, err);
-	if (r == 0 && c->with_snapshot)
-		r = take_snapshot_files(c, err);
-	if (r < 0)
-		return r;
-	str_bytes(total, size, sizeof(size));
-	progress_end(&c->step, "%s", size);
-	return 0;
+	r = make_files(c, err);
+	if (r == 0)
+		r = fill_files(c, err);
+	for (uint32_t i = 0; r == 0 && i < c->a->index.n_files; i++) {
+		if (c->fds[i] >= 0)
+			r = take_file(c, &c->a->index.files[i], err);
+	}
+	return r;
 }
 
 static int publish_locked(struct receipt *c, struct mvm_error *err)
@@ -495,6 +502,7 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 				 .result = result,
 				 .staging = STAGING_NONE };
 
+	memset(c.fds, -1, sizeof(c.fds));
 	int r = receive(&c, err);
 	if (r < 0)
 		return r;
