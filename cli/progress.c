@@ -73,6 +73,20 @@ static void say_bytes(const struct mvm_progress_event *event, char *ret, size_t 
 		 total);
 }
 
+/* ", 80 MiB/s", where a window is wide enough for the step's name, too */
+static void add_rate(const struct mvm_progress_event *event, unsigned columns, char *bytes,
+		     size_t size)
+{
+	const size_t len = strlen(bytes);
+	char rate[24];
+
+	if (columns < TEXT_COLUMNS || event->elapsed_ns < 1000000)
+		return;
+	str_bytes((uint64_t)((double)event->done_bytes * 1e9 / (double)event->elapsed_ns), rate,
+		  sizeof(rate));
+	snprintf(bytes + len, size - len, ", %s/s", rate);
+}
+
 /* One line that fits, because a wrapped line could not be erased.  The step's name is cut. */
 static void show_bytes(struct progress_view *v, const struct mvm_progress_event *event)
 {
@@ -82,6 +96,7 @@ static void show_bytes(struct progress_view *v, const struct mvm_progress_event 
 	say_bytes(event, bytes, sizeof(bytes));
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
 		window.ws_col = TEXT_COLUMNS;
+	add_rate(event, window.ws_col, bytes, sizeof(bytes));
 	size_t taken = strlen(bytes) + strlen(" ... ") + 1;
 	size_t room = window.ws_col > taken ? window.ws_col - taken : 0;
 

@@ -115,12 +115,13 @@ class Progress(harness.TestCase):
 
     def test_a_terminal_gets_a_bar_that_fits(self):
         self.make_long()
-        for columns in (60, 10):
+        for columns in (90, 10):
             text = self.build_on_terminal(columns)
             bars = re.findall(r"\r\x1b\[K([^\r\n]*\[#*-*\][^\r\n]*)", text)
             self.assertTrue(bars, text)
             for bar in bars:
-                self.assertRegex(bar, r"\[#*-{0,20}\] +\d+%  [\d.]+ \w+ of 448(\.0)? MiB$")
+                self.assertRegex(bar, r"\[#*-{0,20}\] +\d+%  [\d.]+ \w+ of 448(\.0)? MiB(, [\d.]+ \w+/s)?$")
+                self.assertEqual("/s" in bar, columns >= 80)
                 if columns > 50:
                     self.assertLess(len(bar), columns)
             self.write("root/etc/hostname", f"{columns}\n") # so that the next build is not cached
