@@ -131,6 +131,8 @@ static const struct hint {
 	  "end what has it, perhaps one of 'mvm ps'; or choose another port with 'mvm run', or 0, "
 	  "which takes a free one: -p 0:GUEST",
 	  NULL },
+	{ "registry-login", "check the name, or log in as a user who may do this: mvm login %1$s",
+	  "log in as a user who may do this, with 'mvm login'" },
 	{ "revision-damaged", "build it anew with 'mvm template build %1$s --force'", NULL },
 	{ "revision-unsound",
 	  "build it anew with 'mvm template build %1$s --force', or go back to another one of 'mvm "

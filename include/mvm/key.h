@@ -29,8 +29,8 @@ MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, struct mvm_key_i
  *
  *   path   of the public key, PEM
  *   name   of the key here; one of that name is replaced
- *   scope  only artifacts from these repositories, "reg.example/team-*": the wildcards of fnmatch(3)
- *          stay within one part of the name, and "**" in the place of a part stands for one or more;
+ *   scope  only artifacts from these repositories, "reg.example/team-*".  fnmatch(3)'s wildcards
+ *          stay within one part of the name, and "**" for a part stands for one or more parts.
  *          NULL: all, and files.  What the key has let in before stays
  *   ret    as above
  *

@@ -53,6 +53,16 @@ static int send_message(struct session *s, struct json_out *out, json_t *o, int 
 	return r < 0 ? mvm_error_set(err, -EPROTO, PROGRAM " has ended: %s", strerror(-r)) : 0;
 }
 
+/* Is this the host that we gave it, and nothing for a terminal? */
+static bool is_plain(const char *host)
+{
+	for (const char *c = host; *c; c++) {
+		if (*c <= ' ' || *c >= 0x7f)
+			return false;
+	}
+	return true;
+}
+
 /* An error that mvm-registry reports. */
 static int told_error(const struct json_at *at, struct mvm_error *err)
 {
@@ -66,6 +76,11 @@ static int told_error(const struct json_at *at, struct mvm_error *err)
 		return r;
 	visible_add(&seen, text, strlen(text), true);
 	r = mvm_error_set(err, -(int)code, "%s", seen.data ? seen.data : "an error without text");
+	if (str_eq(json_string_value(json_object_get(at->value, "reason")), "registry-login")) {
+		const char *host = json_string_value(json_object_get(at->value, "subject"));
+		return mvm_error_reason(err, r, "registry-login",
+					host && is_plain(host) ? host : NULL);
+	}
 	if (str_empty(hint))
 		return r;
 	strbuf_consume(&seen, seen.len);

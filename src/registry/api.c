@@ -139,7 +139,7 @@ static int refused(const struct request *q, const char *said, struct mvm_error *
 		q->c->target.user || q->c->target.from ? "these credentials" : "an unknown user",
 		said[0] ? ": " : "", said);
 	int r = fail(q, -EACCES, why ? why : "refused", err);
-	return mvm_error_hint(err, r, "log in as a user who may do it: 'mvm login %s'", host);
+	return mvm_error_reason(err, r, "registry-login", host);
 }
 
 static bool is_for_a_moment(const struct request *q)

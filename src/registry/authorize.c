@@ -42,7 +42,7 @@ static int no_credentials(const struct client *c, struct mvm_error *err)
 	const char *host = c->target.host;
 	int r = mvm_error_set(err, -EACCES, "%s asks for a user name and a password", host);
 
-	return mvm_error_hint(err, r, "log in: 'mvm login %s'", host);
+	return mvm_error_reason(err, r, "registry-login", host);
 }
 
 static int use_basic(struct client *c, struct mvm_error *err)
@@ -140,7 +140,7 @@ static int refused(const struct client *c, long status, const struct answer_text
 		return no_credentials(c, err);
 	r = mvm_error_set(err, -EACCES, "%s refuses the credentials of '%s'%s%s", c->target.host,
 			  c->target.from, said[0] ? ": " : "", said);
-	return mvm_error_hint(err, r, "log in again: 'mvm login %s'", c->target.host);
+	return mvm_error_reason(err, r, "registry-login", c->target.host);
 }
 
 static bool is_for_a_moment(CURLcode code, long status)

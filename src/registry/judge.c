@@ -179,14 +179,11 @@ static int refused(struct transfer *t, const char *said, struct mvm_error *err)
 	if (to->from) {
 		r = mvm_error_set(err, -EACCES, "%s refuses %s with the credentials of '%s'%s%s",
 				  to->host, to->path, to->from, said[0] ? ": " : "", said);
-		return mvm_error_hint(err, r,
-				      "log in again ('mvm login %s'), and check the image's name",
-				      to->host);
+		return mvm_error_reason(err, r, "registry-login", to->host);
 	}
 	r = mvm_error_set(err, -EACCES, "%s refuses %s without credentials%s%s", to->host, to->path,
 			  said[0] ? ": " : "", said);
-	return mvm_error_hint(err, r, "check the image's name, or log in: 'mvm login %s'",
-			      to->host);
+	return mvm_error_reason(err, r, "registry-login", to->host);
 }
 
 static int missing(struct transfer *t, const char *said, struct mvm_error *err)

@@ -43,8 +43,9 @@
  *	{"done": true}					run, upload, put and delete
  *	{"found": true}					has, and list with "next": the next page
  *	{"checked": true}				login; false: it asks for none
- *	{"error": ERRNO, "text": "...", "hint": "..."}	any; EOPNOTSUPP of run: the registry sends
- *							no parts of blobs
+ *	{"error": ERRNO, "text": "...", "hint": "..."}	any
+ *		EOPNOTSUPP of run: the registry sends no parts of blobs.  Where a login may mend it,
+ *		"reason" and "subject" come with it
  *
  * and before it any number of {"bytes": BYTES of all blobs so far} and {"note": "..."}.
  *

@@ -74,6 +74,10 @@ static void tell_error(struct pull *p, const struct mvm_error *why)
 	json_put_u64(&out, o, "error", (uint64_t)-why->code);
 	json_put_text(&out, o, "text", why->text);
 	json_put_text(&out, o, "hint", why->hint);
+	if (why->reason[0]) {
+		json_put_text(&out, o, "reason", why->reason);
+		json_put_text(&out, o, "subject", why->subject);
+	}
 	tell(p, &out, o);
 }
 

@@ -165,7 +165,7 @@ static int refused(const struct request *q, const char *said, struct mvm_error *
 		"it refuses %s%s%s", q->c->target.from ? "these credentials" : "an unknown user",
 		said[0] ? ": " : "", said);
 	int r = fail(q, -EACCES, why ? why : "refused", err);
-	return mvm_error_hint(err, r, "log in as a user who may push: 'mvm login %s'", host);
+	return mvm_error_reason(err, r, "registry-login", host);
 }
 
 /* Has the connection been lost, by which a registry was reached? */

@@ -98,7 +98,7 @@ class Pushing(PushCase):
                 "auth": base64.b64encode(f"me:{password}".encode()).decode()}}}))
             done = self.mvm("template", "push", "web", self.there(registry), status=status)
             if status:
-                self.assertIn("log in as a user who may push", done.stderr)
+                self.assertIn("log in as a user who may do this: mvm login", done.stderr)
         self.other_host()
         self.mvm_ok("template", "pull", self.there(registry))
 

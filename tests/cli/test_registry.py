@@ -222,7 +222,7 @@ class Credentials(RegistryCase):
         self.create(registry.ref("a:v1"))
         self.mvm_fails(1, "template", "build", "t",
                        says=f"{registry.host} asks for a user name and a password\n"
-                            f"hint: log in: 'mvm login {registry.host}'")
+                            f"hint: check the name, or log in as a user who may do this: mvm login {registry.host}")
         self.login({"auth": base64.b64encode(b"me:wrong").decode()}, registry.host)
         self.mvm_fails(1, "template", "build", "t", says="with the credentials of")
         good = {"auth": base64.b64encode(b"me:secret:word").decode()}

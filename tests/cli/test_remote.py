@@ -80,7 +80,7 @@ class Remote(PushCase):
             subprocess.run(["htpasswd", "-Bbn", "me", "secret"], stdout=out, check=True)
         registry = self.serve(auth=f"auth:\n  htpasswd: {{realm: here, path: {users}}}")
         name = f"{registry.host}/team/web"
-        self.mvm_fails(FAILED, "template", "list", "--remote", name, says=f"'mvm login {registry.host}'")
+        self.mvm_fails(FAILED, "template", "list", "--remote", name, says=f"may do this: mvm login {registry.host}")
         self.mvm_ok("login", registry.host, "-u", "me", "--password-stdin", stdin="secret")
         self.mvm_ok("template", "push", "web", name + ":v1")
         self.assertEqual(self.tags(name).keys(), {"v1"})
