@@ -36,8 +36,8 @@ static const struct option options[] = {
 	{ .name = "snapshot",
 	  .letter = 's',
 	  .kind = OPTION_FLAG,
-	  .help = "then boot the revision, wait until it is healthy and capture its "
-		  "memory" },
+	  .help = "keep its memory, too, as the revision's snapshot; where that cannot be, "
+		  "boot the revision for one" },
 	{ .name = "backend",
 	  .kind = OPTION_CHOICE,
 	  .value = "NAME",
@@ -58,9 +58,12 @@ const struct command command_commit = {
 	.summary = "Make a revision of a running VM's files",
 	.details = "The files of the VM's root become the current revision of TEMPLATE, which "
 		   "is made if there is none of that name. Its processes are frozen while mvm "
-		   "reads the files, and then run on. Volumes, the data disk, memory and what "
-		   "mvm itself writes into guests, such as the machine-id, do not become part "
-		   "of it.\n\nThe next 'mvm template build' makes a revision from the "
+		   "reads the files, and then run on. Volumes, the data disk and what mvm "
+		   "itself writes into guests, such as the machine-id, do not become part of "
+		   "it.\n\nWith --snapshot, VMs of the revision go on where this one was, each "
+		   "with an identity of its own. All that is in its memory is in theirs: "
+		   "variables, keys, sessions.\n\nThe next 'mvm template build' makes a revision "
+		   "from the "
 		   "template's source again. A template that 'mvm commit' has made has no "
 		   "other source than its current revision.",
 	.examples = "mvm commit http-1 http-worker\n"

@@ -113,7 +113,7 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 
 struct mvm_commit_options {
 	size_t size;	     /* MVM_COMMIT_OPTIONS_INIT sets it (mvm/struct.h) */
-	bool snapshot;	     /* then make a snapshot of the new revision, as a build does */
+	bool snapshot;	     /* with a snapshot: of its memory, else of a boot, as a build does */
 	bool no_wait;	     /* -EBUSY instead of waiting for the template's lock */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
 	uint64_t max_bytes;  /* that the guest's root may take as a tar; 0: 64 GiB */
@@ -133,9 +133,10 @@ struct mvm_commit_options {
  * The guest's processes are frozen while its files are read, and run on afterwards.  The revision
  * has the kernel and initrd of the revision that the instance runs, and the template's settings;
  * a command, variables, folder, user and stop signal that the template leaves out are those of that
- * revision.  It has no memory, no volume, no data disk, and nothing that mvm writes into guests
+ * revision.  Its image has no volume, no data disk, and nothing that mvm writes into guests
  * (/etc/hostname, hosts, machine-id, resolv.conf): these are the image's.  The same files give the
- * same revision.
+ * same revision.  A snapshot has the memory and the disks of the moment after; where that cannot be
+ * (doc/templates.md says when), a note says why and the revision is booted for it.
  *
  * Errors: -ENOENT (no such instance), -EBUSY (the instance has ended, is paused, or is being
  * started, stopped or committed; no_wait), -EOPNOTSUPP (its guest has no agent, or an older one),

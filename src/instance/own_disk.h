@@ -26,6 +26,13 @@ struct own_disk_kind {
 };
 extern const struct own_disk_kind own_disks[OWN_DISKS];
 
+/*
+ * The root image of a snapshot that was made of a running VM's memory.  Its clones go on with the
+ * image that this VM had mounted, not with the revision's, which has the VM's changes.
+ */
+#define SNAPSHOT_IMAGE "rootfs.ext4"
+#define OWN_IMAGE_PATH "snapshot/" SNAPSHOT_IMAGE
+
 /* Add the drives of the disks that have a size. */
 void own_disks_attach(const uint32_t mib[OWN_DISKS], struct vmm_config *c);
 

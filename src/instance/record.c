@@ -219,6 +219,7 @@ static const struct field record[] = {
 	FIELD_BOOL(record, stopping, FIELD_SPARSE),
 	FIELD_BOOL(record, keep_running, FIELD_KEPT),
 	FIELD_BOOL(record, no_workload, FIELD_SPARSE),
+	FIELD_BOOL(record, own_image, FIELD_SPARSE),
 	FIELD_NUMBER(record, restarts, unsigned, FIELD_REQUIRED, 0, UINT32_MAX),
 	FIELD_NUMBER(record, ttl_ms, int64_t, FIELD_REQUIRED, 0, INT64_MAX),
 	FIELD_ENUM(record, ttl_action, enum record_then, FIELD_SPARSE, then_names),
@@ -305,6 +306,7 @@ void record_boot_next(struct record *r)
 	if (!r->restore || !record_has_disk(r))
 		return;
 	r->restore = false;
+	r->own_image &= r->disks[OWN_DISK_ROOT].present; /* that disk fits only this image */
 	r->memory = RECORD_MEMORY_OWN;
 	free(r->reason);
 	r->reason = strdup("its disk has changed since the snapshot"); /* NULL: no reason is told */

@@ -126,6 +126,7 @@ struct record {
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
 	bool restore;			 /* start kind: "restore" or "boot" */
+	bool own_image;			 /* its root is its snapshot's image, not its revision's */
 	char *reason;			 /* why this kind; NULL: none worth stating */
 	bool from_pool;			 /* it was taken from a pool */
 	enum record_continues continues; /* until its guest runs */

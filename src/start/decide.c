@@ -127,6 +127,16 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 	return 0;
 }
 
+static int check_own_image(const struct start_request *q, struct mvm_error *err)
+{
+	int r = is_remembered(q, OWN_IMAGE_PATH);
+	if (r == 0)
+		return damaged(err, SNAPSHOT_IMAGE " is not the image that the guest has mounted");
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '" OWN_IMAGE_PATH "': %s", strerror(-r));
+	return 0;
+}
+
 /* Are the files the captured ones? */
 static int check_files(const struct start_request *q, struct mvm_error *err)
 {
@@ -149,7 +159,7 @@ static int check_files(const struct start_request *q, struct mvm_error *err)
 		  (uint64_t)revision->rev.root_disk_mib << 20,
 		  "root.ext4 is not the disk that was captured" },
 	};
-	int r = 0;
+	int r = mvm_snapshot_info_compat(info, FACT_OWN_IMAGE) ? check_own_image(q, err) : 0;
 	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(files); i++) {
 		if (files[i].bytes) /* else there is no such disk */
 			r = check_file(q, fd, &files[i], err);
@@ -208,6 +218,19 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 	return r;
 }
 
+/* A root disk that has been over the snapshot's own image fits only that one, also in a boot. */
+static int decide_image(const struct start_request *q, struct start_plan *plan,
+			struct mvm_error *err)
+{
+	const struct mvm_snapshot_info *info = &q->revision->rev.snapshot;
+	plan->own_image = plan->restore && mvm_snapshot_info_compat(info, FACT_OWN_IMAGE);
+	if (plan->restore || !q->again || !q->again->own_image ||
+	    !q->again->disks[OWN_DISK_ROOT].present)
+		return 0;
+	plan->own_image = true;
+	return check_own_image(q, err);
+}
+
 int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err)
 {
 	const struct mvm_template_revision *rev = &q->revision->rev;
@@ -240,6 +263,8 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 	r = facts_gather(&input, &plan.facts, err);
 	if (r == 0 && o->kind != MVM_START_COLD)
 		r = consider_snapshot(q, &plan, err);
+	if (r == 0)
+		r = decide_image(q, &plan, err);
 	if (r < 0)
 		return r;
 	*ret = plan;

@@ -144,7 +144,7 @@ static int compare_rest(const struct mvm_snapshot_info *snapshot, const struct s
 			char **ret_reason)
 {
 	static const char *const proofs[] = { FACT_MEM_FILE, FACT_DATA_FILE, FACT_ROOT_FILE,
-					      FACT_NONCE };
+					      FACT_OWN_IMAGE, FACT_NONCE };
 	for (size_t i = 0; i < snapshot->compat.n; i++) {
 		const char *pair = snapshot->compat.v[i];
 		size_t len = strcspn(pair, "=");

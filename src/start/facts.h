@@ -28,6 +28,10 @@
 #define FACT_ROOT_FILE "root_file"    /* likewise, of the root disk */
 #define FACT_NONCE     "nonce_sha256" /* of the nonce, which only the snapshot's memory has */
 
+/* The snapshot has a root image of its own (instance/own_disk.h), whose digest is in
+ * checksums.json. The fact keeps an older mvm from restoring it over the revision's image. */
+#define FACT_OWN_IMAGE "own_image"
+
 struct facts_input {
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;

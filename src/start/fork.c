@@ -21,6 +21,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "start/again.h"
+#include "start/fork.h"
 #include "start/start.h"
 #include "store/store.h"
 
@@ -67,6 +68,38 @@ static int keep_state(struct mvm_instance *origin, int instance_fd, struct stagi
 	return take_state(instance_fd, name, st, err);
 }
 
+int fork_keep(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+	      struct fork_state *ret, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_DONE(fork_state) state = FORK_STATE_NONE;
+	AUTO_CLOSE int instance_fd = -1;
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int r = fd < 0 ? fd : instance_load(fd, name, &rec, &instance_fd, err);
+	if (r == 0)
+		r = store_stage(mvm->store, &state.staging, err);
+	if (r == 0)
+		r = instance_connect(fd, name, progress, &state.origin, err);
+	if (r != 0)
+		return r;
+	state.fd = keep_state(state.origin, instance_fd, &state.staging, progress, err);
+	if (state.fd < 0)
+		return store_mend(mvm->store, state.fd, err);
+	if (file_is_at(state.fd, state.staging.fd, SAVED_FORK))
+		mvm_instance_close(TAKE_PTR(state.origin)); /* the origin may end now */
+	*ret = state;
+	state = (struct fork_state)FORK_STATE_NONE;
+	return 0;
+}
+
+void fork_state_done(struct fork_state *s)
+{
+	auto_close(&s->fd);
+	mvm_instance_close(s->origin);
+	staging_done(&s->staging);
+	*s = (struct fork_state)FORK_STATE_NONE;
+}
+
 /* The origin's options, changed for its forks. */
 static int fork_options(struct again *a, const struct mvm_fork_options *o, struct mvm_error *err)
 {
@@ -90,26 +123,17 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 		    struct mvm_error *err)
 {
 	AUTO_DONE(again) a = { 0 };
-	AUTO_DONE(staging) st = STAGING_NONE;
-	AUTO(mvm_instance) origin = NULL;
-	AUTO_CLOSE int instance_fd = -1;
+	AUTO_DONE(fork_state) state = FORK_STATE_NONE;
 	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
-	int r = fd < 0 ? fd : instance_load(fd, name, &a.record, &instance_fd, err);
+	int r = fd < 0 ? fd : instance_load(fd, name, &a.record, NULL, err);
 	if (r == 0)
 		r = fork_options(&a, o, err);
-	if (r == 0)
-		r = store_stage(mvm->store, &st, err);
-	if (r == 0)
-		r = instance_connect(fd, name, progress, &origin, err);
 	if (r != 0)
 		return r;
-	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, &st, progress, err);
-	if (saved_fd < 0)
-		return store_mend(mvm->store,
-				  mvm_error_context(err, saved_fd, "instance '%s'", name), err);
-	if (file_is_at(saved_fd, st.fd, SAVED_FORK))
-		mvm_instance_close(TAKE_PTR(origin)); /* the origin may end now */
-	return start_forks(mvm, &a.record, saved_fd, &a.options, n, progress, ret, err);
+	r = fork_keep(mvm, name, progress, &state, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "instance '%s'", name);
+	return start_forks(mvm, &a.record, state.fd, &a.options, n, progress, ret, err);
 }
 
 int mvm_instance_fork(struct mvm *mvm, const char *name, const struct mvm_fork_options *options,

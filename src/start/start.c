@@ -194,6 +194,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	AUTO_DONE(record) rec = {
 		.state = RECORD_STARTING,
 		.restore = plan->restore,
+		.own_image = plan->own_image,
 		.continues = q->continues,
 		.no_agent = q->revision->rev.run.initrd == MVM_INITRD_IMAGE,
 		.attached = o->attached,

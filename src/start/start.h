@@ -94,7 +94,8 @@ bool start_wants_suspend(const struct mvm_start_options *o);
 
 struct start_plan {
 	bool restore;
-	char *reason; /* why not a restore; NULL for a restore and for a requested cold start */
+	bool own_image; /* its root is the snapshot's image, not the revision's */
+	char *reason;	/* why not a restore; NULL for a restore and for a requested cold start */
 	char *cmdline;
 	unsigned vcpus;
 	uint32_t mem_mib;

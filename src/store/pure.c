@@ -24,9 +24,17 @@ static bool is_kind(int dir_fd, const char *name, mode_t kind)
 static bool is_usual(const char *path)
 {
 	static const char *const usual[] = {
-		"vmlinux",	    "rootfs.ext4",	  "initrd",
-		"data.ext4",	    "fc-base.json",	  "snapshot/vmstate.bin",
-		"snapshot/mem.bin", "snapshot/data.ext4", "snapshot/working-set.bin",
+		"vmlinux",
+		"rootfs.ext4",
+		"initrd",
+		"data.ext4",
+		"fc-base.json",
+		"snapshot/vmstate.bin",
+		"snapshot/mem.bin",
+		"snapshot/data.ext4",
+		"snapshot/working-set.bin",
+		"snapshot/root.ext4",
+		"snapshot/rootfs.ext4",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(usual); i++) {
 		if (str_eq(path, usual[i]))

@@ -133,6 +133,7 @@ enum vmm_memory memory_of(const struct record *rec)
 struct vmm_config vmm_description(const struct record *rec,
 				  const struct mvm_template_revision *revision)
 {
+	const char *rootfs = revision->artifact_paths.rootfs;
 	struct vmm_config c = {
 		.name = rec->name,
 		.vcpus = rec->vcpus,
@@ -140,7 +141,8 @@ struct vmm_config vmm_description(const struct record *rec,
 		.kernel = revision->artifact_paths.vmlinux,
 		.initrd = revision->artifact_paths.initrd,
 		.cmdline = rec->cmdline,
-		.drives = { { .name = revision->artifact_paths.rootfs, .read_only = true } },
+		.drives = { { .name = rec->own_image ? OWN_IMAGE_PATH : rootfs,
+			      .read_only = true } },
 		.n_drives = 1,
 		.network = revision->run.network != MVM_NETWORK_NONE,
 		.network_rules = network_rules(revision, rec),

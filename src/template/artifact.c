@@ -22,8 +22,13 @@
 
 const char *const artifact_image_files[] = { "vmlinux", "initrd", "rootfs.ext4", NULL };
 const char *const artifact_snapshot_files[] = {
-	"snapshot/vmstate.bin", "snapshot/mem.bin",	    "snapshot/data.ext4",
-	"snapshot/root.ext4",	"snapshot/working-set.bin", NULL,
+	"snapshot/vmstate.bin",
+	"snapshot/mem.bin",
+	"snapshot/data.ext4",
+	"snapshot/root.ext4",
+	"snapshot/working-set.bin",
+	OWN_IMAGE_PATH,
+	NULL,
 };
 
 _Static_assert(MVM_ARTIFACT_DIGEST_SIZE == DIGEST_TEXT_SIZE, "room for a digest");

@@ -89,6 +89,8 @@ static int describe(struct capture *c, struct mvm_snapshot_info *ret, struct mvm
 			return r;
 		strv_addf(&compat, "%s=%s", facts[i], identity);
 	}
+	if (c->from)
+		strv_add(&compat, FACT_OWN_IMAGE "=yes");
 	char *boot_args = strdup(c->plan.cmdline);
 	if (compat.failed || !boot_args) {
 		free(boot_args);

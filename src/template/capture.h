@@ -25,6 +25,7 @@ struct capture {
 	char nonce_sha256[DIGEST_HEX_SIZE];
 	char *memory_identity; /* of mem.bin */
 	struct mvm_build_result *result;
+	const struct capture_source *from; /* NULL: a VM is booted for it */
 	bool not_loaded; /* the VMM of the test refused it: another capture may load */
 };
 #define CAPTURE_NONE                                                                               \
@@ -36,6 +37,18 @@ DEFINE_AUTO_DONE(capture, capture_done)
 
 /* Add a step to the result: its name, its start, and the bytes that it wrote to disk. */
 void capture_step(struct capture *c, const char *name, int64_t began_ns, uint64_t bytes);
+
+/* A VM that runs, whose memory becomes a snapshot. */
+struct capture_source {
+	int saved_fd;		     /* struct fork_state's */
+	const struct revision *base; /* that it was restored from */
+	bool own_image;		     /* its root is the image of the base's snapshot */
+};
+
+/* Write the snapshot's files: the base's memory with the VM's own pages, its device state, its
+ * disks, and its root image.  The plan is decided. */
+int capture_from_running(struct capture *c, const struct capture_source *from,
+			 struct mvm_error *err);
 
 /* Make mem.bin sparse and durable, and record its identity and sizes. */
 int capture_finish_memory(struct capture *c, struct mvm_error *err);

@@ -17,6 +17,7 @@
 #include "image/image.h"
 #include "instance/copy.h"
 #include "model/run.h"
+#include "start/fork.h"
 #include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
@@ -30,6 +31,8 @@
 #define NAME_TAR    "root.tar"
 #define NAME_ROOTFS "rootfs.ext4"
 
+DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
+
 struct commit {
 	struct mvm *mvm;
 	const struct mvm_commit_options *options;
@@ -41,11 +44,13 @@ struct commit {
 	bool is_new; /* the template */
 	struct staging staging;
 	struct build_artifacts artifacts;
+	struct fork_state kept; /* of the VM, for the snapshot; fd -1: its memory is not wanted */
 };
 
 static void commit_done(struct commit *c)
 {
 	mvm_instance_close(c->instance);
+	fork_state_done(&c->kept);
 	record_done(&c->record);
 	revision_done(&c->base);
 	mvm_template_spec_done(&c->spec);
@@ -222,6 +227,85 @@ static int make_artifacts(struct commit *c, struct mvm_error *err)
 	return r == 0 && failed ? mvm_error_oom(err) : r;
 }
 
+/* Does the template describe the VM that runs?  Then both give the same revision.  1, 0 or -errno.
+ */
+static int describes_vm(const struct commit *c, const char *id, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_spec) vm = { 0 };
+	char ours[MVM_REVISION_HASH_SIZE], theirs[MVM_REVISION_HASH_SIZE];
+	int r = make_spec(c, id, &vm, err);
+	if (r == 0)
+		r = publish_hash(&vm, &c->artifacts, ours, err);
+	if (r == 0)
+		r = publish_hash(&c->spec, &c->artifacts, theirs, err);
+	return r < 0 ? r : str_eq(ours, theirs);
+}
+
+/* Why a snapshot cannot be made of the running VM's memory, or NULL. */
+static const char *why_not_memory(const struct commit *c, bool described)
+{
+	const struct record *rec = &c->record;
+	if (!rec->restore)
+		return "it has booted";
+	if (rec->health == RECORD_HEALTH_UNHEALTHY)
+		return "it is not healthy";
+	if (rec->n_volumes)
+		return "it has volumes, whose files would be in it";
+	if (!c->is_new && c->spec.run.snapshot_point == MVM_POINT_BOOT)
+		return "the template's snapshots are taken before the workload runs";
+	if (c->options->backend && !str_eq(c->options->backend, rec->backend))
+		return "it runs on another backend";
+	return described ? NULL : "the template's settings are not those that the VM runs with";
+}
+
+/* Keep the VM's state for the snapshot, right after its files. */
+static int keep_memory(struct commit *c, const char *id, struct mvm_error *err)
+{
+	int r = describes_vm(c, id, err);
+	if (r < 0)
+		return r;
+	const char *why = why_not_memory(c, r > 0);
+	r = -EOPNOTSUPP;
+	if (!why) {
+		r = fork_keep(c->mvm, c->record.name, c->progress, &c->kept, err);
+		why = err->text;
+	}
+	if (r == 0 && c->is_new) /* its workload runs in the snapshot */
+		c->spec.run.snapshot_point = MVM_POINT_UNSET;
+	if (r != -EOPNOTSUPP && r != -ESTALE)
+		return r < 0 ? mvm_error_context(err, r, "VM '%s'", c->record.name) : 0;
+	progress_note(c->progress, "%s: the snapshot is of a new boot, not of its memory: %s",
+		      c->record.name, why);
+	*err = (struct mvm_error){ 0 };
+	return 0;
+}
+
+static int make_snapshot(struct commit *c, const char *id, struct mvm_build_result *result,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(revision) revision = REVISION_NONE;
+	AUTO_DONE(vmm_probe) probe = { 0 };
+	const struct vmm_ops *ops;
+	const struct mvm_build_options build = {
+		.snapshot = c->options->snapshot,
+		.backend = c->options->backend,
+	};
+	if (c->kept.fd < 0)
+		return snapshot_ensure(c->mvm, id, &build, c->progress, result, err);
+	const struct capture_source from = { .saved_fd = c->kept.fd,
+					     .base = &c->base,
+					     .own_image = c->record.own_image };
+	AUTO_FREE char *ref = str_printf("%s@%s", id, result->revision);
+	if (!ref)
+		return mvm_error_oom(err);
+	int r = revision_open(c->mvm, ref, &revision, err);
+	if (r == 0)
+		r = context_backend(c->mvm, c->record.backend, &revision.rev, &ops, &probe, err);
+	return r < 0 ? r
+		     : snapshot_make(c->mvm, &revision, ops, &probe, &from, c->progress, result,
+				     err);
+}
+
 static int commit_locked(struct commit *c, const char *id, struct mvm_build_result *result,
 			 struct mvm_error *err)
 {
@@ -230,6 +314,8 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 	int r = find_spec(c, id, err);
 	if (r == 0)
 		r = make_artifacts(c, err);
+	if (r == 0 && c->options->snapshot)
+		r = keep_memory(c, id, err);
 	if (r == 0)
 		r = publish_hash(&c->spec, &c->artifacts, result->revision, err);
 	if (r == 0)
@@ -244,11 +330,7 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 	if (r < 0)
 		return r;
 	result->build_ns = clock_now_ns() - start_ns;
-	const struct mvm_build_options build = {
-		.snapshot = c->options->snapshot,
-		.backend = c->options->backend,
-	};
-	return snapshot_ensure(c->mvm, id, &build, c->progress, result, err);
+	return make_snapshot(c, id, result, err);
 }
 
 static int commit(struct commit *c, const char *instance, const char *id,
@@ -272,12 +354,17 @@ int mvm_template_commit(struct mvm *mvm, const char *instance, const char *id,
 			struct mvm_error *err)
 {
 	struct mvm_build_result result = { 0 };
+	struct mvm_error local = { 0 };
 	struct mvm_commit_options taken;
 	struct progress_watch watch;
-	AUTO_DONE(commit) c = {
-		.mvm = mvm, .options = &taken, .base = REVISION_NONE, .staging = STAGING_NONE
-	};
+	AUTO_DONE(commit) c = { .mvm = mvm,
+				.options = &taken,
+				.base = REVISION_NONE,
+				.staging = STAGING_NONE,
+				.kept = FORK_STATE_NONE };
 
+	if (!err)
+		err = &local;
 	int r = mvm_struct_take(&taken, sizeof(taken),
 				STRUCT_END(struct mvm_commit_options, max_bytes), options, err);
 	if (r == 0)

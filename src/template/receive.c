@@ -73,6 +73,21 @@ static int lacks(const char *name, struct mvm_error *err)
 	return mvm_error_set(err, -EBADMSG, "it has no '%s', which its configuration needs", name);
 }
 
+/* A snapshot has an image of its own if it says so, and only then. */
+static int check_own_image(const struct receipt *c, struct mvm_error *err)
+{
+	bool has = chunk_index_find(&c->a->index, OWN_IMAGE_PATH) != NULL;
+	bool needs = c->rev.has_snapshot &&
+		     mvm_snapshot_info_compat(&c->rev.snapshot, FACT_OWN_IMAGE);
+	if (needs && !has)
+		return lacks(OWN_IMAGE_PATH, err);
+	if (has && !needs)
+		return mvm_error_set(err, -EBADMSG,
+				     "it has '" OWN_IMAGE_PATH "', which its configuration "
+				     "does not need");
+	return 0;
+}
+
 /* Which files must a snapshot of this revision have, of which size?  0: it has no such file. */
 static uint64_t snapshot_bytes(const struct mvm_template_revision *rev, const char *name)
 {
@@ -107,12 +122,13 @@ static int check_files(const struct receipt *c, struct mvm_error *err)
 		uint64_t bytes = snapshot_bytes(&c->rev, *n);
 		if (bytes && !file)
 			return lacks(*n, err);
-		if (file && file->bytes != bytes && !str_eq(*n, "snapshot/working-set.bin"))
+		if (file && file->bytes != bytes && !str_eq(*n, "snapshot/working-set.bin") &&
+		    !str_eq(*n, OWN_IMAGE_PATH))
 			return mvm_error_set(err, -EBADMSG,
 					     "the size of '%s' is not that of its configuration",
 					     *n);
 	}
-	return 0;
+	return check_own_image(c, err);
 }
 
 /* The settings that give this revision.  A new template gets them, too. */
@@ -358,11 +374,13 @@ static int fill_files(struct receipt *c, struct mvm_error *err)
 static int take_file(struct receipt *c, const struct index_file *file, struct mvm_error *err)
 {
 	struct mvm_digest digest;
+	bool of_snapshot = !is_listed(artifact_image_files, file->name);
 
-	if (!is_listed(artifact_image_files, file->name)) {
+	if (of_snapshot)
 		c->files[c->n_files++] = (struct mvm_artifact){ file->name, file->digest };
+	/* VMMs read a snapshot's own image, too, and mostly another revision has the same one */
+	if (of_snapshot && !str_eq(file->name, OWN_IMAGE_PATH))
 		return 0;
-	}
 	int r = store_blob_take(c->mvm->store, c->staging.fd, file->name, &digest, NULL, err);
 	if (r >= 0 && !digest_equal(&digest, &file->digest))
 		r = mvm_error_set(err, -EBADMSG, "'%s' changed while it was stored", file->name);

@@ -193,11 +193,39 @@ static int digest_files(struct capture *c, struct mvm_error *err)
 	return 0;
 }
 
-static int take_snapshot(struct capture *c, struct mvm_error *err)
+static int boot_and_capture(struct capture *c, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
 	int64_t began_ns = clock_now_ns();
+	int r = boot(c, &vm, err);
+	if (r == 0) {
+		capture_step(c, "boot", began_ns, 0);
+		r = capture(c, vm, err);
+	}
+	return r < 0 ? explain_full_disk(c, r, err) : 0;
+}
 
+static int take_running(struct capture *c, struct mvm_error *err)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	const struct mvm_start_options cold = { .attached = true, .kind = MVM_START_COLD };
+	const struct start_request request = {
+		.revision = c->revision, .ops = c->ops, .probe = c->probe, .options = &cold
+	};
+	int64_t began_ns = clock_now_ns();
+	progress_begin(&step, c->progress, "taking the memory of the VM");
+	int r = start_decide(&request, &c->plan, err);
+	if (r == 0)
+		r = capture_from_running(c, c->from, err);
+	if (r < 0)
+		return r;
+	capture_step(c, "state", began_ns, 0);
+	progress_end(&step, NULL);
+	return 0;
+}
+
+static int take_snapshot(struct capture *c, struct mvm_error *err)
+{
 	int r = store_stage_revision(c->mvm->store, c->revision->id, c->revision->hash, &c->staging,
 				     err);
 	if (r < 0)
@@ -206,13 +234,9 @@ static int take_snapshot(struct capture *c, struct mvm_error *err)
 	if (c->snapshot_fd < 0)
 		return mvm_error_set(err, c->snapshot_fd, "cannot create the snapshot's folder: %s",
 				     strerror(-c->snapshot_fd));
-	r = boot(c, &vm, err);
-	if (r == 0) {
-		capture_step(c, "boot", began_ns, 0);
-		r = capture(c, vm, err);
-	}
+	r = c->from ? take_running(c, err) : boot_and_capture(c, err);
 	if (r < 0)
-		return explain_full_disk(c, r, err);
+		return r;
 	r = progress_check(c->progress, err);
 	if (r == 0)
 		r = capture_finish_memory(c, err);
@@ -232,8 +256,9 @@ static void note_servers(const struct revision *r, const struct mvm_progress *pr
 }
 
 int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_ops *ops,
-		  const struct vmm_probe *probe, const struct mvm_progress *progress,
-		  struct mvm_build_result *result, struct mvm_error *err)
+		  const struct vmm_probe *probe, const struct capture_source *from,
+		  const struct mvm_progress *progress, struct mvm_build_result *result,
+		  struct mvm_error *err)
 {
 	int64_t began_ns = clock_now_ns();
 	struct mvm_error local;
@@ -258,10 +283,11 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 		c.probe = probe;
 		c.revision = revision;
 		c.result = result;
+		c.from = from;
 		result->n_snapshot_steps = 0;
 		r = take_snapshot(&c, err);
 		bool hangs = r < 0 && str_eq(err->reason, "guest-silent");
-		again = r < 0 && i < CAPTURES_MAX && (c.not_loaded || (hangs && !hung));
+		again = r < 0 && !from && i < CAPTURES_MAX && (c.not_loaded || (hangs && !hung));
 		hung |= hangs;
 		if (again && hangs)
 			progress_note(progress, "the guest hung while it booted; booting it once "
@@ -318,7 +344,7 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	if (!options->force && is_usable(&revision, ops, &probe))
 		return 0;
 	if (!options->dry_run)
-		return snapshot_make(mvm, &revision, ops, &probe, progress, result, err);
+		return snapshot_make(mvm, &revision, ops, &probe, NULL, progress, result, err);
 	result->new_snapshot = true;
 	return 0;
 }

@@ -368,3 +368,31 @@ int pages_load(pid_t pid, int mem_fd, int from_fd)
 	int r = file_at < 0 ? (int)file_at : pages_each_mapping(pid, &st, note_mapping, &all);
 	return r < 0 ? r : each_bunch(&all, &map, (uint64_t)file_at, from_fd, load_bunch);
 }
+
+/* ---- flatten ---- */
+
+int pages_flatten(int from_fd, int memory_fd)
+{
+	AUTO_DONE(pages_map) map = { 0 };
+	AUTO_FREE uint8_t *buffer = malloc(CHUNK);
+	struct stat st;
+	if (!buffer)
+		return -ENOMEM;
+	if (fstat(memory_fd, &st) < 0)
+		return -errno;
+	int64_t file_at = read_map(from_fd, (uint64_t)st.st_size / PAGE, &map);
+	int r = file_at < 0 ? (int)file_at : 0;
+	for (size_t i = 0; i < map.n; i++) {
+		uint64_t at = map.v[i].first * PAGE, left = map.v[i].n * PAGE;
+		while (r == 0 && left > 0) {
+			size_t n = left < CHUNK ? (size_t)left : CHUNK;
+			r = transfer(pread, from_fd, buffer, n, (uint64_t)file_at);
+			if (r == 0)
+				r = transfer(put, memory_fd, buffer, n, at);
+			file_at += (int64_t)n;
+			at += n;
+			left -= n;
+		}
+	}
+	return r;
+}

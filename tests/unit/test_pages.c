@@ -98,6 +98,27 @@ static void own_pages_are_written_over_another_mapping(void **state)
 	assert_int_equal(munmap(at, SIZE), 0);
 }
 
+static void own_pages_and_the_memory_become_one_file(void **state)
+{
+	AUTO_CLOSE int mem = make_memory(state);
+	AUTO_CLOSE int file = new_file(state, "pages.bin");
+	uint32_t *at = map(mem);
+	write_own(at);
+	assert_true(pages_save(getpid(), mem, file) > 0);
+	assert_int_equal(munmap(at, SIZE), 0);
+	assert_int_equal(pages_flatten(file, mem), 0);
+	at = map(mem);
+	for (uint32_t i = 0; i < PAGES; i++) {
+		uint32_t expected = is_written(i) ? (i % 250 + 1) * 0x01010101u : i;
+		if (i == ZEROS)
+			expected = 0;
+		assert_int_equal(*page_of(at, i), expected);
+	}
+	assert_int_equal(munmap(at, SIZE), 0);
+	assert_int_equal(ftruncate(mem, (off_t)SIZE / 2), 0);
+	assert_int_equal(pages_flatten(file, mem), -EBADMSG);
+}
+
 static void pages_of_another_memory_are_refused(void **state)
 {
 	AUTO_CLOSE int mem = make_memory(state);
@@ -152,6 +173,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(own_pages_are_written_over_another_mapping),
+		test(own_pages_and_the_memory_become_one_file),
 		test(pages_of_another_memory_are_refused),
 		test(a_process_without_the_memory_is_reported),
 		test(a_mapping_ends_with_the_file),
