@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "codec/sha256.h"
+#include "instance/instance.h"
 #include "model/fields.h"
 
 #define INFO_MAX_BYTES ((size_t)16 * 1024)
@@ -244,25 +245,60 @@ int saved_sync(int dir_fd)
 	return dir_sync(dir_fd);
 }
 
+int saved_begin(int dir_fd)
+{
+	char boot_id[HOST_BOOT_ID_SIZE];
+	host_boot_id(boot_id);
+	/* a link needs no block, which a full disk has not */
+	if (symlinkat(boot_id[0] ? boot_id : "?", dir_fd, SAVED_BEGUN) < 0 && errno != EEXIST)
+		return -errno;
+	return dir_sync(dir_fd);
+}
+
+void saved_begin_failed(int dir_fd)
+{
+	if (unlinkat(dir_fd, SAVED_BEGUN, 0) == 0)
+		dir_sync(dir_fd); /* else a crash of the host takes the state */
+}
+
+/* Has a resume begun, and the host gone down since? */
+static bool may_have_run(int dir_fd)
+{
+	char now[HOST_BOOT_ID_SIZE], begun[HOST_BOOT_ID_SIZE];
+	ssize_t n = readlinkat(dir_fd, SAVED_BEGUN, begun, sizeof(begun) - 1);
+	host_boot_id(now);
+	begun[n < 0 ? 0 : n] = '\0';
+	return n >= 0 && !str_eq(begun, now);
+}
+
 bool saved_is_there(int instance_fd)
 {
-	struct stat st;
-	return fstatat(instance_fd, SAVED_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISDIR(st.st_mode);
+	AUTO_CLOSE int fd = dir_open_at(instance_fd, SAVED_DIR);
+	return fd >= 0 && !may_have_run(fd);
+}
+
+/* By one rename, so that no half of it passes for a whole one. */
+static void remove_state(int instance_fd)
+{
+	char aside[64];
+	if (rename_unique_at(instance_fd, SAVED_DIR, instance_fd, SAVED_SAVING, aside) == 0)
+		tree_remove_at(instance_fd, aside);
 }
 
 void saved_forget(int instance_fd)
 {
-	char aside[64];
-	/* by one rename, so that no half of it passes for a whole one */
-	if (rename_unique_at(instance_fd, SAVED_DIR, instance_fd, SAVED_SAVING, aside) == 0)
-		tree_remove_at(instance_fd, aside);
+	remove_state(instance_fd);
 	saved_sweep(instance_fd);
 }
 
 void saved_sweep(int instance_fd)
 {
 	AUTO_DONE(strv) all = { 0 };
+	AUTO_CLOSE int fd = dir_open_at(instance_fd, SAVED_DIR);
+	if (fd >= 0 && may_have_run(fd))
+		remove_state(instance_fd);
+	else if (fd >= 0)
+		saved_begin_failed(fd);
 	if (dir_list(instance_fd, &all) < 0)
 		return;
 	for (size_t i = 0; i < all.n; i++) {
@@ -282,11 +318,12 @@ bool saved_is_own(int instance_fd, const char *name)
 		return false;
 	for (size_t i = 0; i < all.n; i++) {
 		struct stat st;
-		bool known = false;
+		bool known = str_eq(all.v[i], SAVED_BEGUN);
+		mode_t kind = known ? S_IFLNK : S_IFREG;
 		for (size_t k = 0; k < NAMES; k++)
 			known |= str_eq(all.v[i], name_at(k));
 		if (!known || fstatat(fd, all.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode))
+		    (st.st_mode & S_IFMT) != kind)
 			return false;
 	}
 	return true;

@@ -11,12 +11,18 @@
  *	saved.json   sizes and digests of the first two, and which guest they are; of a suspended VM
  *		     digests and identities of its disks, which stay in the instance's folder
  *
+ *	resuming     a link to the host's boot id: a resume has begun.  It goes if the resume fails
+ *
  * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
  * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits,
  * whence the command that starts them takes it into its staging.
  * So "saved" is the mark of a suspended VM, whatever its record says: a supervisor that is killed
- * in between leaves a VM that is suspended or one that is lost, never half of one.  A resume
- * renames it back to "saving." before the guest runs, so no state runs twice.
+ * in between leaves a VM that is suspended or one that is lost, never half of one.
+ *
+ * No state runs twice.  A resume renames it back to "saving." when the guest's agent has answered,
+ * just before it thaws the processes.  A supervisor that is killed before leaves a suspended VM.
+ * That rename is not on disk yet when the processes run, so after a crash of the host the link
+ * tells that they may have run: it names another boot, and the state counts as none.
  *
  * Nothing here is trusted: files that do not have the recorded sizes and digests are -EBADMSG.
  */
@@ -39,6 +45,7 @@
 #define SAVED_STATE   "vmstate.bin"
 #define SAVED_PAGES   "pages.bin"
 #define SAVED_DEVICES "devices.bin" /* what vmstate.bin is made of, for a moment */
+#define SAVED_BEGUN   "resuming"
 
 /* A disk of a suspended VM. */
 struct saved_disk {
@@ -109,10 +116,16 @@ int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
 int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN_DISKS],
 		      const struct mvm_progress *progress, struct mvm_error *err);
 
+/* Note on disk that a resume has begun, or that it has failed before a process ran.  dir_fd: of the
+ * state's folder.  0 or -errno. */
+int saved_begin(int dir_fd);
+void saved_begin_failed(int dir_fd);
+
 /* Does an instance's folder have the state of a suspended VM? */
 bool saved_is_there(int instance_fd);
 
-/* Forget it, and what interrupted suspends and forks have left.  Best effort. */
+/* Forget it, and what interrupted suspends, forks and resumes have left.  Nobody else may work on
+ * the instance.  Best effort. */
 void saved_forget(int instance_fd);
 void saved_sweep(int instance_fd);
 

@@ -59,9 +59,7 @@ int machine_thaw(struct machine *m, bool was_away, int64_t deadline_ns,
 int machine_continue(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
 		     struct mvm_error *err)
 {
-	int r = machine_load(m, deadline_ns, err);
-	if (r == 0)
-		r = machine_thaw(m, true, deadline_ns, ret_nonce, err);
+	int r = machine_thaw(m, true, deadline_ns, ret_nonce, err);
 	if (r == 0)
 		machine_stage(m, "agent", clock_now_ns());
 	return r;

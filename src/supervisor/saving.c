@@ -320,29 +320,35 @@ void fork_guest(struct supervisor *s, const struct job *j)
 
 /* ---- continue ---- */
 
-/* Bring up the saved state that the record names.  The guest has not run yet. */
-int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
+/* Run the suspended guest.  Its processes stay frozen until the state is taken, so until then
+ * whatever ends us leaves a suspended VM. */
+static int run_suspended(struct supervisor *s, int64_t deadline_ns, uint8_t nonce[NONCE_BYTES],
+			 struct mvm_error *err)
 {
-	char expected[DIGEST_HEX_SIZE], actual[DIGEST_HEX_SIZE];
-	struct machine *m = &s->machine;
-	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
-	uint8_t nonce[NONCE_BYTES];
-	struct mvm_digest digest;
-	int r = warden_load_saved(&s->warden, expected, err);
+	int r = machine_load(&s->machine, deadline_ns, err);
 	if (r == 0)
 		r = warden_use_saved(&s->warden, USE_TAKE, err);
 	if (r < 0)
 		return r;
 	s->suspended = false;
-	s->taken = !fork;
-	r = fork ? machine_restore(m, &s->revision.run, deadline_ns, nonce, err)
-		 : machine_continue(m, deadline_ns, nonce, err);
-	if (r < 0 && !fork && m->vmm->resumed_ns == 0) {
-		warden_use_saved(&s->warden, USE_PUT_BACK, NULL);
-		s->suspended = true;
-		s->taken = false;
+	s->taken = true;
+	return machine_continue(&s->machine, deadline_ns, nonce, err);
+}
+
+/* Bring up the saved state that the record names. */
+int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
+{
+	char expected[DIGEST_HEX_SIZE], actual[DIGEST_HEX_SIZE];
+	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
+	uint8_t nonce[NONCE_BYTES];
+	struct mvm_digest digest;
+	int r = warden_load_saved(&s->warden, expected, err);
+	if (r < 0)
 		return r;
-	}
+	r = fork ? machine_restore(&s->machine, &s->revision.run, deadline_ns, nonce, err)
+		 : run_suspended(s, deadline_ns, nonce, err);
+	if (s->suspended)
+		return r;
 	warden_use_saved(&s->warden, USE_FORGET, NULL);
 	s->record.continues = RECORD_CONTINUES_NOTHING;
 	if (r < 0)

@@ -42,9 +42,8 @@ struct warden_saving {
 
 /* What to do with the saved state that a start continues. */
 enum warden_use {
-	USE_TAKE = 1, /* the guest is about to run */
-	USE_PUT_BACK, /* but it did not */
-	USE_FORGET,   /* it did */
+	USE_TAKE = 1, /* the guest's processes are about to run */
+	USE_FORGET,   /* they do */
 	USE_DISCARD,  /* a VM that has just been suspended must end after all */
 };
 
@@ -74,7 +73,7 @@ struct warden {
 	bool suspended;	  /* the folder "saved" is whole, and belongs to this VM */
 	int saved_dir_fd; /* the saved state that the start continues; -1: none */
 	char saved_nonce_sha256[65];
-	char taken[64]; /* the folder "saved" while its guest begins to run; "": none */
+	char taken[64]; /* the folder "saved" while its processes begin to run; "": none */
 };
 
 /* The way to it. */

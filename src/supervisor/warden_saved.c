@@ -348,8 +348,18 @@ static void answer_drop(struct warden *w, const struct line_message *asked)
 
 void saved_close(struct warden *w)
 {
+	if (w->saved_dir_fd >= 0 && w->suspended) /* it has not been taken */
+		saved_begin_failed(w->saved_dir_fd);
 	auto_close(&w->saved_dir_fd);
 	w->saved_dir_fd = -1;
+}
+
+static int begin(const struct warden *w, struct mvm_error *err)
+{
+	int r = saved_begin(w->saved_dir_fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot mark the saved state as being resumed: %s",
+				     strerror(-r))
+		     : 0;
 }
 
 int saved_open(struct warden *w, struct mvm_error *err)
@@ -367,8 +377,10 @@ int saved_open(struct warden *w, struct mvm_error *err)
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot continue a VM",
 				     w->ops->name);
 	/* a fork's file descriptor is for the folder itself */
-	w->saved_dir_fd = fork ? fcntl(w->given->fd[SUPERVISOR_FD_CAPTURE], F_DUPFD_CLOEXEC, 3)
-			       : dir_open_at(instance_fd(w), SAVED_DIR);
+	if (fork)
+		w->saved_dir_fd = fcntl(w->given->fd[SUPERVISOR_FD_CAPTURE], F_DUPFD_CLOEXEC, 3);
+	else
+		w->saved_dir_fd = w->suspended ? dir_open_at(instance_fd(w), SAVED_DIR) : -ENOENT;
 	if (w->saved_dir_fd == -ENOENT || (fork && w->saved_dir_fd < 0))
 		return mvm_error_set(err, -EBADMSG, "its saved state is missing");
 	if (w->saved_dir_fd < 0)
@@ -379,6 +391,8 @@ int saved_open(struct warden *w, struct mvm_error *err)
 		r = saved_check(w->saved_dir_fd, &info, base, err);
 	if (r == 0 && !fork && !str_eq(info.machine_id, w->record.machine_id))
 		r = mvm_error_set(err, -EBADMSG, "its saved state is that of another instance");
+	if (r == 0 && !fork)
+		r = begin(w, err);
 	if (r == 0)
 		snprintf(w->saved_nonce_sha256, sizeof(w->saved_nonce_sha256), "%s",
 			 info.nonce_sha256);
@@ -397,18 +411,8 @@ static int answer_load(struct warden *w, struct line_message *ret, struct mvm_er
 	return w->ops->load_pages(w->body, fd, err);
 }
 
-/* Give the state its name back: the guest has not run, so the state is still whole. */
-static void put_back(struct warden *w)
-{
-	if (w->taken[0] &&
-	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) == 0) {
-		dir_sync(instance_fd(w)); /* else a crash of the host loses the state */
-		w->taken[0] = '\0';
-		w->suspended = true;
-	}
-}
-
-/* Take the state's name away before the guest runs: no state may run twice. */
+/* Take the state's name away before the guest's processes run: no state may run twice.  They wait
+ * for this, so it is not synced; saved_begin() has seen to that. */
 static int take(struct warden *w, struct mvm_error *err)
 {
 	if (w->record.continues != RECORD_CONTINUES_SUSPENDED)
@@ -418,14 +422,10 @@ static int take(struct warden *w, struct mvm_error *err)
 	int r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING, w->taken);
 	if (r < 0) {
 		w->taken[0] = '\0';
-	} else {
-		w->suspended = false;
-		r = dir_sync(instance_fd(w));
-		if (r < 0)
-			put_back(w);
-		r = w->taken[0] ? 0 : r; /* if it cannot be put back, the guest runs */
+		return mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r));
 	}
-	return r < 0 ? mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r)) : 0;
+	w->suspended = false;
+	return 0;
 }
 
 static void forget(struct warden *w)
@@ -442,9 +442,6 @@ static int answer_use(struct warden *w, uint64_t how, struct mvm_error *err)
 	switch ((enum warden_use)how) {
 	case USE_TAKE:
 		return take(w, err);
-	case USE_PUT_BACK:
-		put_back(w);
-		return 0;
 	case USE_FORGET:
 		forget(w);
 		return 0;

@@ -138,7 +138,7 @@ static int resume_vm(struct warden *w, int base_fd, struct mvm_error *err)
 	int r = saved_open(w, err);
 	if (r == 0)
 		r = ask(w, ASK_LOAD_SAVED, NULL, NULL);
-	if (r == 0)
+	if (r == 0) /* the guest's agent has answered */
 		r = use(w, USE_TAKE);
 	if (r < 0)
 		return r;

@@ -143,15 +143,27 @@ class Saved(harness.TestCase):
         def check(data, status, where):
             ran, there = os.path.exists(data + "-snapshot/ran"), "saved" in self.files(data)
             self.assertFalse(ran and there, where) # no state runs twice
+            # nor is one lost, except between two calls
+            self.assertTrue(ran or there or ("kill-after" in where and "rename" in where), where)
             if status == 1:
                 self.assertTrue(there, where)
             self.assertEqual(self.state(data), "suspended" if there else "failed", where)
             self.assertEqual(self.files(data), sorted(FILES + ["saved"] * there), where)
             if there:
                 self.assertEqual(self.drive(data, "check"), 0, where)
+                self.assertEqual(os.listdir(data + "/instances/vm/saved").count("resuming"), 0, where)
                 self.assertEqual(self.drive(data, "resume"), 0, where)
 
         self.everywhere("resume", check, suspended=True)
+
+
+    def test_a_resume_that_the_hosts_crash_has_ended(self):
+        data = self.copy_of_base()
+        self.suspend(data)
+        os.symlink("another boot", data + "/instances/vm/saved/resuming")
+        self.assertEqual(self.drive(data, "resume"), 1)
+        self.assertEqual(self.state(data), "failed")
+        self.assertEqual(self.files(data), FILES)
 
 
 if __name__ == "__main__":

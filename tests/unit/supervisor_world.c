@@ -174,6 +174,8 @@ void launch(struct world *x)
 	int leash[2], steps[2];
 	write_revision(x);
 	assert_int_equal(instance_folder_make(x->instances_fd, &x->record, &x->folder), 0);
+	if (x->fill_folder)
+		x->fill_folder(x);
 	assert_int_equal(sock_pair(leash), 0);
 	assert_int_equal(sock_pair(steps), 0);
 	fflush(NULL);

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guests that do not answer while their state is kept for a fork or a suspend. */
+/* Guests that do not answer while their state is kept for a fork or a suspend, or continued. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 /* after the headers that it needs */
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/own.h"
+#include "codec/sha256.h"
+#include "instance/saved.h"
 #include "supervisor_world.h"
 
 #define SHORT_MS    200
@@ -88,6 +95,90 @@ static void a_guest_whose_answer_is_no_use_is_thawed(void **state)
 	expect_up(x, &c);
 }
 
+/* A whole state of no pages. */
+static void fill_saved(struct world *x)
+{
+	char empty[DIGEST_HEX_SIZE], now[] = "2026-01-31T12:00:00Z";
+	struct mvm_digest digest;
+	sha256_buf("", 0, &digest);
+	digest_hex(&digest, empty);
+	AUTO_FREE char *base = strdup(
+		mvm_snapshot_info_compat(&x->revision.snapshot, "nonce_sha256"));
+	const struct saved s = {
+		.base_nonce_sha256 = base,
+		.nonce_sha256 = base,
+		.machine_id = x->record.machine_id,
+		.state_sha256 = empty,
+		.pages_sha256 = empty,
+		.saved_at = now,
+	};
+	AUTO_CLOSE int fd = dir_make_at(x->folder.dir_fd, SAVED_DIR);
+	assert_true(fd >= 0);
+	assert_int_equal(file_create_at(fd, SAVED_STATE, "", 0, 0600), 0);
+	assert_int_equal(file_create_at(fd, SAVED_PAGES, "", 0, 0600), 0);
+	assert_int_equal(saved_write(fd, &s, NULL), 0);
+}
+
+static void resume_clone(struct world *x)
+{
+	x->record.restore = true;
+	x->record.memory = RECORD_MEMORY_SHARED;
+	x->record.continues = RECORD_CONTINUES_SUSPENDED;
+	x->record.machine_id = strdup("00112233445566778899aabbccddeeff");
+	x->fill_folder = fill_saved;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_RESTORE);
+}
+
+static void kill_supervisor(struct world *x)
+{
+	kill(x->supervisor, SIGKILL);
+	waitpid(x->supervisor, NULL, 0);
+	x->supervisor = 0;
+}
+
+static bool is_marked(struct world *x)
+{
+	struct stat st;
+	return fstatat(x->folder.dir_fd, SAVED_DIR "/" SAVED_BEGUN, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void a_killed_resume_leaves_what_was_suspended(void **state)
+{
+	struct world *x = *state;
+	resume_clone(x);
+	kill_supervisor(x); /* while the VMM loads */
+	assert_true(saved_is_there(x->folder.dir_fd));
+	assert_true(is_marked(x));
+	saved_sweep(x->folder.dir_fd);
+	assert_true(saved_is_there(x->folder.dir_fd));
+	assert_false(is_marked(x));
+}
+
+static void a_failed_resume_leaves_what_was_suspended(void **state)
+{
+	struct world *x = *state;
+	resume_clone(x);
+	fail_step(x);
+	assert_true(start_status(x, NULL) < 0);
+	expect_end(x, 1);
+	assert_true(saved_is_there(x->folder.dir_fd));
+	assert_false(is_marked(x));
+}
+
+static void a_state_is_gone_when_its_processes_run(void **state)
+{
+	struct world *x = *state;
+	resume_clone(x);
+	go_on(x);
+	uint32_t thaw = expect_call(x, CALL_THAW);
+	assert_false(saved_is_there(x->folder.dir_fd));
+	answer_nonce(x, thaw);
+	assert_int_equal(start_status(x, NULL), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -96,6 +187,9 @@ int main(void)
 		TEST(a_guest_that_does_not_thaw_in_time_runs_on),
 		TEST(a_guest_that_may_freeze_later_is_thawed),
 		TEST(a_guest_whose_answer_is_no_use_is_thawed),
+		TEST(a_killed_resume_leaves_what_was_suspended),
+		TEST(a_failed_resume_leaves_what_was_suspended),
+		TEST(a_state_is_gone_when_its_processes_run),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
