@@ -137,13 +137,14 @@ struct mvm_commit_options {
  * (/etc/hostname, hosts, machine-id, resolv.conf): these are the image's.  The same files give the
  * same revision.  A snapshot has the memory and the disks of the moment after; where that cannot be
  * (doc/templates.md says when), a note says why and the revision is booted for it.
+ * A suspended instance is resumed for this and suspended again.
  *
  * Errors: -ENOENT (no such instance), -EBUSY (the instance has ended, is paused, or is being
  * started, stopped or committed; no_wait), -EOPNOTSUPP (its guest has no agent, or an older one),
  * -EFBIG, -ENOSPC, -EBADMSG or -EINVAL (the guest's stream is damaged, or has what no image can
- * have), -ECANCELED, and those of the snapshot, which leave the revision published. After a failure
- * or a crash the instance runs on and the template is as before.  A crash in the moment of
- * publication may leave a new template without a revision.
+ * have), -ECANCELED, those of mvm_instance_resume(), and those of the snapshot, which leave the
+ * revision published. After a failure or a crash the instance runs on and the template is as
+ * before.  A crash in the moment of publication may leave a new template without a revision.
  */
 MVM_API int mvm_template_commit(struct mvm *mvm, const char *instance, const char *id,
 				const struct mvm_commit_options *options,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mvm/build.h>
+#include <mvm/suspend.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "model/run.h"
 #include "start/fork.h"
 #include "start/start.h"
+#include "start/suspend.h"
 #include "store/blob.h"
 #include "store/revision.h"
 #include "template/publish.h"
@@ -44,6 +46,7 @@ struct commit {
 	bool is_new; /* the template */
 	struct staging staging;
 	struct build_artifacts artifacts;
+	bool resumed;		/* the instance was suspended, and is to be again */
 	struct fork_state kept; /* of the VM, for the snapshot; fd -1: its memory is not wanted */
 };
 
@@ -280,6 +283,20 @@ static int keep_memory(struct commit *c, const char *id, struct mvm_error *err)
 	return 0;
 }
 
+/* A suspended VM runs for as long as its files and memory are read. */
+static void suspend_again(struct commit *c)
+{
+	struct mvm_error err = { 0 };
+	if (!c->resumed)
+		return;
+	c->resumed = false;
+	mvm_instance_close(TAKE_PTR(c->instance));
+	/* not stopped with the commit: it must not run on */
+	if (mvm_instance_suspend(c->mvm, c->record.name, NULL, &err) < 0)
+		progress_note(c->progress, "%s: it runs on and could not be suspended again: %s",
+			      c->record.name, err.text);
+}
+
 static int make_snapshot(struct commit *c, const char *id, struct mvm_build_result *result,
 			 struct mvm_error *err)
 {
@@ -316,6 +333,8 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 		r = make_artifacts(c, err);
 	if (r == 0 && c->options->snapshot)
 		r = keep_memory(c, id, err);
+	if (r == 0 && !c->kept.origin) /* else its supervisor still has the state */
+		suspend_again(c);
 	if (r == 0)
 		r = publish_hash(&c->spec, &c->artifacts, result->revision, err);
 	if (r == 0)
@@ -336,8 +355,12 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 static int commit(struct commit *c, const char *instance, const char *id,
 		  struct mvm_build_result *result, struct mvm_error *err)
 {
+	int r = resume_suspended(c->mvm, instance, c->progress, err);
+	if (r < 0)
+		return r;
+	c->resumed = r > 0;
 	/* before locking: a missing instance makes no lock file */
-	int r = find_base(c, instance, err);
+	r = find_base(c, instance, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(c->mvm, id, "commit", c->options->no_wait,
@@ -372,6 +395,7 @@ int mvm_template_commit(struct mvm *mvm, const char *instance, const char *id,
 	c.progress = progress;
 	if (r == 0)
 		r = commit(&c, instance, id, &result, err);
+	suspend_again(&c);
 	if (r == 0 && ret)
 		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;

@@ -43,7 +43,10 @@ class CommitMemory(guests.TestCase):
     def test_clones_go_on_where_the_vm_was(self):
         name = self.clone("web-worker")
         self.sh(name, "echo data >/data/file; " + COUNT)
-        self.commit(name, "kept")
+        self.mvm_ok("suspend", name)
+        self.commit(name, "kept") # it goes on for this
+        self.assertEqual(self.inspect(name)["state"], "suspended")
+        self.mvm_ok("resume", name)
         self.assert_goes_on(name)
         self.mvm_ok("template", "verify", "kept")
         clones = [self.clone("kept") for _ in range(2)]
