@@ -266,8 +266,7 @@ static int own_set_rules(void *arg, const struct vmm_network *rules, struct mvm_
 	return b->ops->set_rules(b, rules, err);
 }
 
-/* Its struct vmm opens the files of the device state itself, and its network does not return. */
-static struct vmm_keeper own_keeper(struct vmm_body *b)
+struct vmm_keeper vmm_keeper_of(struct vmm_body *b)
 {
 	return (struct vmm_keeper){
 		.seal = own_seal,
@@ -294,7 +293,7 @@ static int spawn_halves(const struct vmm_ops *ops, const struct vmm_probe *probe
 	int r = ops->start(probe, c, loop, &body, &ends, err);
 	if (r < 0)
 		return r;
-	const struct vmm_keeper keeper = own_keeper(body);
+	const struct vmm_keeper keeper = vmm_keeper_of(body);
 	r = ops->attach(c, &ends, &keeper, loop, deadline_ns, ret, err);
 	if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
 		unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */

@@ -471,7 +471,10 @@ int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadli
 int vmm_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
 		      struct mvm_error *err);
 int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
-/* The halves of vmm_spawn(), if the backend has them: see the ops. */
+/* The halves of vmm_spawn(), if the backend has them: see the ops.  vmm_keeper_of() is for a body
+ * in the process that attaches: struct vmm opens the files of the device state itself then, and its
+ * network does not return. */
+struct vmm_keeper vmm_keeper_of(struct vmm_body *b);
 int vmm_start(const struct vmm_ops *ops, const struct vmm_probe *probe,
 	      const struct vmm_config *config, struct loop *loop, struct vmm_body **ret,
 	      struct vmm_ends *ret_ends, struct mvm_error *err);

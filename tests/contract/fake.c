@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
+#include "vmm/pages.h"
 
 #define STATE_TEXT "fake device state\n"
 
@@ -24,8 +25,12 @@ const char *fake_fail_at;
 enum { FD_CONTROL = 3, FD_AGENT, FD_CONSOLE, FD_MEMORY_DIR };
 
 struct fake {
-	struct vmm vmm; /* first */
-	int control_fd; /* 'b': boot, 'r': run as a clone; the child answers 'u' when up */
+	struct vmm vmm;	      /* first */
+	struct vmm_body body; /* of a clone */
+	int memory_fd;	      /* likewise */
+	/* 'b': boot, 'm': map a clone's memory, 'r': run as a clone; the child answers 'u' to all
+	 * but 'b', and when it is up */
+	int control_fd;
 	struct loop_source *exit_source;
 };
 
@@ -45,13 +50,14 @@ _Noreturn void fake_guest_main(int argc, char **argv)
 		fprintf(stderr, "could not load kernel '%s'\n", argc == 3 ? argv[2] : "");
 		_exit(1);
 	}
-	(void)!write(FD_CONTROL, "u", 1);
-	if (read(FD_CONTROL, &command, 1) != 1)
-		_exit(0);
 	int fd = openat(FD_MEMORY_DIR, "mem.bin", O_RDWR | O_CLOEXEC);
-	if (fd >= 0) {
-		m = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			 command == 'b' ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+	while (command != 'b' && command != 'r') {
+		(void)!write(FD_CONTROL, "u", 1);
+		if (read(FD_CONTROL, &command, 1) != 1)
+			_exit(0);
+		if (fd >= 0 && m == &private_memory)
+			m = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				 command == 'b' ? MAP_SHARED : MAP_PRIVATE, fd, 0);
 		if (m == MAP_FAILED)
 			_exit(1);
 	}
@@ -141,6 +147,8 @@ static void fake_free(struct vmm *v)
 	process_kill(&f->vmm.process);
 	if (f->control_fd >= 0)
 		close(f->control_fd);
+	if (f->memory_fd >= 0)
+		close(f->memory_fd);
 	free(f->vmm.name);
 	free(f);
 }
@@ -209,7 +217,9 @@ static int fake_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	f->vmm.ops = &vmm_fake;
 	f->vmm.memory = c->memory;
 	f->vmm.name = strdup(c->name);
-	f->control_fd = -1;
+	f->control_fd = f->memory_fd = -1;
+	if (c->memory == VMM_MEMORY_CLONE)
+		f->memory_fd = openat(c->memory_dir_fd, c->memory_name, O_RDONLY | O_CLOEXEC);
 	r = f->vmm.name ? start(f, c, loop, deadline_ns, err) : mvm_error_oom(err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
@@ -287,6 +297,51 @@ static int fake_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct m
 	return r;
 }
 
+struct vmm_body *fake_body(struct vmm *v)
+{
+	struct fake *f = (struct fake *)v;
+	f->body = (struct vmm_body){ .ops = &vmm_fake, .process = v->process };
+	return &f->body;
+}
+
+static const struct fake *fake_of(const struct vmm_body *b)
+{
+	return (const struct fake *)((const char *)b - offsetof(struct fake, body));
+}
+
+static int fake_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	(void)v;
+	(void)deadline_ns;
+	int r = fail_if_told("save_devices", err);
+	return r < 0 ? r : file_write_all(fd, STATE_TEXT, strlen(STATE_TEXT));
+}
+
+static int64_t fake_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err)
+{
+	int64_t r = pages_save(b->process.pid, fake_of(b)->memory_fd, to_fd);
+	return r < 0 ? mvm_error_set(err, (int)r, "cannot save the memory") : r;
+}
+
+static int fake_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err)
+{
+	const struct fake *f = fake_of(b);
+	int r = tell((struct vmm *)&f->vmm, "m", err);
+	if (r == 0)
+		r = wait_up((struct fake *)f, clock_deadline_ns(10 * INT64_C(1000)), err);
+	if (r < 0)
+		return r;
+	r = pages_load(b->process.pid, f->memory_fd, from_fd);
+	return r < 0 ? mvm_error_set(err, r, "the saved memory is damaged") : 0;
+}
+
+static int fake_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
+{
+	(void)base_fd;
+	int r = lseek(raw_fd, 0, SEEK_SET) < 0 ? -errno : file_copy_fd(raw_fd, to_fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot make the device state") : 0;
+}
+
 static unsigned fake_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
 {
 	(void)probe;
@@ -313,6 +368,10 @@ const struct vmm_ops vmm_fake = {
 	.pause = fake_pause,
 	.resume = fake_resume,
 	.snapshot = fake_snapshot,
+	.save_devices = fake_save_devices,
+	.save_pages = fake_save_pages,
+	.load_pages = fake_load_pages,
+	.finish_state = fake_finish_state,
 	.restore = fake_restore,
 	.free = fake_free,
 };

@@ -71,6 +71,18 @@ struct vmm_config config_of(enum vmm_memory memory)
 	};
 }
 
+/* vmm_spawn(), and the body is known. */
+static int spawn_apart(struct machine *m, const struct vmm_config *c, int64_t deadline_ns,
+		       struct mvm_error *err)
+{
+	struct vmm_ends ends = VMM_ENDS_NONE;
+	int r = vmm_start(B.ops, &B.probe, c, B.loop, &m->body, &ends, err);
+	if (r < 0)
+		return r;
+	const struct vmm_keeper keeper = vmm_keeper_of(m->body);
+	return vmm_attach(B.ops, c, &ends, &keeper, B.loop, deadline_ns, &m->vmm, err);
+}
+
 int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err)
 {
 	int agent[2], console[2];
@@ -79,7 +91,11 @@ int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct m
 	assert_int_equal(sock_pair(console), 0);
 	c->agent_fd = agent[1];
 	c->console_fd = console[1];
-	int r = vmm_spawn(B.ops, &B.probe, c, B.loop, deadline_ns, &m->vmm, err);
+	int r = c->memory == VMM_MEMORY_CLONE && B.ops->start && B.ops->save_pages
+			? spawn_apart(m, c, deadline_ns, err)
+			: vmm_spawn(B.ops, &B.probe, c, B.loop, deadline_ns, &m->vmm, err);
+	if (r == 0 && B.ops == &vmm_fake)
+		m->body = fake_body(m->vmm);
 	close(agent[1]);
 	close(console[1]);
 	if (r < 0) {
@@ -180,6 +196,44 @@ void start_clone(struct machine *m)
 	assert_int_equal(m->vmm->state, VMM_RUNNING);
 	assert_true(m->vmm->spawned_ns > 0 && m->vmm->loaded_ns >= m->vmm->spawned_ns &&
 		    m->vmm->resumed_ns >= m->vmm->loaded_ns);
+}
+
+void digest_memory(struct mvm_digest *ret)
+{
+	AUTO_CLOSE int fd = openat(B.snap_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(sha256_fd(fd, NULL, ret, NULL) >= 0);
+}
+
+static int new_file(int dir_fd, const char *name)
+{
+	return openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+int64_t keep(struct machine *m, const char *folder, struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = dir_make_at(B.dir_fd, folder);
+	AUTO_CLOSE int raw_fd = new_file(dir_fd, "devices.bin");
+	AUTO_CLOSE int pages_fd = new_file(dir_fd, "pages.bin");
+	AUTO_CLOSE int state_fd = new_file(dir_fd, "vmstate.bin");
+	AUTO_CLOSE int base_fd = openat(B.snap_fd, "vmstate.bin", O_RDONLY | O_CLOEXEC);
+	assert_true(raw_fd >= 0 && pages_fd >= 0 && state_fd >= 0 && base_fd >= 0);
+	int r = vmm_save_devices(m->vmm, raw_fd, soon(), err);
+	int64_t n = r < 0 ? r : B.ops->save_pages(m->body, pages_fd, err);
+	r = n < 0 ? (int)n : B.ops->finish_state(base_fd, raw_fd, state_fd, err);
+	return r < 0 ? r : n;
+}
+
+int go_on_from(struct machine *m, const char *folder, struct mvm_error *err)
+{
+	struct vmm_config c = config_of(VMM_MEMORY_CLONE);
+	AUTO_CLOSE int dir_fd = dir_open_at(B.dir_fd, folder);
+	AUTO_CLOSE int pages_fd = openat(dir_fd, "pages.bin", O_RDONLY | O_CLOEXEC);
+	assert_true(pages_fd >= 0);
+	int r = spawn(m, &c, soon(), err);
+	if (r == 0)
+		r = B.ops->load_pages(m->body, pages_fd, err);
+	return r < 0 ? r : vmm_restore(m->vmm, dir_fd, soon(), err);
 }
 
 static const char *copy_guest(const char *from)

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "codec/sha256.h"
 #include "fake.h"
 
 #define ANSWER_MAX 128
@@ -31,6 +32,7 @@ extern struct subject B;
 /* One VM with our ends of its sockets. */
 struct machine {
 	struct vmm *vmm;
+	struct vmm_body *body; /* of a clone whose backend can keep its state */
 	int agent_fd;
 	int console_fd;
 	struct loop_source *console_source;
@@ -48,6 +50,11 @@ void need_backend(void); /* skip the test if the backend cannot run */
 struct vmm_config config_of(enum vmm_memory memory);
 int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err);
 void start_clone(struct machine *m);
+
+/* Keep a paused clone's state in a new folder below B.folder, and start a clone that goes on from
+ * there.  Return what the ops return. */
+int64_t keep(struct machine *m, const char *folder, struct mvm_error *err);
+int go_on_from(struct machine *m, const char *folder, struct mvm_error *err);
 void drop(struct machine *m);
 void nothing_is_left_running(void);
 
@@ -56,6 +63,8 @@ void tell(struct machine *m, const char *line);
 int hear(struct machine *m, int64_t deadline_ns, char ret[ANSWER_MAX]); /* 0 or -ETIMEDOUT */
 void ask(struct machine *m, const char *line, char ret[ANSWER_MAX]);
 void expect(struct machine *m, const char *line, const char *answer);
+
+void digest_memory(struct mvm_digest *ret); /* of the snapshot */
 
 int64_t soon(void);
 void ok(int r, const struct mvm_error *err); /* fail with the error's text if r is an error */
