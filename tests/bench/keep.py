@@ -106,13 +106,14 @@ class Rivals:
 
 
 def many(vm, n):
-    """N forks at once: the whole command, and what each has for itself."""
-    totals, own, shared = [], [], []
+    """N forks at once: the whole command, until the first and then all have answered, and what each has for itself."""
+    totals, first, answered, own, shared = [], [], [], [], []
     for _ in range(ROUNDS_OF_MANY):
         names = [f"bench-fork-{i + 1}" for i in range(n)] if n > 1 else ["bench-fork"]
         totals.append(vm.mvm.timed("fork", vm.name, "--count", str(n), "--name", "bench-fork"))
-        for name in names:
-            vm.first_exec(name)
+        took = [vm.first_exec(name) for name in names]
+        first.append(totals[-1] + took[0])
+        answered.append(totals[-1] + sum(took))
         for name in names:
             record = json.loads(vm.mvm.run("inspect", name))
             sizes = measure.memory_mib(record["vmm_pid"], record["mem_mib"])
@@ -121,6 +122,8 @@ def many(vm, n):
         vm.mvm.run("rm", "--force", *names)
     return {"forks": n, "rounds": ROUNDS_OF_MANY, "total_p50_ms": round(statistics.median(totals), 1),
             "total_max_ms": round(max(totals), 1), "each_p50_ms": round(statistics.median(totals) / n, 1),
+            "first_answer_p50_ms": round(statistics.median(first), 1),
+            "all_answered_p50_ms": round(statistics.median(answered), 1),
             "guest_private_p50_mib": round(statistics.median(own), 1),
             "guest_private_max_mib": max(own), "guest_shared_p50_mib": round(statistics.median(shared), 1)}
 
@@ -179,7 +182,9 @@ def report(result):
             f"{row[column]:>9.1f}" for column in ("p50_ms", "p95_ms", "min_ms", "max_ms")))
     for row in result["many"]:
         print(f"\n{row['forks']} forks at once, {row['rounds']} rounds: p50 {row['total_p50_ms']:.0f} ms "
-              f"({row['each_p50_ms']:.1f} each), max {row['total_max_ms']:.0f} ms; each fork's own memory p50 "
+              f"({row['each_p50_ms']:.1f} each), max {row['total_max_ms']:.0f} ms; the first has "
+              f"answered after {row['first_answer_p50_ms']:.0f} ms, the last of them, asked one after another, after "
+              f"{row['all_answered_p50_ms']:.0f} ms; each fork's own memory p50 "
               f"{row['guest_private_p50_mib']} MiB (max {row['guest_private_max_mib']}), shared "
               f"{row['guest_shared_p50_mib']} MiB", end="")
     print("\n\nthe origin's pause by its own pages:")
