@@ -104,7 +104,8 @@ const struct command command_volume_inspect = {
 const struct command command_volume_rm = {
 	.path = "volume rm",
 	.summary = "Remove named volumes with their contents",
-	.details = "Refuses a volume that a running VM may write to (exit status 4).",
+	.details = "Refuses a volume that a running VM may write to, and a folder that no VM has "
+		   "used as a volume (exit status 4).",
 	.positionals = { { .name = "NAME",
 			   .help = "the volumes",
 			   .many = true,

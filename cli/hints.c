@@ -174,6 +174,7 @@ static const struct hint {
 	  "'mvm logs --console %1$s' shows what its guest printed last; end it with 'mvm stop "
 	  "--timeout 0 %1$s'",
 	  NULL },
+	{ "volume-foreign", "if nothing in it is needed, remove it with 'rm -r %1$s'", NULL },
 	{ "volume-in-use", "stop the VM that uses it: see 'mvm ps'", NULL },
 	{ "volumes-not-back",
 	  "if the time was too short, stop it with 'mvm stop --timeout 5m %1$s'; otherwise save "

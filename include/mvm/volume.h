@@ -39,7 +39,8 @@ MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
 
 /* Remove a volume with its contents, as `rm -r` does: after a crash, or when progress stops it,
  * some of it may stay, and a second call removes that.  Errors: -EINVAL, -ENOENT, -ECANCELED;
- * -EBUSY while a VM that may write to it runs. */
+ * -EBUSY while a VM that may write to it runs; -EEXIST when it is a folder that no start has named
+ * as a volume, and is not empty. */
 MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name,
 			      const struct mvm_progress *progress, struct mvm_error *err);
 

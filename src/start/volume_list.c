@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* List, inspect and remove named volumes (mvm/volume.h). */
 #include <errno.h>
+#include <fcntl.h>
 #include <mvm/volume.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -11,6 +13,7 @@
 #include "instance/volume.h"
 #include "model/name.h"
 #include "start/context.h"
+#include "start/volume_mark.h"
 
 void mvm_volume_info_free(struct mvm_volume_info *info)
 {
@@ -121,6 +124,23 @@ int mvm_volume_list(struct mvm *mvm, const struct mvm_progress *progress,
 	return 0;
 }
 
+/* Remove an unmarked folder if it is empty: a start that was killed leaves such a one. */
+static int remove_unmarked(int volumes_fd, const struct mvm_volume_info *info,
+			   struct mvm_error *err)
+{
+	if (unlinkat(volumes_fd, info->name, AT_REMOVEDIR) == 0)
+		return 0;
+	int r = -errno;
+	if (r != -ENOTEMPTY && r != -EEXIST)
+		return mvm_error_set(err, r, "cannot remove volume '%s': %s", info->name,
+				     strerror(-r));
+	mvm_error_set(err, -EEXIST,
+		      "'volumes/%s' in the data folder is no volume of mvm: no VM has used it by "
+		      "this name",
+		      info->name);
+	return mvm_error_reason(err, -EEXIST, "volume-foreign", info->path);
+}
+
 static int go_on(const void *progress)
 {
 	return progress_go_on(progress, NULL);
@@ -141,10 +161,15 @@ int mvm_volume_remove(struct mvm *mvm, const char *name, const struct mvm_progre
 	AUTO_CLOSE int lock_fd = volume_lock(info->path);
 	if (lock_fd < 0)
 		return volume_lock_failed(name, lock_fd, err);
-	r = tree_remove_while_at(store_dir(mvm->store, STORE_VOLUMES), name, go_on, progress);
+	int volumes_fd = store_dir(mvm->store, STORE_VOLUMES);
+	if (!volume_is_marked(volumes_fd, name))
+		return remove_unmarked(volumes_fd, info, err);
+	r = tree_remove_while_at(volumes_fd, name, go_on, progress);
 	if (r == -ECANCELED)
 		return mvm_error_set(
 			err, r, "removing volume '%s' was cancelled: some of it is left", name);
-	return r < 0 ? mvm_error_set(err, r, "cannot remove volume '%s': %s", name, strerror(-r))
-		     : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot remove volume '%s': %s", name, strerror(-r));
+	volume_unmark(volumes_fd, name);
+	return 0;
 }

@@ -11,6 +11,7 @@
 #include "instance/volume.h"
 #include "model/name.h"
 #include "start/context.h"
+#include "start/volume_mark.h"
 #include "start/volumes.h"
 
 void mvm_volume_done(struct mvm_volume *v)
@@ -192,6 +193,7 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 	if (!v->host)
 		return mvm_error_set(err, r < 0 ? r : -errno, "cannot use volume '%s': %s", v->name,
 				     strerror(r < 0 ? -r : errno));
+	volume_mark(fd, v->name);
 	if (!v->write_back)
 		return 0;
 	/* the supervisor takes the lock; this check reports a conflict before anything starts */

@@ -40,6 +40,22 @@ static void describe(const char *name, const uint8_t pub[ED25519_KEY], struct ke
 	digest_hex(&print, ret->fingerprint);
 }
 
+/* Is this a public key's file?  Whatever stands before the key. */
+static bool holds_public(int dir, const char *file, uint8_t ret[ED25519_KEY])
+{
+	AUTO_FREE char *text = NULL;
+	return file_read_at(dir, file, FILE_MAX, &text, NULL) == 0 &&
+	       ed25519_parse_public(text, ret) == 0;
+}
+
+static int in_the_way(const char *folder, const char *file, struct mvm_error *err)
+{
+	int r = mvm_error_set(err, -EEXIST,
+			      "'%s/%s' in the data folder is in the way: mvm did not make it",
+			      folder, file);
+	return mvm_error_hint(err, r, "move it to another place, then run the command again");
+}
+
 /* Put a whole new file in place. */
 static int put_new(struct store *s, int dir, const char *name, const char *text, mode_t mode)
 {
@@ -141,6 +157,7 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 	       struct key_info *ret, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+	uint8_t old[ED25519_KEY];
 	bool all = str_empty(scope);
 
 	int r = name_check(NAME_KEY, name, err);
@@ -150,12 +167,14 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 	int scratch = dir < 0 ? dir : store_scratch(s, err);
 	if (scratch < 0)
 		return scratch;
+	file_name(name, PUBLIC_END, file);
+	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !holds_public(dir, file, old))
+		return in_the_way("trust", file, err);
 	ed25519_public_pem(pub, pem);
 	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : KEY_SCOPE_LINE, all ? "" : scope,
 					  all ? "" : "\n", pem);
 	if (!text)
 		return mvm_error_oom(err);
-	file_name(name, PUBLIC_END, file);
 	r = file_replace_at(scratch, dir, file, text, strlen(text), 0644);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r));
@@ -167,16 +186,17 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 int keys_untrust(struct store *s, const char *name, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8];
+	uint8_t pub[ED25519_KEY];
 
 	int r = name_check(NAME_KEY, name, err);
 	if (r < 0)
 		return r;
 	file_name(name, PUBLIC_END, file);
 	int dir = store_dir(s, STORE_TRUST);
-	if (dir < 0 || unlinkat(dir, file, 0) < 0)
-		return mvm_error_set(err, dir < 0 ? dir : -errno,
+	if (dir < 0 || !holds_public(dir, file, pub))
+		return mvm_error_set(err, dir < 0 ? dir : -ENOENT,
 				     "no trusted key has the name '%s'", name);
-	r = dir_sync(dir);
+	r = unlinkat(dir, file, 0) < 0 ? -errno : dir_sync(dir);
 	return r < 0 ? mvm_error_set(err, r, "cannot remove the key '%s': %s", name, strerror(-r))
 		     : 0;
 }

@@ -124,6 +124,9 @@ class Foreign(Revisions):
         self.plant_folder("instances", "nothing")
         self.plant("kernels", "precious", "f")
         self.plant("templates", "prod", "artifacts", "f")
+        self.plant("volumes", "prod", "f")
+        self.plant("volumes", "precious", "f")
+        self.plant("trust", "prod.pub")
         self.plant("pool", "web", "mine")
         self.plant_link("pool", "web", some[:16] + ".vm")
 
@@ -158,6 +161,8 @@ class Foreign(Revisions):
         self.mvm_ok("template", "create", "other", "--flake", "dir:root", "--", "/bin/y")
         self.mvm_ok("pool", "set", "web", "--size", "1")
         os.makedirs(self.data("pool", "web"), mode=0o700)
+        for part in "volumes", "keys", "trust":
+            os.mkdir(self.data(part), 0o700)
         self.mvm_ok("ps")
         self.mvm_ok("events")
         # one old revision has only mvm's files, so prune removes it, which shows that prune works
@@ -182,6 +187,14 @@ class Foreign(Revisions):
         self.mvm_fails(4, "kernel", "rm", "prod", says="'kernels/prod' in the data folder")
         self.mvm_fails(4, "kernel", "add", self.path("kernel"), "--name", "prod", "--force",
                        says="'kernels/prod' in the data folder")
+        self.plant("volumes", "prod", "f")
+        self.mvm_fails(4, "volume", "rm", "prod", says="'volumes/prod' in the data folder")
+        self.plant("trust", "prod.pub")
+        self.mvm_fails(3, "key", "untrust", "prod", says="no trusted key has the name 'prod'")
+        shutil.copy(self.mvm_json("key", "generate", "own")["path"], self.path("prod.pub"))
+        self.mvm_fails(4, "key", "trust", self.path("prod.pub"), says="'trust/prod.pub' in the data folder")
+        for path in self.planted:
+            self.assertTrue(os.path.exists(path), path)
 
     def make_instance(self, name, text=None):
         """The folder of an instance that has ended."""

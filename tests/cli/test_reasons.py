@@ -96,6 +96,14 @@ class Reasons(TestCase):
             error = self.expect("volume-in-use", "v", "run", "-T", "web", "-v", "v:/x")
             self.assertIn(":ro", error["hint"])
 
+    def test_a_folder_that_no_vm_has_used_as_a_volume(self):
+        os.makedirs(self.data("volumes", "db"), mode=0o700)
+        os.chmod(self.data("volumes"), 0o700)
+        self.write("data/volumes/db/file", "mine")
+        error = self.expect("volume-foreign", self.data("volumes", "db"), "volume", "rm", "db")
+        self.assertTrue(os.path.exists(self.data("volumes", "db", "file")))
+        self.assertIn(f"'rm -r {self.data('volumes', 'db')}'", error["hint"])
+
     def test_a_revision_with_damage(self):
         self.damage(self.build(), "rootfs.ext4")
         error = self.expect("revision-unsound", "web", "template", "verify", "web")
