@@ -405,7 +405,7 @@ int machine_load(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
 {
 	int r = vmm_restore(m->vmm, state_dir(m, false), deadline_ns, err);
 	if (r < 0)
-		return r;
+		return machine_explain_kill(m, r, err);
 	machine_stage(m, "load", m->vmm->loaded_ns);
 	machine_stage(m, "resume", m->vmm->resumed_ns);
 	return 0;
@@ -480,7 +480,10 @@ int machine_stand_by(struct machine *m, const struct mvm_run *run, int64_t deadl
 	int r = machine_load(m, deadline_ns, err);
 	if (r == 0)
 		r = identify(m, CALL_REHEARSE, run, deadline_ns, ret_nonce, err);
-	return r < 0 ? r : vmm_pause(m->vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	r = vmm_pause(m->vmm, deadline_ns, err);
+	return machine_explain_kill(m, r, err);
 }
 
 int machine_awake(struct machine *m, const char *hostname, const struct mvm_run *run,
@@ -495,7 +498,7 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 	if (r == 0)
 		r = vmm_resume(m->vmm, deadline_ns, err);
 	if (r < 0)
-		return r;
+		return machine_explain_kill(m, r, err);
 	machine_stage(m, "resume", m->vmm->resumed_ns);
 	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }

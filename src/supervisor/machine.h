@@ -170,6 +170,10 @@ void machine_drain(struct machine *m);
  */
 int machine_check_end(const struct machine *m, struct mvm_error *err);
 
+/* A step of the VMM has failed.  If SIGBUS killed the VMM meanwhile, add the cause, which only the
+ * warden can find.  Returns r. */
+int machine_explain_kill(const struct machine *m, int r, struct mvm_error *err);
+
 void machine_free(struct machine *m);
 
 /* Did the guest end because its kernel found no timer (net/agent.h)? */

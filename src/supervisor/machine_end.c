@@ -32,6 +32,17 @@ int machine_check_end(const struct machine *m, struct mvm_error *err)
 	return 0;
 }
 
+int machine_explain_kill(const struct machine *m, int r, struct mvm_error *err)
+{
+	char why[WHY_KILLED_SIZE];
+
+	if (r >= 0 || !m->ended || !WIFSIGNALED(m->exit_status) ||
+	    WTERMSIG(m->exit_status) != SIGBUS)
+		return r;
+	warden_why_killed(m->warden, SIGBUS, why);
+	return mvm_error_more(err, r, "%s", why);
+}
+
 bool machine_lacked_timer(const struct machine *m)
 {
 	const char *panic = panic_watch_text(&m->console.panic);

@@ -376,6 +376,22 @@ static void a_vmm_that_dies_while_it_runs_has_failed(void **state)
 	assert_int_equal(events(x, "failed", "killed by signal 9"), 1);
 }
 
+static void a_sigbus_while_the_snapshot_loads_is_explained(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	x->record.restore = true;
+	x->record.memory = RECORD_MEMORY_SHARED;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_RESTORE);
+	assert_int_equal(kill(x->vmm, SIGBUS), 0);
+	assert_int_equal(start_status(x, &err), -EREMOTEIO);
+	/* test_vmm_bus.c has the cases */
+	assert_non_null(strstr(err.text, ": a page of its memory could not be read"));
+}
+
 static void a_vmm_that_dies_in_a_pause_has_failed(void **state)
 {
 	struct world *x = *state;
@@ -554,6 +570,7 @@ int main(void)
 		TEST(a_vmm_that_dies_in_a_pool_takes_its_instance_with_it),
 		TEST(a_vmm_that_dies_in_an_adoption_fails_it),
 		TEST(a_vmm_that_dies_while_it_runs_has_failed),
+		TEST(a_sigbus_while_the_snapshot_loads_is_explained),
 		TEST(a_vmm_that_dies_in_a_pause_has_failed),
 		TEST(a_vmm_that_dies_paused_has_failed),
 		TEST(a_vmm_that_dies_in_a_resume_has_failed),
