@@ -45,7 +45,7 @@ static int run(struct cli_context *c, const struct args *a)
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_backend_list(mvm, &all.v, &all.n, &c->err);
+		r = mvm_backend_list(mvm, NULL, &all.v, &all.n, &c->err);
 	if (r < 0)
 		return r;
 	if (c->json) {

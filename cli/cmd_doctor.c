@@ -64,7 +64,7 @@ static int run(struct cli_context *c, const struct args *a)
 	AUTO_DONE(mvm_check_list) list = { 0 };
 	(void)a;
 
-	int worst = mvm_doctor(c->data_dir, &list.v, &list.n, &c->err);
+	int worst = mvm_doctor(c->data_dir, NULL, &list.v, &list.n, &c->err);
 	if (worst < 0)
 		return worst;
 	int r = 0;

@@ -79,7 +79,7 @@ static int add(struct cli_context *c, const struct args *a)
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_kernel_add(mvm, args_at(a, 0), args_string(a, "name"),
-				   args_flag(a, "force"), &kernel, &c->err);
+				   args_flag(a, "force"), NULL, &kernel, &c->err);
 	return r < 0 ? r : print_added(c, kernel, r);
 }
 

@@ -164,12 +164,12 @@ static int info(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	if (c->json) {
-		r = mvm_template_info(mvm, args_at(a, 0), &json, &c->err);
+		r = mvm_template_info(mvm, args_at(a, 0), NULL, &json, &c->err);
 		if (r == 0)
 			fputs(json, stdout); /* main looks at the stream's errors */
 		return r;
 	}
-	r = mvm_template_details(mvm, args_at(a, 0), &details, &c->err);
+	r = mvm_template_details(mvm, args_at(a, 0), NULL, &details, &c->err);
 	if (r == 0)
 		show(details);
 	return r;

@@ -5,6 +5,7 @@
 /* Checks of this host: what mvm needs, what is missing or slow, and how to mend it. */
 
 #include <mvm/error.h>
+#include <mvm/progress.h>
 #include <mvm/struct.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
@@ -31,14 +32,16 @@ MVM_API void mvm_check_free(struct mvm_check *check);
  *
  *   data_dir  as for mvm_open(); created if it is missing.  A folder that cannot be opened is a
  *             finding, not an error
+ *   progress  may stop it, also while a program does not answer; may be NULL
  *   ret       in a fixed order; mvm_check_list_free() the list
  *
- * Starts each backend's program once to ask for its version.  Writes two small files into the data
- * folder to test its file system, and removes them.
- * Returns the worst level found, or a negative errno.
+ * Starts each backend's program once to ask for its version, and waits half a minute at most for
+ * one that does not answer.  Writes two small files into the data folder to test its file system,
+ * and removes them.
+ * Returns the worst level found, or a negative errno (-ECANCELED).
  */
-MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n,
-		       struct mvm_error *err);
+MVM_API int mvm_doctor(const char *data_dir, const struct mvm_progress *progress,
+		       struct mvm_check ***ret, size_t *ret_n, struct mvm_error *err);
 MVM_API void mvm_check_list_free(struct mvm_check **list, size_t n);
 
 /*

@@ -60,15 +60,17 @@ MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
  *   path   of a .deb, a bzImage (vmlinuz) or a vmlinux
  *   name   NULL: its version
  *   force  replace a kernel of that name; revisions built with the old one keep it
+ *   progress  may stop it, between two files of a package; may be NULL
  *   ret    the added kernel, mvm_kernel_free() it; may be NULL
  *
  * Returns 1 if it was added, 0 if exactly this kernel had that name already.
- * Errors: -EINVAL (no kernel in that file), -EEXIST, -ENOENT and others for the file.
- * Unpacks the file once, on this thread: a second or two.  After a crash the kernel is whole or
- * missing.
+ * Errors: -EINVAL (no kernel in that file), -EEXIST, -ENOENT and others for the file; -ECANCELED.
+ * Unpacks the file, on this thread: a second or two, more from a slow disk.  After a crash the
+ * kernel is whole or missing.
  */
 MVM_API int mvm_kernel_add(struct mvm *mvm, const char *path, const char *name, bool force,
-			   struct mvm_kernel **ret, struct mvm_error *err);
+			   const struct mvm_progress *progress, struct mvm_kernel **ret,
+			   struct mvm_error *err);
 
 /*
  * Get Debian's kernel for cloud guests with apt, and import it.  This installs nothing, needs no
@@ -97,7 +99,8 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
 				struct mvm_error *err);
 
-/* All kernels by name, damaged ones with their problem; mvm_kernel_list_free() the list. */
+/* All kernels by name, damaged ones with their problem; mvm_kernel_list_free() the list.  Reads one
+ * small file for each. */
 MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *ret_n,
 			    struct mvm_error *err);
 MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);

@@ -40,6 +40,9 @@ struct mvm;
  * of file systems and, for root, a path through a link or through a folder that another user may
  * change.  doc/data-folder.md has all rules.
  *
+ * Waits for no lock and starts no program, so nothing can cancel it.  It removes what killed
+ * commands have left in tmp/, else it costs about ten system calls.
+ *
  * Errors: -EACCES, -EROFS, -ENOSPC with the path; -EPERM when the folder is refused, belongs to
  * another user or others may write to it; -EOPNOTSUPP when a newer mvm made it; -EBADMSG when its
  * marker is damaged.

@@ -131,7 +131,8 @@ typedef int (*mvm_template_fn)(void *arg, const struct mvm_template_summary *sum
  * Call fn with every template, by id.
  *
  * The data folder has an index of the summaries (cache/templates.index).  An entry is used until
- * the template's files change.  Without the index the listing only takes longer.
+ * the template's files change.  Without the index the listing only takes longer.  It waits for no
+ * lock; fn may end it between two templates.
  *
  * Returns 0, what fn returned, or a negative errno.
  */
@@ -187,25 +188,29 @@ MVM_API void mvm_template_details_free(struct mvm_template_details *details); /*
 /*
  * Look a template up.
  *
- *   ref  "ID" (its current revision, if there is one) or "ID@REVISION"
- *   ret  mvm_template_details_free() it
+ *   ref       "ID" (its current revision, if there is one) or "ID@REVISION"
+ *   progress  may stop it while a backend's program is asked for its version; may be NULL
+ *   ret       mvm_template_details_free() it
  *
  * A revision without checksums.json is shown too; its `start_reason` says that it cannot start.
- * Errors: -ENOENT, -EBADMSG naming the damaged file and key.
+ * Waits for no lock, and reads none of the large files.
+ * Errors: -ENOENT, -EBADMSG naming the damaged file and key, -ECANCELED.
  */
 MVM_API int mvm_template_details(struct mvm *mvm, const char *ref,
+				 const struct mvm_progress *progress,
 				 struct mvm_template_details **ret, struct mvm_error *err);
 
 /*
  * Describe one template or revision as JSON.
  *
  *   ref       "ID" or "ID@REVISION"
+ *   progress  as in mvm_template_details()
  *   ret_json  what `mvm template info --json` prints (doc/cli-json.md); free(3) it
  *
  * Errors: as mvm_template_details().
  */
-MVM_API int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json,
-			      struct mvm_error *err);
+MVM_API int mvm_template_info(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+			      char **ret_json, struct mvm_error *err);
 
 /* A backend and its abilities on this host. */
 struct mvm_backend_info {
@@ -224,9 +229,10 @@ struct mvm_backend_info {
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 
-/* All backends in order of preference; mvm_backend_list_free() the list. */
-MVM_API int mvm_backend_list(struct mvm *mvm, struct mvm_backend_info ***ret, size_t *ret_n,
-			     struct mvm_error *err);
+/* All backends in order of preference; mvm_backend_list_free() the list.  progress may stop it while
+ * a program is asked for its version, for half a minute at most: -ECANCELED; may be NULL. */
+MVM_API int mvm_backend_list(struct mvm *mvm, const struct mvm_progress *progress,
+			     struct mvm_backend_info ***ret, size_t *ret_n, struct mvm_error *err);
 MVM_API void mvm_backend_list_free(struct mvm_backend_info **list, size_t n);
 
 #endif

@@ -205,7 +205,8 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	return mvm_error_reason(err, r, "kernel-exists", name);
 }
 
-static int import(struct store *s, const char *path, int staging_fd, struct kernel_info *info,
+static int import(struct store *s, const char *path, int staging_fd,
+		  const struct mvm_progress *progress, struct kernel_info *info,
 		  struct mvm_error *err)
 {
 	struct mvm_digest digest;
@@ -213,7 +214,7 @@ static int import(struct store *s, const char *path, int staging_fd, struct kern
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot open '%s': %s", path,
 				     fd == -EINVAL ? "it is no regular file" : strerror(-fd));
-	int r = kernel_import(fd, path, staging_fd, info, err);
+	int r = kernel_import(fd, path, staging_fd, progress, info, err);
 	if (r < 0)
 		return r;
 	/* make it a blob now, so that builds only link it */
@@ -242,7 +243,7 @@ static int publish(struct store *s, const struct staging *st, const char *name,
 }
 
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
-		struct mvm_kernel **ret, struct mvm_error *err)
+		const struct mvm_progress *progress, struct mvm_kernel **ret, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
 	struct kernel_info info = { 0 };
@@ -251,7 +252,7 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	if (r == 0)
 		r = store_stage(s, &st, err);
 	if (r == 0)
-		r = import(s, path, st.fd, &info, err);
+		r = import(s, path, st.fd, progress, &info, err);
 	if (r < 0)
 		return r;
 	if (!name) {

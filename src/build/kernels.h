@@ -13,7 +13,8 @@
 
 /* See mvm_kernel_add(). */
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
-		struct mvm_kernel **ret, struct mvm_error *err);
+		const struct mvm_progress *progress, struct mvm_kernel **ret,
+		struct mvm_error *err);
 
 /* Find a kernel by name; without a name, the only kernel.  A damaged kernel counts, since the user
  * may mean it.  ret_dir_fd: its folder, the caller's; may be NULL.  -ENOENT, with a reason for

@@ -130,7 +130,7 @@ static int take_kernel(const struct output *o, int work_fd, struct build_product
 	if (kernel_fd < 0)
 		return mvm_error_set(err, kernel_fd, "cannot make a folder in staging: %s",
 				     strerror(-kernel_fd));
-	int r = kernel_import(fd, path, kernel_fd, &info, err);
+	int r = kernel_import(fd, path, kernel_fd, NULL, &info, err);
 	if (r == 0)
 		r = take_modules(o, kernel_fd, &info, err);
 	if (r < 0)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/progress.h"
 #include "codec/sha256.h"
 #include "image/deb.h"
 #include "image/kernel_features.h"
@@ -19,6 +20,7 @@
 /* The state of one import. */
 struct import {
 	const char *src_name;
+	const struct mvm_progress *progress; /* may be NULL */
 	int dest_fd;
 	struct layer_source data;    /* the package's tar of files */
 	struct unpack_budget budget; /* of each pass over the tar */
@@ -80,6 +82,8 @@ static int walk_package(struct import *im, file_fn fn, struct mvm_error *err)
 		const char *path = archive_entry_pathname(e);
 		struct unpack_budget ahead = budget; /* refuse a huge file before reading it */
 		uint64_t size = archive_entry_size(e) > 0 ? (uint64_t)archive_entry_size(e) : 0;
+		if (progress_go_on(im->progress, NULL) < 0)
+			return mvm_error_cancelled(err, "the import");
 		r = unpack_charge(&ahead, size, err);
 		if (r < 0)
 			return mvm_error_context(err, r, "'%s'", im->src_name);
@@ -253,10 +257,14 @@ static int import_any(struct import *im, int fd, struct mvm_error *err)
 	return import_image(im, data, len, im->src_name, err);
 }
 
-int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kernel_info *ret,
+int kernel_import(int src_fd, const char *src_name, int dest_dir_fd,
+		  const struct mvm_progress *progress, struct kernel_info *ret,
 		  struct mvm_error *err)
 {
-	struct import im = { .src_name = src_name, .dest_fd = dest_dir_fd, .modules_fd = -1 };
+	struct import im = { .src_name = src_name,
+			     .dest_fd = dest_dir_fd,
+			     .modules_fd = -1,
+			     .progress = progress };
 
 	int r = import_any(&im, src_fd, err);
 	module_list_done(&im.modules);

@@ -13,6 +13,7 @@
 
 #include <mvm/digest.h>
 #include <mvm/kernel.h>
+#include <mvm/progress.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -37,13 +38,15 @@ struct kernel_info {
  *   src_fd       a regular file, read from its start; borrowed
  *   src_name     for messages
  *   dest_dir_fd  an empty folder; files are written 0444 and synced
+ *   progress     may stop it, between two files of a package: -ECANCELED; may be NULL
  *   ret          filled in on success; plain storage
  *
  * Returns 0; -EINVAL (no kernel in it), -EBADMSG (damaged), -EFBIG, -ENOMEM or errno.  On failure
  * the folder holds a part of the result.  The import decompresses a package twice: first to find
  * out which modules a guest needs, then to copy them.
  */
-int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kernel_info *ret,
+int kernel_import(int src_fd, const char *src_name, int dest_dir_fd,
+		  const struct mvm_progress *progress, struct kernel_info *ret,
 		  struct mvm_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include <mvm/store.h>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "start/context.h"
 #include "vmm/mend.h"
 
@@ -17,11 +18,12 @@ void mvm_backend_info_free(struct mvm_backend_info *b)
 }
 DEFINE_LIST_FREE(mvm_backend_list_free, mvm_backend_info, mvm_backend_info_free)
 
-static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backend_info **ret,
+static int describe(struct mvm *mvm, const struct vmm_ops *ops,
+		    const struct mvm_progress *progress, struct mvm_backend_info **ret,
 		    struct mvm_error *err)
 {
 	AUTO_DONE(vmm_probe) probe = { 0 };
-	int r = vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), &probe, err);
+	int r = vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), progress, &probe, err);
 	if (r < 0)
 		return r;
 	struct mvm_backend_info *b = calloc(1, sizeof(*b));
@@ -48,17 +50,21 @@ static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backe
 	return 0;
 }
 
-int mvm_backend_list(struct mvm *mvm, struct mvm_backend_info ***ret, size_t *ret_n,
-		     struct mvm_error *err)
+int mvm_backend_list(struct mvm *mvm, const struct mvm_progress *progress,
+		     struct mvm_backend_info ***ret, size_t *ret_n, struct mvm_error *err)
 {
 	size_t total = 0, n = 0;
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
 	while (vmm_backends[total])
 		total++;
 	struct mvm_backend_info **list = calloc(total + 1, sizeof(*list));
 	if (!list)
 		return mvm_error_oom(err);
 	for (; n < total; n++) {
-		int r = describe(mvm, vmm_backends[n], &list[n], err);
+		r = describe(mvm, vmm_backends[n], progress, &list[n], err);
 		if (r == 0)
 			continue;
 		mvm_backend_list_free(list, n);

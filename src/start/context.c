@@ -50,11 +50,11 @@ const char *mvm_version(void)
 	return MVM_VERSION;
 }
 
-static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *ret,
-		 struct mvm_error *err)
+static int probe(struct mvm *mvm, const struct vmm_ops *ops, const struct mvm_progress *progress,
+		 struct vmm_probe *ret, struct mvm_error *err)
 {
 	/* without a folder for the cache the probe only takes longer */
-	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), ret, err);
+	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), progress, ret, err);
 }
 
 /* Why a backend cannot give a revision the network that it wants; NULL: it can. */
@@ -71,7 +71,7 @@ static const char *lacks_network(const struct vmm_ops *ops,
 }
 
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
-		    const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err)
+		    const struct mvm_progress *progress, const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err)
 {
 	const struct vmm_ops *only = NULL;
 	AUTO_DONE(strbuf) reasons = { 0 };
@@ -84,7 +84,7 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 		AUTO_DONE(vmm_probe) found = { 0 };
 		if (only && vmm_backends[i] != only)
 			continue;
-		r = probe(mvm, vmm_backends[i], &found, err);
+		r = probe(mvm, vmm_backends[i], progress, &found, err);
 		if (r < 0)
 			return r;
 		const char *obstacle = lacks_network(vmm_backends[i], revision);

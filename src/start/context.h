@@ -17,10 +17,11 @@ struct mvm {
  *
  *   name      NULL: the first usable one
  *   revision  the revision that it will run; the backend must offer the network that this one wants
+ *   progress  may stop it: -ECANCELED; may be NULL
  *
  * -EOPNOTSUPP with the reason when the named backend, or every backend, is unusable here.
  */
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
-		    const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err);
+		    const struct mvm_progress *progress, const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err);
 
 #endif

@@ -256,7 +256,7 @@ static int plan_restore(struct server *s, struct pool *p, struct revision *revis
 	const struct vmm_ops *ops;
 	int r = revision_open(s->mvm, p->id, revision, err);
 	if (r == 0)
-		r = context_backend(s->mvm, NULL, &revision->rev, &ops, probe, err);
+		r = context_backend(s->mvm, NULL, &revision->rev, s->progress, &ops, probe, err);
 	if (r < 0)
 		return r;
 	*q = (struct start_request){

@@ -114,7 +114,7 @@ void vmm_forget_memory(struct warden *w)
 static int probe(struct warden *w, struct mvm_error *err)
 {
 	vmm_probe_done(&w->probe);
-	int r = vmm_backend_probe(w->ops, w->given->fd[SUPERVISOR_FD_CACHE], &w->probe, err);
+	int r = vmm_backend_probe(w->ops, w->given->fd[SUPERVISOR_FD_CACHE], NULL, &w->probe, err);
 	if (r < 0)
 		return r;
 	if (!w->probe.usable)

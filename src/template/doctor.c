@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "vmm/accel.h"
 #include "vmm/name_servers.h"
 
@@ -110,11 +111,17 @@ static void look_at_host(struct doctor *d)
 	doctor_name_servers(d, resolv_conf ? resolv_conf : "");
 }
 
-int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, struct mvm_error *err)
+int mvm_doctor(const char *data_dir, const struct mvm_progress *progress, struct mvm_check ***ret,
+	       size_t *ret_n, struct mvm_error *err)
 {
 	AUTO_DONE(doctor) d = { 0 };
+	struct progress_watch watch;
 	enum mvm_check_level worst = MVM_CHECK_OK;
 
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
+	d.progress = progress;
 	doctor_data(&d, data_dir);
 	if (d.mvm) {
 		doctor_links(&d);
@@ -126,6 +133,8 @@ int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, str
 		doctor_isolation(&d);
 		doctor_snapshots(&d);
 	}
+	if (progress_check(progress, NULL) < 0)
+		return mvm_error_cancelled(err, "the check");
 	if (d.failed)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < d.n; i++)

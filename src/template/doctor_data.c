@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "base/seal.h"
 #include "start/context.h"
 #include "template/doctor.h"
@@ -230,7 +231,7 @@ static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
 	struct mvm_error err = { 0 };
 
 	s->looked_at++;
-	int r = mvm_template_details(d->mvm, id, &details, &err);
+	int r = mvm_template_details(d->mvm, id, d->progress, &details, &err);
 	d->failed |= r == -ENOMEM;
 	if (r < 0 || details->start != MVM_START_WOULD_RESTORE) {
 		s->n++;
@@ -267,6 +268,8 @@ static int count_snapshot(void *arg, const struct mvm_template_summary *template
 {
 	struct stale *s = arg;
 
+	if (progress_check(s->doctor->progress, NULL) < 0)
+		return 1;
 	if (!template->has_snapshot)
 		return 0;
 	s->snapshots++;

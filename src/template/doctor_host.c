@@ -105,7 +105,8 @@ static bool is_older_qemu(const char *version)
 static void probe(struct doctor *d, const struct vmm_ops *ops, struct vmm_probe *ret)
 {
 	int cache_fd = d->mvm ? store_dir(d->mvm->store, STORE_CACHE) : -1;
-	if (vmm_backend_probe(ops, cache_fd, ret, NULL) < 0)
+	int r = vmm_backend_probe(ops, cache_fd, d->progress, ret, NULL);
+	if (r < 0 && r != -ECANCELED)
 		d->failed = true;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "model/model_json.h"
 #include "start/start.h"
 #include "store/trust.h"
@@ -40,7 +41,8 @@ DEFINE_AUTO_DONE(details, details_done)
 
 /* Would this host restore the revision, or boot it?  unsound: a fault of its files, or NULL. */
 static int look_ahead(struct mvm *mvm, const struct revision *revision,
-		      const struct mvm_error *unsound, struct details *d, struct mvm_error *err)
+		      const struct mvm_error *unsound, const struct mvm_progress *progress,
+		      struct details *d, struct mvm_error *err)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
 	AUTO_DONE(vmm_probe) probe = { 0 };
@@ -48,7 +50,9 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 	const struct vmm_ops *ops = NULL;
 	bool failed = false;
 
-	int r = context_backend(mvm, NULL, &revision->rev, &ops, &probe, &why);
+	int r = context_backend(mvm, NULL, &revision->rev, progress, &ops, &probe, &why);
+	if (r == -ECANCELED)
+		return mvm_error_hand_on(err, &why);
 	if (r == 0)
 		d->backend = str_dup(ops->name, &failed);
 	const struct start_request request = {
@@ -80,7 +84,8 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-static int load_revision(struct mvm *mvm, const char *ref, const char *current, struct details *d,
+static int load_revision(struct mvm *mvm, const char *ref, const char *current,
+			 const struct mvm_progress *progress, struct details *d,
 			 struct mvm_error *err)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
@@ -101,7 +106,7 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 			*err = unsound;
 		return r;
 	}
-	r = look_ahead(mvm, &revision, unsound.code < 0 ? &unsound : NULL, d, err);
+	r = look_ahead(mvm, &revision, unsound.code < 0 ? &unsound : NULL, progress, d, err);
 	if (r < 0)
 		return r;
 	d->has_revision = true;
@@ -113,7 +118,8 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 	return 0;
 }
 
-static int look_up(struct mvm *mvm, const char *ref, struct details *ret, struct mvm_error *err)
+static int look_up(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+		   struct details *ret, struct mvm_error *err)
 {
 	AUTO_DONE(details) d = { 0 };
 	char current[MVM_REVISION_SIZE] = "";
@@ -128,7 +134,7 @@ static int look_up(struct mvm *mvm, const char *ref, struct details *ret, struct
 	struct mvm_error why = { 0 };
 	r = store_current_get(mvm->store, id, current, &why);
 	if (ref[len] || r == 0) /* a damaged link is an error only if it is needed */
-		r = load_revision(mvm, ref, current, &d, err);
+		r = load_revision(mvm, ref, current, progress, &d, err);
 	else if (r != -ENOENT)
 		r = mvm_error_hand_on(err, &why);
 	else
@@ -190,16 +196,19 @@ static void tell_revision(struct details *d, struct mvm_template_details *ret, b
 	ret->base = str_dup(rev->build.base, failed);
 }
 
-int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details **ret,
-			 struct mvm_error *err)
+int mvm_template_details(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+			 struct mvm_template_details **ret, struct mvm_error *err)
 {
 	AUTO_DONE(details) d = { 0 };
+	struct progress_watch watch;
 	AUTO(mvm_template_details) details = calloc(1, sizeof(*details));
 	bool failed = false;
 
 	if (!details)
 		return mvm_error_oom(err);
-	int r = look_up(mvm, ref, &d, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = look_up(mvm, ref, progress, &d, err);
 	if (r < 0)
 		return r;
 	details->template_id = str_dup(d.spec.template_id, &failed);
@@ -234,12 +243,16 @@ static json_t *start_json(const struct details *d)
 			 "reason", d->start_reason);
 }
 
-int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json, struct mvm_error *err)
+int mvm_template_info(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+		      char **ret_json, struct mvm_error *err)
 {
 	AUTO_DONE(details) d = { 0 };
 	struct json_out out = { 0 };
+	struct progress_watch watch;
 
-	int r = look_up(mvm, ref, &d, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = look_up(mvm, ref, progress, &d, err);
 	if (r < 0)
 		return r;
 	json_t *o = json_new(&out);

@@ -218,7 +218,8 @@ int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 		return r;
 	fd_path(st.fd, folder);
 	AUTO_FREE char *path = str_printf("%s/%s", folder, deb);
-	return path ? kernels_add(mvm->store, path, name, force, ret, err) : mvm_error_oom(err);
+	return path ? kernels_add(mvm->store, path, name, force, progress, ret, err)
+		    : mvm_error_oom(err);
 }
 
 static int download_to(int dir_fd, const struct mvm_progress *progress, char **ret_deb,

@@ -338,7 +338,7 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	result->snapshot_mem_bytes = revision.rev.snapshot.mem_size_bytes;
 	if (!options->snapshot)
 		return 0;
-	r = context_backend(mvm, options->backend, &revision.rev, &ops, &probe, err);
+	r = context_backend(mvm, options->backend, &revision.rev, progress, &ops, &probe, err);
 	if (r < 0)
 		return r;
 	if (!options->force && is_usable(&revision, ops, &probe))

@@ -46,7 +46,7 @@ static int make(struct mvm *mvm, struct revision *revision,
 {
 	AUTO_DONE(vmm_probe) probe = { 0 };
 	const struct vmm_ops *ops;
-	int r = context_backend(mvm, options->backend, &revision->rev, &ops, &probe, err);
+	int r = context_backend(mvm, options->backend, &revision->rev, progress, &ops, &probe, err);
 	return r < 0 ? r : snapshot_make(mvm, revision, ops, &probe, NULL, progress, result, err);
 }
 

@@ -107,8 +107,8 @@ static int add_binary_digest(struct vmm_probe *p)
 	return p->binary_digest ? 0 : -ENOMEM;
 }
 
-int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
-		      struct mvm_error *err)
+int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, const struct mvm_progress *progress,
+		      struct vmm_probe *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *binary = NULL, *cpu = NULL;
 	AUTO_DONE(vmm_probe) p = { 0 };
@@ -124,7 +124,7 @@ int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe 
 		if (!p.accel_reason)
 			return mvm_error_oom(err);
 	} else {
-		r = ops->probe(&p, err);
+		r = ops->probe(progress, &p, err);
 		if (r < 0)
 			return r;
 		if (p.usable && add_binary_digest(&p) < 0)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include <mvm/digest.h>
+#include <mvm/progress.h>
 
 #include "base/error.h"
 #include "base/loop.h"
@@ -258,10 +259,11 @@ struct vmm_ops {
 	const char *binary;	/* program to find on PATH; NULL: no program, no cache */
 	const char *binary_env; /* environment variable with another program; may be NULL */
 
-	/* Find the binary, its version and the accelerator.  May start the binary once.  -errno
-	 * only for failures of mvm itself (no memory): for a missing binary, usable is false and
-	 * reason says why. */
-	int (*probe)(struct vmm_probe *ret, struct mvm_error *err);
+	/* Find the binary, its version and the accelerator.  May start the binary, which progress
+	 * may stop.  -errno only for -ECANCELED and failures of mvm itself (no memory): for a
+	 * missing binary, usable is false and reason says why. */
+	int (*probe)(const struct mvm_progress *progress, struct vmm_probe *ret,
+		     struct mvm_error *err);
 
 	/*
 	 * Does mvm refuse VMs to this user, although the probe found the program usable?  Asked at
@@ -439,10 +441,13 @@ int vmm_backend_binary(const struct vmm_ops *ops, char **ret);
 /*
  * Probe a backend, with a cache: asking QEMU for its version costs half as much as a restore.  The
  * answer is kept in cache_fd as "<backend>.json".  It is valid while the binary's device, inode,
- * size, mtime and ctime, the accelerator and the CPU are the same.  cache_fd -1: no cache.
+ * size, mtime and ctime, the accelerator and the CPU are the same.
+ *
+ *   cache_fd  -1: no cache
+ *   progress  may stop a program that does not answer: -ECANCELED; may be NULL
  */
-int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
-		      struct mvm_error *err);
+int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, const struct mvm_progress *progress,
+		      struct vmm_probe *ret, struct mvm_error *err);
 
 /* Why a VM of this backend can have no network here, with the remedy; NULL: it can.  Static. */
 const char *vmm_network_obstacle(const struct vmm_ops *ops);

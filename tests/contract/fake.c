@@ -98,8 +98,10 @@ static int fail_if_told(const char *op, struct mvm_error *err)
 	return mvm_error_set(err, -EREMOTEIO, "told to fail at %s", op);
 }
 
-static int fake_probe(struct vmm_probe *ret, struct mvm_error *err)
+static int fake_probe(const struct mvm_progress *progress, struct vmm_probe *ret,
+			struct mvm_error *err)
 {
+	(void)progress;
 	if (str_eq(fake_fail_at, "probe")) {
 		*ret = (struct vmm_probe){ .reason = strdup("told to be unusable") };
 		return ret->reason ? 0 : mvm_error_oom(err);

@@ -291,7 +291,7 @@ int set_up(void **state)
 	B.snap_fd = dir_make_at(B.dir_fd, "snapshot");
 	assert_true(B.dir_fd >= 0 && B.snap_fd >= 0);
 	assert_int_equal(loop_new(&B.loop), 0);
-	ok(vmm_backend_probe(B.ops, -1, &B.probe, &err), &err);
+	ok(vmm_backend_probe(B.ops, -1, NULL, &B.probe, &err), &err);
 	B.skip = B.probe.usable ? make_guest() : B.probe.reason;
 	if (B.skip)
 		return 0;

@@ -382,7 +382,7 @@ static void a_missing_program_is_no_error_but_a_reason(void **state)
 	const char *old = getenv(B.ops->binary_env);
 	AUTO_FREE char *keep = old ? strdup(old) : NULL;
 	assert_int_equal(setenv(B.ops->binary_env, "/nonexistent/vmm", 1), 0);
-	ok(vmm_backend_probe(B.ops, -1, &p, &err), &err);
+	ok(vmm_backend_probe(B.ops, -1, NULL, &p, &err), &err);
 	if (keep)
 		setenv(B.ops->binary_env, keep, 1);
 	else

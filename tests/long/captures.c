@@ -129,7 +129,7 @@ static int prepare(struct loader *l, const char *revision, const char *scratch,
 	if (r == 0)
 		r = vmm_backend_find("qemu", &l->ops, err);
 	if (r == 0)
-		r = vmm_backend_probe(l->ops, -1, &l->probe, err);
+		r = vmm_backend_probe(l->ops, -1, NULL, &l->probe, err);
 	if (r == 0)
 		r = revision_load_at(l->revision_fd, &l->revision, err);
 	if (r < 0)

@@ -169,7 +169,7 @@ static int import(const char *src, const char *dest, struct kernel_info *ret, st
 	assert_int_equal(tree_remove_at(work_fd, dest), 0);
 	AUTO_CLOSE int dir = dir_make_at(work_fd, dest);
 	assert_true(fd >= 0 && dir >= 0);
-	return kernel_import(fd, src, dir, ret, err);
+	return kernel_import(fd, src, dir, NULL, ret, err);
 }
 
 static void assert_file(const char *name, const void *data, size_t len)
@@ -249,6 +249,24 @@ static void a_file_that_is_no_kernel_is_refused(void **state)
 	bz[0x24d] = 8; /* truncates the payload */
 	put_file("bz", bz, len, 0644);
 	assert_int_equal(import("bz", "k", &info, &err), -EBADMSG);
+}
+
+static void an_import_can_be_stopped(void **state)
+{
+	(void)state;
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	const struct mvm_progress progress = { .cancel_fd = &readable };
+	const struct member files[] = { { "./boot/vmlinuz-1", "x", 1 } };
+	struct kernel_info info;
+	struct mvm_error err = { 0 };
+
+	write_deb("k.deb", files, 1);
+	AUTO_CLOSE int fd = openat(work_fd, "k.deb", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int dir = dir_make_at(work_fd, "k");
+	assert_true(fd >= 0 && dir >= 0);
+	assert_int_equal(kernel_import(fd, "k.deb", dir, &progress, &info, &err), -ECANCELED);
+	assert_string_equal(err.text, "the import was cancelled");
+	close(readable);
 }
 
 #define INFO(text) (text), sizeof(text)
@@ -431,6 +449,7 @@ int main(void)
 		cmocka_unit_test(every_payload_of_a_bzimage_is_unpacked),
 		cmocka_unit_test(a_vmlinux_is_stored_unchanged),
 		cmocka_unit_test(a_file_that_is_no_kernel_is_refused),
+		cmocka_unit_test(an_import_can_be_stopped),
 		cmocka_unit_test(a_package_brings_the_modules_in_load_order),
 		cmocka_unit_test(a_package_that_unpacks_to_too_much_is_refused),
 		cmocka_unit_test(a_package_with_an_endless_header_is_refused),

@@ -49,7 +49,7 @@ static void templates_that_are_new_or_not_built(void **state)
 	assert_int_equal(mvm_template_create(mvm, "web", &setting, 1, false, NULL, &err),
 			 MVM_APPLY_CREATED);
 	assert_no_error(&err);
-	assert_int_equal(mvm_template_details(mvm, "web", &details, &err), 0);
+	assert_int_equal(mvm_template_details(mvm, "web", NULL, &details, &err), 0);
 	assert_no_error(&err);
 	mvm_template_details_free(details);
 
@@ -62,9 +62,9 @@ static void templates_that_are_new_or_not_built(void **state)
 
 	/* these failures are handed on */
 	assert_int_equal(truncate(path, 1), 0);
-	assert_int_equal(mvm_template_details(mvm, "web", &details, &err), -EBADMSG);
+	assert_int_equal(mvm_template_details(mvm, "web", NULL, &details, &err), -EBADMSG);
 	assert_int_equal(err.code, -EBADMSG);
-	assert_int_equal(mvm_template_details(mvm, "web@x", &details, &err), err.code);
+	assert_int_equal(mvm_template_details(mvm, "web@x", NULL, &details, &err), err.code);
 	mvm_close(mvm);
 }
 

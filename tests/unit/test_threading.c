@@ -24,6 +24,7 @@
 #include <mvm/suspend.h>
 #include <mvm/volume.h>
 
+#include "base/file.h"
 #include "base/lock.h"
 #include "base/process.h"
 #include "instance/folder.h"
@@ -83,10 +84,10 @@ static void use(struct mvm *mvm, const char *id)
 	struct mvm_template_details *details;
 	size_t n;
 	assert_int_equal(create(mvm, id), MVM_APPLY_CREATED);
-	assert_int_equal(mvm_template_details(mvm, id, &details, NULL), 0);
+	assert_int_equal(mvm_template_details(mvm, id, NULL, &details, NULL), 0);
 	mvm_template_details_free(details);
 	assert_true(count(mvm) > 0);
-	assert_int_equal(mvm_backend_list(mvm, &backends, &n, NULL), 0);
+	assert_int_equal(mvm_backend_list(mvm, NULL, &backends, &n, NULL), 0);
 	mvm_backend_list_free(backends, n);
 	assert_int_equal(mvm_instance_settle(mvm, NULL, NULL), 0);
 	assert_int_equal(mvm_instance_list(mvm, &instances, &n, NULL), 0);
@@ -371,6 +372,50 @@ static void a_silent_supervisor_does_not_outlast_a_cancel(void **state)
 	mvm_close(mvm);
 }
 
+/* Call the i-th function that asks a backend's program. */
+static int call_asking(struct mvm *mvm, const char *data, int i, const struct mvm_progress *p,
+		       struct mvm_error *err)
+{
+	struct mvm_backend_info **backends;
+	struct mvm_check **checks;
+	size_t n;
+	switch (i) {
+	case 0:
+		return mvm_backend_list(mvm, p, &backends, &n, err);
+	case 1:
+		return mvm_doctor(data, p, &checks, &n, err);
+	default:
+		return 0;
+	}
+}
+
+/* The program of a backend does not answer. */
+static void a_silent_program_does_not_outlast_a_cancel(void **state)
+{
+	static const char script[] = "#!/bin/sh\nexec sleep 60\n";
+	struct mvm_progress progress = MVM_PROGRESS_INIT;
+	struct mvm *mvm = open_data(scratch_path(state));
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC), r, n = 0;
+	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, scratch_path(state));
+	AUTO_FREE char *program = str_printf("%s/qemu", scratch_path(state));
+	AUTO_FREE char *data = str_printf("%s/data", scratch_path(state));
+	struct mvm_error err;
+	assert_int_equal(file_create_at(dir_fd, "qemu", script, strlen(script), 0755), 0);
+	assert_int_equal(setenv("MVM_QEMU", program, 1), 0);
+	progress.cancel_fd = &readable;
+	alarm(20); /* mvm itself waits for half a minute */
+	while ((r = call_asking(mvm, data, n, &progress, &err)) != 0) {
+		assert_int_equal(r, -ECANCELED);
+		assert_int_equal(err.code, r);
+		n++;
+	}
+	alarm(0);
+	assert_int_equal(n, 2);
+	unsetenv("MVM_QEMU");
+	close(readable);
+	mvm_close(mvm);
+}
+
 /* ---- ownership ---- */
 
 static void every_destructor_accepts_null(void **state)
@@ -468,6 +513,7 @@ int main(void)
 		TEST(a_lost_reader_is_an_error_when_sigpipe_is_ignored),
 		TEST(a_full_pipe_does_not_outlast_a_cancel),
 		TEST(a_silent_supervisor_does_not_outlast_a_cancel),
+		TEST(a_silent_program_does_not_outlast_a_cancel),
 		cmocka_unit_test(every_destructor_accepts_null),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),

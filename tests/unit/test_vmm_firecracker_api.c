@@ -470,7 +470,7 @@ static void a_probe_returns_versions_or_a_reason(void **state)
 		assert_int_equal(setenv("MVM_ACCEL", cases[i].accel, 1), 0);
 		assert_int_equal(setenv(FC_BINARY_ENV, cases[i].binary, 1), 0);
 		assert_int_equal(setenv("PEER_VERSION", cases[i].version, 1), 0);
-		assert_int_equal(vmm_backend_probe(&vmm_firecracker, -1, &p, &err), 0);
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, -1, NULL, &p, &err), 0);
 		assert_int_equal(p.usable, !cases[i].reason);
 		if (cases[i].reason)
 			assert_non_null(strstr(p.reason, cases[i].reason));
@@ -488,7 +488,7 @@ static void both_versions_are_kept_with_the_probe(void **state)
 	for (int i = 0; i < 2; i++) {
 		AUTO_DONE(vmm_probe) p = { 0 };
 		struct mvm_error err;
-		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, &p, &err), 0);
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, NULL, &p, &err), 0);
 		assert_string_equal(p.version, "1.14.0");
 		assert_string_equal(p.state_format, "10.0.0");
 		/* the second time no request is sent */
@@ -512,7 +512,7 @@ static void root_must_allow_a_firecracker_without_a_jail(void **state)
 			assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
 		else
 			assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
-		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, &p, &err), 0);
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, NULL, &p, &err), 0);
 		assert_string_equal(p.version, "1.14.0");
 		assert_int_equal(p.usable, i == 2);
 		if (i < 2)

@@ -127,7 +127,7 @@ static void probe(struct fixture *f, const char *version, uint32_t *tsc_khz)
 	struct mvm_error err;
 	AUTO_DONE(vmm_probe) p = { 0 };
 	assert_int_equal(vmm_backend_find("qemu", &ops, &err), 0);
-	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, &p, &err), 0);
+	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, NULL, &p, &err), 0);
 	assert_true(p.usable);
 	assert_string_equal(p.version, version);
 	assert_string_equal(p.binary, f->program);
@@ -184,13 +184,13 @@ static void a_program_that_is_no_qemu_gives_a_reason(void **state)
 	struct mvm_error err;
 	assert_int_equal(vmm_backend_find("qemu", &ops, &err), 0);
 	AUTO_DONE(vmm_probe) missing = { 0 };
-	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, &missing, &err), 0);
+	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, NULL, &missing, &err), 0);
 	assert_false(missing.usable);
 	assert_true(str_starts(missing.reason, "MVM_QEMU names '"));
 
 	install(f, "GNU bash");
 	AUTO_DONE(vmm_probe) wrong = { 0 };
-	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, &wrong, &err), 0);
+	assert_int_equal(vmm_backend_probe(ops, f->dir_fd, NULL, &wrong, &err), 0);
 	assert_false(wrong.usable);
 	assert_non_null(strstr(wrong.reason, "--version says 'GNU bash'"));
 	assert_int_equal(faccessat(f->dir_fd, "qemu.json", F_OK, 0), -1);

@@ -118,7 +118,7 @@ int fc_facts_for(const struct vmm_probe *probe, const struct vmm_config *config,
 
 /* ---- probe.c ---- */
 
-int fc_probe(struct vmm_probe *ret, struct mvm_error *err);
+int fc_probe(const struct mvm_progress *progress, struct vmm_probe *ret, struct mvm_error *err);
 
 /* Find "1.16.1" in the output of --version; NULL: it is not Firecracker's output.  Pure. */
 const char *fc_version_of(const char *text, size_t *ret_len);

@@ -54,14 +54,16 @@ bool fc_pause_breaks_vsock(const char *version)
 }
 
 /* Ask the program for one of its versions.  Returns 0 with a copy of it, or with the reason why
- * there is none in p->reason; or -ENOMEM. */
-static int ask(struct vmm_probe *p, char *question,
+ * there is none in p->reason; or -ENOMEM or -ECANCELED. */
+static int ask(struct vmm_probe *p, char *question, const struct mvm_progress *progress,
 	       const char *(*find)(const char *text, size_t *ret_len), char **ret)
 {
 	char text[ASK_TEXT_MAX];
 	size_t len = 0;
 	char *const argv[] = { p->binary, question, NULL };
-	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(ASK_TIMEOUT_MS), NULL, text);
+	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(ASK_TIMEOUT_MS), progress, text);
+	if (r == -ECANCELED)
+		return r;
 	const char *found = r < 0 ? NULL : find(text, &len);
 	if (found) {
 		*ret = strndup(found, len);
@@ -73,9 +75,9 @@ static int ask(struct vmm_probe *p, char *question,
 	return p->reason ? 0 : -ENOMEM;
 }
 
-static int fill_versions(struct vmm_probe *p)
+static int fill_versions(struct vmm_probe *p, const struct mvm_progress *progress)
 {
-	int r = ask(p, (char[]){ "--version" }, fc_version_of, &p->version);
+	int r = ask(p, (char[]){ "--version" }, progress, fc_version_of, &p->version);
 	if (r < 0 || p->reason)
 		return r;
 	if (!fc_version_at_least(p->version, OLDEST_MAJOR, OLDEST_MINOR)) {
@@ -83,7 +85,7 @@ static int fill_versions(struct vmm_probe *p)
 				       p->version, OLDEST_MAJOR, OLDEST_MINOR);
 		return p->reason ? 0 : -ENOMEM;
 	}
-	r = ask(p, (char[]){ "--snapshot-version" }, fc_format_of, &p->state_format);
+	r = ask(p, (char[]){ "--snapshot-version" }, progress, fc_format_of, &p->state_format);
 	p->usable = r == 0 && !p->reason;
 	return r;
 }
@@ -111,7 +113,7 @@ static int find_obstacle(struct vmm_probe *p)
 	return p->reason ? 0 : -ENOMEM;
 }
 
-int fc_probe(struct vmm_probe *ret, struct mvm_error *err)
+int fc_probe(const struct mvm_progress *progress, struct vmm_probe *ret, struct mvm_error *err)
 {
 	AUTO_DONE(vmm_probe) p = { 0 };
 	const char *accel_reason = NULL;
@@ -119,7 +121,9 @@ int fc_probe(struct vmm_probe *ret, struct mvm_error *err)
 	p.accel_reason = strdup(accel_reason);
 	int r = p.accel_reason ? find_obstacle(&p) : -ENOMEM;
 	if (r == 1)
-		r = fill_versions(&p);
+		r = fill_versions(&p, progress);
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "asking Firecracker for its version");
 	if (r < 0)
 		return mvm_error_oom(err);
 	*ret = p;

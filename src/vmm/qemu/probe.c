@@ -20,13 +20,13 @@ const char *qemu_version_of(const char *text, size_t *ret_len)
 	return *ret_len ? version : NULL;
 }
 
-static int fill_version(struct vmm_probe *p)
+static int fill_version(struct vmm_probe *p, const struct mvm_progress *progress)
 {
 	char text[ASK_TEXT_MAX];
 	size_t len = 0;
 	char *const argv[] = { p->binary, (char[]){ "--version" }, NULL };
-	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(VERSION_TIMEOUT_MS), NULL, text);
-	if (r == -ENOMEM)
+	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(VERSION_TIMEOUT_MS), progress, text);
+	if (r == -ENOMEM || r == -ECANCELED)
 		return r;
 	const char *version = r < 0 ? NULL : qemu_version_of(text, &len);
 	if (version) {
@@ -40,7 +40,7 @@ static int fill_version(struct vmm_probe *p)
 	return p->reason ? 0 : -ENOMEM;
 }
 
-int qemu_probe(struct vmm_probe *ret, struct mvm_error *err)
+int qemu_probe(const struct mvm_progress *progress, struct vmm_probe *ret, struct mvm_error *err)
 {
 	AUTO_DONE(vmm_probe) p = { 0 };
 	const char *accel_reason = NULL;
@@ -60,8 +60,10 @@ int qemu_probe(struct vmm_probe *ret, struct mvm_error *err)
 				  ", and " QEMU_BINARY_ENV " names none");
 	else if (tsc_khz_find(&p.tsc_khz) < 0)
 		p.reason = strdup("this host's CPU is not x86_64");
-	else if (fill_version(&p) < 0)
-		return mvm_error_oom(err);
+	else
+		r = fill_version(&p, progress);
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "asking QEMU for its version");
 	if (!p.usable && !p.reason)
 		return mvm_error_oom(err);
 	*ret = p;

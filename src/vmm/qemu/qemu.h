@@ -109,7 +109,7 @@ unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **r
 int qemu_walls_enter(void *child);
 
 /* probe.c */
-int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);
+int qemu_probe(const struct mvm_progress *progress, struct vmm_probe *ret, struct mvm_error *err);
 /* Find "7.2.22 (Debian ...)" in the output of --version: *ret_len bytes of text.  NULL: it is not
  * QEMU's output.  Pure. */
 const char *qemu_version_of(const char *text, size_t *ret_len);
