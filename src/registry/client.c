@@ -36,6 +36,7 @@ void client_done(struct client *c)
 {
 	struct target *t = &c->target;
 
+	curl_easy_cleanup(c->easy);
 	if (c->multi)
 		curl_multi_cleanup(c->multi);
 	wipe(c->authorization);
@@ -57,6 +58,15 @@ int client_init(struct client *c, struct mvm_error *err)
 		return mvm_error_set(err, -ENOMEM, "cannot set up libcurl");
 	c->multi = curl_multi_init();
 	return c->multi ? 0 : mvm_error_oom(err);
+}
+
+CURL *client_easy(struct client *c)
+{
+	if (!c->easy)
+		c->easy = curl_easy_init();
+	if (c->easy)
+		curl_easy_reset(c->easy);
+	return c->easy;
 }
 
 static void end_try(struct transfer *t)

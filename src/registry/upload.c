@@ -127,7 +127,7 @@ static void set_options(struct request *q, CURL *easy, struct curl_slist *header
 static int perform(struct request *q)
 {
 	struct curl_slist *headers = NULL;
-	CURL *easy = curl_easy_init();
+	CURL *easy = client_easy(q->c);
 	int r = -ENOMEM;
 
 	q->status = 0;
@@ -145,8 +145,8 @@ static int perform(struct request *q)
 		q->c->answered |= q->status != 0;
 		r = 0;
 	}
+	client_easy(q->c); /* so that it does not keep the headers */
 	curl_slist_free_all(headers);
-	curl_easy_cleanup(easy);
 	return r;
 }
 

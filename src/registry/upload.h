@@ -3,7 +3,7 @@
 #define REGISTRY_UPLOAD_H
 
 /*
- * Uploads to the repository of a client, one after another.
+ * Uploads to the repository of a client, one after another, over one connection.
  *
  * A blob goes up in one piece, by POST and PUT: not every registry takes pieces.  What fails for a
  * moment is tried again from the POST on, as the address of an upload may be gone.  Credentials go

@@ -340,6 +340,17 @@ class Pushes(Misbehaving):
                 self.assertEqual({command for command, _ in seen}, {"HEAD", "POST", "PUT"})
                 self.assert_whole()
 
+    def test_one_connection_serves_all_requests(self):
+        connections = set()
+
+        def note(request):
+            connections.add(request.client_address)
+            return False
+        self.fault = note
+        self.push()
+        self.assert_whole()
+        self.assertEqual(len(connections), 1)
+
     def test_a_truncated_answer(self):
         self.once(lambda request: self.cut(request, b"abc", 1), lambda request: request.command == "PUT")
         self.push()
