@@ -227,24 +227,50 @@ static void unique_name(const char *prefix, char ret[64])
 	snprintf(ret, 64, "%s%016llx", prefix, (unsigned long long)random);
 }
 
-/* Move a finished temporary over its final name and make that durable. */
-static int move_into_place(int tmp_fd, const char *tmp_name, int dir_fd, const char *name)
+/* Rename, but never replace.  musl has no renameat2(). */
+static int rename_to_new(int from_fd, const char *from, int to_fd, const char *to)
 {
-	if (renameat(tmp_fd, tmp_name, dir_fd, name) < 0) {
-		int r = -errno;
+	long r = syscall(SYS_renameat2, from_fd, from, to_fd, to, RENAME_NOREPLACE);
+	return r < 0 ? -errno : 0;
+}
+
+static int rename_over(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return renameat(from_fd, from, to_fd, to) < 0 ? -errno : 0;
+}
+
+/* Move a finished temporary to its final name and make that durable. */
+static int move_into_place(int tmp_fd, const char *tmp_name, int dir_fd, const char *name,
+			   bool replace)
+{
+	int r = replace ? rename_over(tmp_fd, tmp_name, dir_fd, name)
+			: rename_to_new(tmp_fd, tmp_name, dir_fd, name);
+	if (r < 0) {
 		unlinkat(tmp_fd, tmp_name, 0); /* the rename's failure is the one to report */
 		return r;
 	}
 	return dir_sync(dir_fd);
 }
 
-int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
-		    mode_t mode)
+static int put_file(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		    mode_t mode, bool replace)
 {
 	char tmp_name[64];
 	unique_name("file.", tmp_name);
 	int r = file_create_at(tmp_fd, tmp_name, data, len, mode);
-	return r < 0 ? r : move_into_place(tmp_fd, tmp_name, dir_fd, name);
+	return r < 0 ? r : move_into_place(tmp_fd, tmp_name, dir_fd, name, replace);
+}
+
+int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		    mode_t mode)
+{
+	return put_file(tmp_fd, dir_fd, name, data, len, mode, true);
+}
+
+int file_place_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		  mode_t mode)
+{
+	return put_file(tmp_fd, dir_fd, name, data, len, mode, false);
 }
 
 int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, size_t len,
@@ -268,7 +294,7 @@ int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target
 	unique_name("file.", tmp_name);
 	if (symlinkat(target, tmp_fd, tmp_name) < 0)
 		return -errno;
-	return move_into_place(tmp_fd, tmp_name, dir_fd, name);
+	return move_into_place(tmp_fd, tmp_name, dir_fd, name, true);
 }
 
 int dir_open_at(int dir_fd, const char *name)
@@ -307,9 +333,7 @@ int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64])
 int rename_unique_at(int dir_fd, const char *name, int to_fd, const char *prefix, char ret_name[64])
 {
 	unique_name(prefix, ret_name);
-	/* musl has no renameat2() */
-	long r = syscall(SYS_renameat2, dir_fd, name, to_fd, ret_name, RENAME_NOREPLACE);
-	return r < 0 ? -errno : 0;
+	return rename_to_new(dir_fd, name, to_fd, ret_name);
 }
 
 int dir_make_path(const char *path)

@@ -63,6 +63,10 @@ int file_create_at(int dir_fd, const char *name, const void *data, size_t len, m
 int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
 		    mode_t mode);
 
+/* file_replace_at(), but a file that has the name stays: -EEXIST. */
+int file_place_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		  mode_t mode);
+
 /* file_replace_at() without any fsync and within one folder, for files that need not survive a
  * crash of the host.  Readers still see the old bytes or the new ones. */
 int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, size_t len,

@@ -48,35 +48,31 @@ static bool holds_public(int dir, const char *file, uint8_t ret[ED25519_KEY])
 	       ed25519_parse_public(text, ret) == 0;
 }
 
-static int in_the_way(const char *folder, const char *file, struct mvm_error *err)
+static int in_the_way(const char *folder, const char *file, const char *why, struct mvm_error *err)
 {
 	int r = mvm_error_set(err, -EEXIST,
-			      "'%s/%s' in the data folder is in the way: mvm did not make it",
-			      folder, file);
+			      "'%s/%s' in the data folder is in the way: %s", folder, file, why);
 	return mvm_error_hint(err, r, "move it to another place, then run the command again");
 }
 
-/* Put a whole new file in place. */
 static int put_new(struct store *s, int dir, const char *name, const char *text, mode_t mode)
 {
 	int scratch = store_scratch(s, NULL);
-	if (scratch < 0)
-		return scratch;
-	int r = file_create_at(scratch, name, text, strlen(text), mode);
-	if (r == 0 && renameat2(scratch, name, dir, name, RENAME_NOREPLACE) < 0)
-		r = -errno;
-	if (r < 0)
-		unlinkat(scratch, name, 0);
-	return r < 0 ? r : dir_sync(dir);
+	return scratch < 0 ? scratch
+			   : file_place_at(scratch, dir, name, text, strlen(text), mode);
 }
 
-static int put_public(struct store *s, int dir, const char *name, const uint8_t pub[ED25519_KEY])
+/* Another process may have put it there meanwhile (mend_pair()). */
+static int put_public(struct store *s, int dir, const char *file, const uint8_t pub[ED25519_KEY])
 {
-	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+	char pem[ED25519_PEM_SIZE];
+	uint8_t old[ED25519_KEY];
 
 	ed25519_public_pem(pub, pem);
-	file_name(name, PUBLIC_END, file);
-	return put_new(s, dir, file, pem, 0644);
+	int r = put_new(s, dir, file, pem, 0644);
+	return r == -EEXIST && holds_public(dir, file, old) && memcmp(old, pub, ED25519_KEY) == 0
+		       ? 0
+		       : r;
 }
 
 /* A crash between the two files of a pair leaves the secret one, which tells the other. */
@@ -89,13 +85,13 @@ static void mend_pair(struct store *s, int dir, const char *name)
 	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 	    keys_load(s, name, &key, NULL) < 0)
 		return;
-	put_public(s, dir, name, key.pub); /* if this fails, the next try may not */
+	put_public(s, dir, file, key.pub); /* if this fails, the next try may not */
 	explicit_bzero(&key, sizeof(key));
 }
 
 int keys_generate(struct store *s, const char *name, struct key_info *ret, struct mvm_error *err)
 {
-	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
+	char file[KEY_NAME_SIZE + 8], public[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
 	struct ed25519_key key;
 
 	int r = name_check(NAME_KEY, name, err);
@@ -113,10 +109,13 @@ int keys_generate(struct store *s, const char *name, struct key_info *ret, struc
 		return mvm_error_set(err, r, "there is a key '%s' already", name);
 	}
 	if (r == 0) {
-		file_name(name, PUBLIC_END, file);
-		unlinkat(dir, file, 0); /* of a pair whose other half was removed */
-		r = put_public(s, dir, name, key.pub);
+		file_name(name, PUBLIC_END, public);
+		r = put_public(s, dir, public, key.pub);
+		if (r < 0)
+			unlinkat(dir, file, 0); /* half a pair is of no use */
 	}
+	if (r == -EEXIST)
+		return in_the_way("keys", public, "its secret key is missing", err);
 	if (r < 0)
 		return store_mend(
 			s,
@@ -169,7 +168,7 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 		return scratch;
 	file_name(name, PUBLIC_END, file);
 	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !holds_public(dir, file, old))
-		return in_the_way("trust", file, err);
+		return in_the_way("trust", file, "it is no public key", err);
 	ed25519_public_pem(pub, pem);
 	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : KEY_SCOPE_LINE, all ? "" : scope,
 					  all ? "" : "\n", pem);

@@ -29,7 +29,7 @@ struct key_list {
 void key_list_done(struct key_list *l);
 DEFINE_AUTO_DONE(key_list, key_list_done)
 
-/* Make a pair of keys.  -EEXIST when there is one of that name. */
+/* Make a pair of keys.  -EEXIST when there is one of that name, or a public key alone. */
 int keys_generate(struct store *s, const char *name, struct key_info *ret, struct mvm_error *err);
 
 /* Read a key to sign with.  -ENOENT; -EPERM when others may read its file. */

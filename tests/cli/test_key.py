@@ -54,6 +54,17 @@ class Keys(KeyCase):
             self.assertEqual(mended.read(), file.read())
         self.assertEqual(self.mvm_json("key", "list"), [key])
 
+    def test_a_public_key_alone_is_not_replaced(self):
+        key, public = self.generate("mine")
+        secret = key["path"].replace(".pub", ".pem")
+        os.unlink(secret)
+        self.mvm_fails(BUSY, "key", "generate", "mine", says="'keys/mine.pub' in the data folder is in the way")
+        self.assertFalse(os.path.exists(secret))
+        with open(key["path"], "rb") as old, open(public, "rb") as file:
+            self.assertEqual(old.read(), file.read())
+        os.unlink(key["path"]) # the hint, followed
+        self.mvm_ok("key", "generate", "mine")
+
     def test_the_list_has_own_and_trusted_keys(self):
         key, public = self.generate("mine")
         self.mvm_ok("key", "trust", public, "--name", "friend", "--for", "reg.example/team/*")

@@ -144,6 +144,22 @@ static void replacing_does_not_write_through_a_link(void **state)
 	assert_holds(dir, "f", "x");
 }
 
+static void placing_never_replaces(void **state)
+{
+	int dir = scratch_fd(state);
+	AUTO_CLOSE int tmp = dir_make_at(dir, "tmp");
+	struct stat st;
+
+	assert_int_equal(file_place_at(tmp, dir, "f", "first", 5, 0640), 0);
+	assert_int_equal(fstatat(dir, "f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(symlinkat("nowhere", dir, "link"), 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(file_place_at(tmp, dir, i ? "link" : "f", "x", 1, 0600), -EEXIST);
+	assert_holds(dir, "f", "first");
+	assert_int_equal(count(tmp), 0);
+}
+
 static void a_replacement_that_fails_leaves_nothing(void **state)
 {
 	int dir = scratch_fd(state);
@@ -374,6 +390,7 @@ int main(void)
 		T(a_created_file_has_its_mode_and_is_never_replaced),
 		T(replacing_is_whole_and_leaves_no_temporary),
 		T(replacing_does_not_write_through_a_link),
+		T(placing_never_replaces),
 		T(a_replacement_that_fails_leaves_nothing),
 		T(a_link_moves_from_one_target_to_the_next),
 		T(folders_are_opened_but_not_through_links),
