@@ -525,7 +525,9 @@ const struct command command_run = {
 		   "the ID of a template. docker:// may be missing before a name with a tag "
 		   "or a slash. The first time, mvm fetches the image, makes a template of "
 		   "it ('debian-12') and a snapshot. Later runs start from that and ask no "
-		   "registry without --pull.\n\nWith COMMAND: runs it in a fresh VM beside "
+		   "registry without --pull. If the snapshot fails, a note says why, and runs boot "
+		   "until 'mvm template snapshot ID' makes one.\n\nWith COMMAND: runs it in a "
+		   "fresh VM beside "
 		   "the template's workload, exits with its status and removes "
 		   "it. " GUEST_COMMAND_INPUT
 		   " Without COMMAND: prints the console until the VM ends, and exits with the "

@@ -163,8 +163,10 @@ MVM_API int mvm_template_commit(struct mvm *mvm, const char *instance, const cha
  *
  * The template has the defaults, and snapshot.point "boot".  A new template for which nothing could
  * be built is removed again.  A snapshot that is missing is made, also later.  Where that fails, a
- * note says so, and the template boots.  Once it was built, this asks no registry, except with
- * force.  Returns 1 if it built, 0 if the template was there.
+ * note says so, and the template boots.  If the image was at fault, this tries no more for that
+ * revision, since a try costs a boot: only force and mvm_template_snapshot() do.  Once it was
+ * built, this asks no registry, except with force.  Returns 1 if it built, 0 if the template was
+ * there.
  *
  * Errors: -EINVAL (no image's name), and as mvm_template_build().
  */

@@ -229,8 +229,8 @@ struct mvm_backend_info {
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 
-/* All backends in order of preference; mvm_backend_list_free() the list.  progress may stop it while
- * a program is asked for its version, for half a minute at most: -ECANCELED; may be NULL. */
+/* All backends in order of preference; mvm_backend_list_free() the list.  progress may stop it
+ * while a program is asked for its version, for half a minute at most: -ECANCELED; may be NULL. */
 MVM_API int mvm_backend_list(struct mvm *mvm, const struct mvm_progress *progress,
 			     struct mvm_backend_info ***ret, size_t *ret_n, struct mvm_error *err);
 MVM_API void mvm_backend_list_free(struct mvm_backend_info **list, size_t n);

@@ -261,10 +261,9 @@ int kernel_import(int src_fd, const char *src_name, int dest_dir_fd,
 		  const struct mvm_progress *progress, struct kernel_info *ret,
 		  struct mvm_error *err)
 {
-	struct import im = { .src_name = src_name,
-			     .dest_fd = dest_dir_fd,
-			     .modules_fd = -1,
-			     .progress = progress };
+	struct import im = {
+		.src_name = src_name, .dest_fd = dest_dir_fd, .modules_fd = -1, .progress = progress
+	};
 
 	int r = import_any(&im, src_fd, err);
 	module_list_done(&im.modules);

@@ -44,7 +44,7 @@ struct target {
 struct client {
 	struct target target;
 	CURLM *multi;
-	CURL *easy; /* for requests one after another; NULL: none yet */
+	CURL *easy;	     /* for requests one after another; NULL: none yet */
 	char *authorization; /* the header; NULL: none yet */
 	unsigned tokens;     /* number of headers so far */
 	struct challenge challenge;
@@ -100,8 +100,8 @@ int client_run(struct client *c, struct transfer *list, size_t n, struct mvm_err
 
 /* ---- of the client's own files ---- */
 
-/* Give the handle for a request that is made alone, without the options of the last one.  One handle
- * keeps the connection open between requests.  NULL: no memory. */
+/* Give the handle for a request that is made alone, without the options of the last one.  One
+ * handle keeps the connection open between requests.  NULL: no memory. */
 CURL *client_easy(struct client *c);
 
 /* Set what every request has. */

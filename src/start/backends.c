@@ -18,9 +18,8 @@ void mvm_backend_info_free(struct mvm_backend_info *b)
 }
 DEFINE_LIST_FREE(mvm_backend_list_free, mvm_backend_info, mvm_backend_info_free)
 
-static int describe(struct mvm *mvm, const struct vmm_ops *ops,
-		    const struct mvm_progress *progress, struct mvm_backend_info **ret,
-		    struct mvm_error *err)
+static int describe(struct mvm *mvm, const struct vmm_ops *ops, const struct mvm_progress *progress,
+		    struct mvm_backend_info **ret, struct mvm_error *err)
 {
 	AUTO_DONE(vmm_probe) probe = { 0 };
 	int r = vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), progress, &probe, err);

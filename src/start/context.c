@@ -71,7 +71,8 @@ static const char *lacks_network(const struct vmm_ops *ops,
 }
 
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
-		    const struct mvm_progress *progress, const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err)
+		    const struct mvm_progress *progress, const struct vmm_ops **ret,
+		    struct vmm_probe *ret_probe, struct mvm_error *err)
 {
 	const struct vmm_ops *only = NULL;
 	AUTO_DONE(strbuf) reasons = { 0 };

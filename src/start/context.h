@@ -22,6 +22,7 @@ struct mvm {
  * -EOPNOTSUPP with the reason when the named backend, or every backend, is unusable here.
  */
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
-		    const struct mvm_progress *progress, const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err);
+		    const struct mvm_progress *progress, const struct vmm_ops **ret,
+		    struct vmm_probe *ret_probe, struct mvm_error *err);
 
 #endif

@@ -339,7 +339,8 @@ static int plan(struct batch *b, struct mvm_error *err)
 
 	int r = revision_open(b->mvm, o->template_ref, &b->revision, err);
 	if (r == 0)
-		r = context_backend(b->mvm, o->backend, &b->revision.rev, b->progress, &ops, &b->probe, err);
+		r = context_backend(b->mvm, o->backend, &b->revision.rev, b->progress, &ops,
+				    &b->probe, err);
 	if (r < 0)
 		return r;
 	b->request = (struct start_request){

@@ -50,16 +50,15 @@ static bool holds_public(int dir, const char *file, uint8_t ret[ED25519_KEY])
 
 static int in_the_way(const char *folder, const char *file, const char *why, struct mvm_error *err)
 {
-	int r = mvm_error_set(err, -EEXIST,
-			      "'%s/%s' in the data folder is in the way: %s", folder, file, why);
+	int r = mvm_error_set(err, -EEXIST, "'%s/%s' in the data folder is in the way: %s", folder,
+			      file, why);
 	return mvm_error_hint(err, r, "move it to another place, then run the command again");
 }
 
 static int put_new(struct store *s, int dir, const char *name, const char *text, mode_t mode)
 {
 	int scratch = store_scratch(s, NULL);
-	return scratch < 0 ? scratch
-			   : file_place_at(scratch, dir, name, text, strlen(text), mode);
+	return scratch < 0 ? scratch : file_place_at(scratch, dir, name, text, strlen(text), mode);
 }
 
 /* Another process may have put it there meanwhile (mend_pair()). */

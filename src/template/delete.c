@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "build/nix_flake.h"
 #include "store/revision.h"
+#include "template/failed_snapshot.h"
 #include "template/holder.h"
 #include "template/spec_rules.h"
 
@@ -66,13 +67,14 @@ static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err
 	return r < 0 ? r : store_template_remove(mvm->store, id, err);
 }
 
-/* Remove the template's log and lock files.  A file that stays does no harm. */
+/* Remove the template's log, lock files and failed snapshot.  A file that stays does no harm. */
 static void forget(struct mvm *mvm, const char *id)
 {
 	AUTO_FREE char *log = str_printf(NIX_LOG_NAME, id);
 	int logs_fd = store_dir(mvm->store, STORE_LOGS);
 	if (log && logs_fd >= 0)
 		unlinkat(logs_fd, log, 0);
+	failed_snapshot_forget(mvm->store, id);
 	store_forget_locks(mvm->store, id);
 }
 

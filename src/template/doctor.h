@@ -21,7 +21,7 @@
 struct mvm;
 
 struct doctor {
-	struct mvm *mvm; /* NULL: the data folder cannot be opened */
+	struct mvm *mvm;		     /* NULL: the data folder cannot be opened */
 	const struct mvm_progress *progress; /* may be NULL */
 	struct mvm_check **v;
 	size_t n;

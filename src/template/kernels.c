@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public face of build/kernels.h. */
-#include "base/progress.h"
 #include "build/kernels.h"
+#include "base/progress.h"
 #include "start/context.h"
 
 int mvm_kernel_add(struct mvm *mvm, const char *path, const char *name, bool force,

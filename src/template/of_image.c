@@ -14,6 +14,7 @@
 #include "model/name.h"
 #include "start/context.h"
 #include "store/revision.h"
+#include "template/failed_snapshot.h"
 
 #define BUILD_OPTIONS_FIRST STRUCT_END(struct mvm_build_options, update_hash)
 
@@ -138,10 +139,24 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 	return mvm_template_build(mvm, id, &o, progress, &result, err);
 }
 
+/* Tell that VMs boot, and remember it if the next try would fail, too. */
+static void note_failure(struct mvm *mvm, const char *id, const char *revision,
+			 const struct mvm_error *why, const struct mvm_progress *progress)
+{
+	const char *last = strrchr(why->text, '\n'); /* below the guest's last words */
+	const char *reason = last ? last + 1 : why->text;
+	bool lasting = failed_snapshot_is_lasting(why->code);
+
+	if (lasting)
+		failed_snapshot_note(mvm->store, id, revision, reason);
+	progress_note(progress, "%s: no snapshot, so it boots: %s%s", id, reason,
+		      lasting ? " (later runs do not try again)" : "");
+}
+
 /* Make the snapshot that is missing, perhaps because an earlier run was interrupted.  Without one
- * the template's VMs boot. */
+ * the template's VMs boot.  again: try also if it has failed before. */
 static int snapshot(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
-		    const struct mvm_progress *progress, struct mvm_error *err)
+		    bool again, const struct mvm_progress *progress, struct mvm_error *err)
 {
 	const struct mvm_snapshot_options o = { .size = sizeof(o), .backend = options->backend };
 	AUTO_DONE(mvm_template_revision) current = { 0 };
@@ -153,13 +168,18 @@ static int snapshot(struct mvm *mvm, const char *id, const struct mvm_build_opti
 		r = store_revision_load(mvm->store, id, revision, &current, NULL, err);
 	if (r < 0 || current.has_snapshot)
 		return r;
+	AUTO_FREE char *before = again ? NULL : failed_snapshot_reason(mvm->store, id, revision);
+	if (before) {
+		progress_note(progress,
+			      "%s: its snapshot failed in an earlier run, so it boots: %s", id,
+			      before);
+		return 0;
+	}
 	r = mvm_template_snapshot(mvm, id, &o, progress, NULL, &why);
 	if (r == -ECANCELED)
 		return mvm_error_hand_on(err, &why);
-	const char *reason = strrchr(why.text, '\n'); /* below the guest's last words */
 	if (r < 0)
-		progress_note(progress, "%s: no snapshot, so it boots: %s", id,
-			      reason ? reason + 1 : why.text);
+		note_failure(mvm, id, revision, &why, progress);
 	return 0;
 }
 
@@ -196,7 +216,7 @@ int mvm_template_of_image(struct mvm *mvm, const char *image,
 	if (r < 0 && made)
 		forget_unbuilt(mvm, id);
 	if (r >= 0)
-		r = snapshot(mvm, id, &taken, progress, err);
+		r = snapshot(mvm, id, &taken, again, progress, err);
 	if (r < 0)
 		return r;
 	char *copy = strdup(id);

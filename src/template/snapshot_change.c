@@ -8,6 +8,7 @@
 #include "model/model_json.h"
 #include "store/trust.h"
 #include "template/capture.h"
+#include "template/failed_snapshot.h"
 #include "template/holder.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
@@ -93,6 +94,7 @@ static int snapshot(struct mvm *mvm, const char *ref, const struct mvm_snapshot_
 		return r;
 	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
 	snprintf(result->revision, sizeof(result->revision), "%s", hash);
+	failed_snapshot_forget(mvm->store, id);
 	r = change(mvm, id, hash, options, progress, result, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);

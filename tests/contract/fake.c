@@ -99,7 +99,7 @@ static int fail_if_told(const char *op, struct mvm_error *err)
 }
 
 static int fake_probe(const struct mvm_progress *progress, struct vmm_probe *ret,
-			struct mvm_error *err)
+		      struct mvm_error *err)
 {
 	(void)progress;
 	if (str_eq(fake_fail_at, "probe")) {

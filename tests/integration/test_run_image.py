@@ -70,6 +70,36 @@ class Choosing(harness.TestCase):
                        "hint: for an image of Docker Hub write docker://htpp-worker")
         self.mvm_fails(FAILED, "run", "web", "--", "ls", says="no template has the name 'web'")
 
+    def test_a_snapshot_that_fails_is_not_tried_at_each_run(self):
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        log = self.path("tries")
+        vmm = self.write("qemu", '#!/bin/sh\n[ "$1" != --version ] || exec echo "QEMU emulator version 7.2.0"\n'
+                         f"echo >>{log}; exit 1\n")
+        os.chmod(vmm, 0o755)
+        os.chmod(self.folder, 0o755) # root's mvm runs it as another user
+        env = {"MVM_QEMU": vmm, "MVM_FIRECRACKER": "/nonexistent", "MVM_ISOLATION": "off"}
+
+        def run(*options):
+            with open(log, "w", encoding="ascii") as file:
+                os.chmod(file.fileno(), 0o666)
+            said = self.mvm("run", *options, ref, "--", "true", env=env, status=FAILED).stderr
+            return said, os.path.getsize(log) # the last try is the VM's own boot
+        with Stub() as stub:
+            stub.add(busybox_image(b"one\n"), "v1.2")
+            ref = stub.ref("v1.2")
+            said, tries = run()
+            self.assertRegex(said, r"web-v1-2: no snapshot, so it boots: .*\(later runs do not try again\)")
+            self.assertEqual(tries, 2)
+            said, tries = run()
+            self.assertRegex(said, "web-v1-2: its snapshot failed in an earlier run, so it boots: .*QEMU ended")
+            self.assertEqual(tries, 1)
+            self.assertEqual(run("--pull")[1], 2)
+            self.mvm("template", "snapshot", "web-v1-2", env={**env, **NO_VMM}, status=6) # lifts it
+            self.assertEqual(run()[1], 2)
+            self.assertEqual(run()[1], 1)
+            self.mvm_ok("template", "delete", "web-v1-2", "--force")
+            self.assertEqual([n for n in os.listdir(f"{self.data_dir}/cache") if "snapshot" in n], [])
+
     def test_an_image_and_a_template_exclude_each_other(self):
         self.mvm_fails(2, "run", "--template", "a", "docker://b", says="goes with neither IMAGE nor --pull")
         self.mvm_fails(2, "run", says="name an image as in docker://debian:12")

@@ -134,8 +134,7 @@ static int step(struct vmm *v, enum vmm_step letter, int64_t deadline_ns, struct
 			     letter);
 }
 
-static int probe(const struct mvm_progress *progress, struct vmm_probe *ret,
-			struct mvm_error *err)
+static int probe(const struct mvm_progress *progress, struct vmm_probe *ret, struct mvm_error *err)
 {
 	(void)progress;
 	*ret = (struct vmm_probe){ .usable = true, .version = strdup("1"), .tsc_khz = 1 };
