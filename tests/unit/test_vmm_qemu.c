@@ -86,6 +86,7 @@ static void assert_lines(const struct strv *got, const char *wanted)
 	"-no-reboot -S -sandbox "                                                                  \
 	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny\n"                \
 	"-global migration.store-global-state=off\n"                                               \
+	"-global migration.announce-rounds=0\n"                                                    \
 	"-global virtio-blk-device.werror=report\n"                                                \
 	"-m 256\n"
 

@@ -187,6 +187,10 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 		/* so that a clone runs when we say so, not because the captured machine ran */
 		"-global",
 		"migration.store-global-state=off",
+		/* after a load QEMU would have the guest announce its card five times within two
+		 * seconds, as if it had moved to another switch, while it runs its first command */
+		"-global",
+		"migration.announce-rounds=0",
 		/* a guest is told that a write has failed; by default a full disk of the host would
 		 * stop the VM, and nobody would know why it does not answer */
 		"-global",
