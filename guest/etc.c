@@ -60,7 +60,13 @@ bool etc_hosts_in_order(const char *text)
 
 void etc_hosts_add(struct strbuf *hosts, const char *hostname)
 {
-	strbuf_addf(hosts, "127.0.1.1\t%-*s " MARK "\n", (int)HOSTNAME_MAX, hostname);
+	char name[HOSTNAME_MAX];
+	size_t len = strnlen(hostname, sizeof(name));
+	memset(name, ' ', sizeof(name));
+	memcpy(name, hostname, len); /* not by printf, which is much new code for a fresh clone */
+	strbuf_adds(hosts, "127.0.1.1\t");
+	strbuf_add(hosts, name, sizeof(name));
+	strbuf_adds(hosts, " " MARK "\n");
 }
 
 void etc_set_hostname(const char *hostname)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -173,12 +175,66 @@ static int read_file(const char *path, char **ret, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 
+#define SETTLED_S 2 /* a file that changed just now may change again without a new time */
+
+/* The last look-up, and the files that it read. */
+static struct {
+	bool known;
+	char spec[256];
+	struct stat files[2];
+	struct user user;
+} last;
+
+static const char *const files[] = { "/etc/passwd", "/etc/group" };
+
+/* Note what tells whether a file has changed.  A missing file is all zero. */
+static bool look(const char *path, struct stat *ret)
+{
+	*ret = (struct stat){ 0 };
+	return stat(path, ret) == 0 || errno == ENOENT;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static void remember(const char *spec, const struct stat now[2], const struct user *user)
+{
+	struct timespec clock;
+	clock_gettime(CLOCK_REALTIME, &clock); /* cannot fail with valid arguments */
+	last.known = strlen(spec) < sizeof(last.spec);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
+		/* also a time to come: the clock may have been set back */
+		last.known = last.known && now[i].st_ctim.tv_sec + SETTLED_S <= clock.tv_sec;
+		last.files[i] = now[i];
+	}
+	if (last.known) {
+		strcpy(last.spec, spec);
+		last.user = *user;
+	}
+}
+
 int user_find(const char *spec, struct user *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *passwd = NULL;
 	AUTO_FREE char *group = NULL;
-	int r = read_file("/etc/passwd", &passwd, err);
+	struct stat now[2];
+	bool seen = look(files[0], &now[0]) && look(files[1], &now[1]);
+	const char *wanted = spec ? spec : "";
+	if (seen && last.known && strcmp(wanted, last.spec) == 0 &&
+	    same_file(&now[0], &last.files[0]) && same_file(&now[1], &last.files[1])) {
+		*ret = last.user;
+		return 0;
+	}
+	int r = read_file(files[0], &passwd, err);
 	if (r == 0)
-		r = read_file("/etc/group", &group, err);
-	return r < 0 ? r : user_parse(passwd, group, spec, ret, err);
+		r = read_file(files[1], &group, err);
+	if (r == 0)
+		r = user_parse(passwd, group, spec, ret, err);
+	if (r == 0 && seen)
+		remember(wanted, now, ret);
+	return r;
 }

@@ -35,7 +35,8 @@ struct user {
 int user_parse(const char *passwd, const char *group, const char *spec, struct user *ret,
 	       struct mvm_error *err);
 
-/* The same with this system's files. */
+/* Look up a user as user_parse() does, in this system's files.  The last look-up is remembered for
+ * as long as neither file changes, so a clone's first command reads neither. */
 int user_find(const char *spec, struct user *ret, struct mvm_error *err);
 
 #endif
