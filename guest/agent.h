@@ -64,6 +64,8 @@ struct agent {
 	struct stream *streams;
 	unsigned n_streams;
 	uint64_t exec_serial;
+	uint64_t spare_group; /* number of the next command's cgroup, which exists; 0: none */
+	int spare_group_fd;   /* only with a number */
 	struct rehearsal rehearsal;
 
 	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */

@@ -83,13 +83,13 @@ static int list_groups(int root_fd, struct strv *ret)
 	return ret->failed ? -ENOMEM : 0;
 }
 
-void cgroup_sweep(int root_fd, const char *prefix)
+void cgroup_sweep(int root_fd, const char *prefix, const char *but)
 {
 	AUTO_DONE(strv) names = { 0 };
 	if (list_groups(root_fd, &names) < 0)
 		return; /* the next sweep tries again */
 	for (size_t i = 0; i < names.n; i++) {
-		if (str_starts(names.v[i], prefix))
+		if (str_starts(names.v[i], prefix) && strcmp(names.v[i], but) != 0)
 			unlinkat(root_fd, names.v[i], AT_REMOVEDIR); /* EBUSY: still in use */
 	}
 }

@@ -28,8 +28,8 @@ int cgroup_kill(int root_fd, const char *name);
 /* Wait until no process lives in the group.  Returns 0, -ETIMEDOUT or -errno. */
 int cgroup_wait_empty(int root_fd, const char *name, int64_t deadline_ns);
 
-/* Remove the groups whose names begin with prefix and that are empty. */
-void cgroup_sweep(int root_fd, const char *prefix);
+/* Remove the groups whose names begin with prefix and that are empty, but for one. */
+void cgroup_sweep(int root_fd, const char *prefix, const char *but);
 
 /* Freeze every group below the root but one and wait until all their processes are frozen.  On
  * failure (-ETIMEDOUT names the group) everything is thawed again. */

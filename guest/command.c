@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "cgroup.h"
@@ -53,12 +54,26 @@ int command_env(const struct user *user, bool tty, const struct strv *base, cons
 	return ret->failed ? -ENOMEM : 0;
 }
 
+static void name_group(uint64_t number, char ret[COMMAND_CGROUP_SIZE])
+{
+	snprintf(ret, COMMAND_CGROUP_SIZE, CGROUP_PREFIX "%" PRIu64, number);
+}
+
+static int take_spare(struct agent *a, char cgroup[COMMAND_CGROUP_SIZE])
+{
+	name_group(a->spare_group, cgroup);
+	a->spare_group = 0;
+	return a->spare_group_fd;
+}
+
 static int make_group(struct agent *a, char cgroup[COMMAND_CGROUP_SIZE], struct mvm_error *err)
 {
 	if (a->cgroup_fd < 0)
 		return -1; /* a test: no cgroup to start the command in */
+	if (!cgroup[0] && a->spare_group)
+		return take_spare(a, cgroup);
 	if (!cgroup[0])
-		snprintf(cgroup, COMMAND_CGROUP_SIZE, CGROUP_PREFIX "%" PRIu64, ++a->exec_serial);
+		name_group(++a->exec_serial, cgroup);
 	int fd = cgroup_make(a->cgroup_fd, cgroup);
 	return fd < 0 ? mvm_error_set(err, fd, "cannot make the cgroup '%s': %s", cgroup,
 				      strerror(-fd))
@@ -113,6 +128,28 @@ void command_kill(struct agent *a, const char *cgroup, const struct child *child
 
 void command_sweep(struct agent *a)
 {
-	if (a->cgroup_fd >= 0)
-		cgroup_sweep(a->cgroup_fd, CGROUP_PREFIX);
+	char name[COMMAND_CGROUP_SIZE] = "";
+	if (a->cgroup_fd < 0)
+		return;
+	if (a->spare_group)
+		name_group(a->spare_group, name);
+	cgroup_sweep(a->cgroup_fd, CGROUP_PREFIX, name);
+	if (a->spare_group)
+		return;
+	name_group(++a->exec_serial, name);
+	a->spare_group_fd = cgroup_make(a->cgroup_fd, name);
+	if (a->spare_group_fd >= 0)
+		a->spare_group = a->exec_serial; /* else the next command reports the fault */
+}
+
+void command_drop_spare(struct agent *a)
+{
+	char name[COMMAND_CGROUP_SIZE];
+	if (!a->spare_group)
+		return;
+	close(a->spare_group_fd);
+	name_group(a->spare_group, name);
+	unlinkat(a->cgroup_fd, name, AT_REMOVEDIR); /* nobody else uses it */
+	a->exec_serial--;			    /* the spare's is the last number */
+	a->spare_group = 0;
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cgroup.h"
+#include "command.h"
 #include "disks.h"
 #include "freemem.h"
 #include "idle.h"
@@ -53,6 +54,7 @@ static int freeze(struct agent *a, bool again, struct mvm_error *err)
 	int64_t deadline_ns = clock_deadline_ns(FREEZE_TIMEOUT_MS);
 	if (a->cgroup_fd < 0)
 		return mvm_error_set(err, -EOPNOTSUPP, "the guest's kernel has no cgroup v2");
+	command_drop_spare(a);
 	int r = cgroup_freeze_others(a->cgroup_fd, AGENT_CGROUP, deadline_ns, err);
 	if (r < 0)
 		return r;
@@ -73,6 +75,7 @@ static int freeze(struct agent *a, bool again, struct mvm_error *err)
 static void rehearse(struct agent *a)
 {
 	struct connections unused;
+	command_drop_spare(a); /* here, since removing it takes a while */
 	slots_refresh(&a->slots, a->cgroup_fd);
 	connections_find(&unused);
 	connections_done(&unused);

@@ -25,6 +25,7 @@ static void end_commands(void *arg)
 void rehearse_commands(struct agent *a, uint32_t id, rehearsed_fn fn)
 {
 	struct rehearsal *r = &a->rehearsal;
+	command_drop_spare(a);
 	*r = (struct rehearsal){ .fn = fn, .id = id, .serial = a->exec_serial };
 	if (a->program && loop_add_timer(a->loop, clock_deadline_ns(COMMANDS_MAX_MS), end_commands,
 					 a, &r->timer) == 0)
@@ -60,9 +61,10 @@ void rehearse_go_on(struct agent *a)
 	}
 	if (r->timer)
 		idle_wait(a, CLEAN_UP_MAX_MS);
+	command_drop_spare(a);
+	a->exec_serial = r->serial;
 	command_sweep(a);
 	loop_source_free(r->timer);
-	a->exec_serial = r->serial;
 	const struct rehearsal done = *r;
 	*r = (struct rehearsal){ 0 };
 	done.fn(a, done.id);
