@@ -125,6 +125,17 @@ class Exec(guests.TestCase):
                 self.mvm("exec", *options, "shared", "--", command, status=status)
         self.mvm("exec", "nobody", "--", "true", status=125)
 
+    def test_a_remembered_user_is_looked_up_again_when_a_file_changes(self):
+        def ids():
+            return self.sh("busybox id -u; busybox id -g", "-u", "late").stdout.split()
+        self.sh("busybox cp /etc/passwd /tmp/passwd; echo late:x:71:72::/: >>/etc/passwd")
+        time.sleep(3) # the look-up of a file that has just changed is not remembered
+        # this command ends at once, and no other user is looked up until its child has changed the file
+        self.sh("{ busybox sleep 5; busybox sed -i s/^late:x:71/late:x:73/ /etc/passwd; } >/dev/null 2>&1 &")
+        self.assertEqual([ids(), ids()], [["71", "72"]] * 2)
+        self.assertTrue(guests.wait_until(lambda: ids() == ["73", "72"]))
+        self.sh("busybox cp /tmp/passwd /etc/passwd")
+
     def test_a_broken_guest_is_not_a_missing_program(self):
         name = self.run_detached()["name"]
         self.exec(name, "/bin/busybox", "umount", "-l", "/dev")
