@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/own.h"
-
 struct mark_name {
 	char text[NAME_MAX + 1];
 };
@@ -22,8 +20,10 @@ static struct mark_name name_of(const char *name)
 
 void volume_mark(int volumes_fd, const char *name)
 {
-	AUTO_CLOSE int fd = openat(volumes_fd, name_of(name).text,
-				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = openat(volumes_fd, name_of(name).text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+			0600);
+	if (fd >= 0)
+		close(fd);
 }
 
 bool volume_is_marked(int volumes_fd, const char *name)

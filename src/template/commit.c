@@ -317,7 +317,8 @@ static int make_snapshot(struct commit *c, const char *id, struct mvm_build_resu
 		return mvm_error_oom(err);
 	int r = revision_open(c->mvm, ref, &revision, err);
 	if (r == 0)
-		r = context_backend(c->mvm, c->record.backend, &revision.rev, &ops, &probe, err);
+		r = context_backend(c->mvm, c->record.backend, &revision.rev, c->progress, &ops,
+				    &probe, err);
 	return r < 0 ? r
 		     : snapshot_make(c->mvm, &revision, ops, &probe, &from, c->progress, result,
 				     err);

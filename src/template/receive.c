@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "build/committed.h"
 #include "codec/sha256.h"
+#include "instance/own_disk.h"
 #include "model/policy.h"
 #include "start/disks.h"
 #include "start/facts.h"
