@@ -37,6 +37,7 @@ ARGUMENTS = {
     "pool set": ["web", "--size", "0"],
     "kernel add": ["kernel", "--name", "precious", "--force"],
     "kernel rm": ["precious"],
+    "login": ["localhost:1", "-u", "me", "--password-stdin"],
     "help": [],
     "completion": ["bash"],
 }
