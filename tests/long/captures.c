@@ -24,11 +24,12 @@
 #include "supervisor/machine.h"
 #include "supervisor/supervise.h"
 
-#define BOOTS_MAX 5
-#define STEP_MS	  300000
-#define BUSY_MS	  60000	     /* a guest that prints nothing for so long is not busy */
-#define PERIOD_MS 97	     /* the guest runs for less than this between two captures, at least */
-#define LOG_BYTES (1u << 30) /* no log is ever full */
+#define BOOTS_MAX      5
+#define STEP_MS	       300000
+#define BUSY_MS	       60000 /* a guest that prints nothing for so long is not busy */
+#define PERIOD_MS      97    /* the guest runs for less than this between two captures, at least */
+#define PROGRESS_EVERY 20
+#define LOG_BYTES      (1u << 30) /* no log is ever full */
 
 struct loader {
 	const struct vmm_ops *ops;
@@ -243,6 +244,8 @@ static int capture_many(struct loader *l, unsigned count, struct mvm_error *err)
 			r = capture_once(l, &side, err);
 			lost += r == 0;
 		}
+		if (i % PROGRESS_EVERY == PROGRESS_EVERY - 1) /* for whoever ends a slow run */
+			fprintf(stderr, "%u captures, %u lost so far\n", i + 1, lost);
 	}
 	machine_free(&side.machine);
 	if (r >= 0)

@@ -4,7 +4,8 @@
 The guest prints to its console and through the agent's channel, writes files, and answers requests
 of its own, all without end.
 
-MVM_TEST_CAPTURE_COUNT sets another number.
+MVM_TEST_CAPTURE_COUNT sets another number, MVM_TEST_CAPTURE_BURNERS another number of processes that
+keep the host busy (3): a host that is busy already needs none.
 """
 
 import os
@@ -19,7 +20,7 @@ import harness
 
 COUNT = os.environ.get("MVM_TEST_CAPTURE_COUNT", "200")
 SECONDS = 3000
-BURNERS = 3
+BURNERS = int(os.environ.get("MVM_TEST_CAPTURE_BURNERS", "3"))
 WORKLOAD = """
 busybox httpd -p 8080 -h /www
 while :; do echo line on the console; done >/dev/console &
@@ -51,9 +52,9 @@ class Captures(guests.TestCase):
         env = dict(os.environ, MVM_LIBEXEC_DIR=os.path.dirname(harness.MVM)) # for mvm-net
         done = subprocess.run([os.environ["MVM_TEST_CAPTURES"],
                                os.path.dirname(self.current("web-worker", "revision.json")),
-                               scratch, COUNT], env=env, capture_output=True, text=True, check=False,
+                               scratch, COUNT], env=env, stdout=subprocess.PIPE, text=True, check=False,
                               timeout=SECONDS)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.returncode, 0)
         self.assertEqual(done.stdout, f"{COUNT} captures, 0 lost\n")
 
 
