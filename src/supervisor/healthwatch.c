@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "supervisor/machine.h"
+#include "supervisor/machine_fields.h"
 
 #define INTERVAL_MS_DEFAULT 10000u
 #define FIRST_MS	    5000 /* to a clone's first check: the other clones have started by then */

@@ -8,16 +8,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "model/run.h"
 #include "net/wire.h"
 #include "supervisor/lastwords.h"
+#include "supervisor/machine_fields.h"
 #include "supervisor/supervise.h"
-
-/* QEMU's user network gives every guest the same addresses; they are private to each VM. */
-#define GUEST_ADDRESS "10.0.2.15/24"
-#define GUEST_GATEWAY "10.0.2.2"
-#define GUEST_DNS     "10.0.2.3"
 
 #define START_DEADLINE_MS INT64_C(120000) /* includes on_restore */
 #define DRAIN_MS	  500
@@ -165,49 +160,6 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *r
 	return r < 0 ? r : machine_meet(m, ops, rec, revision, &started, deadline_ns, err);
 }
 
-/* Add the fields that tell one clone from the others. */
-static void put_identity(struct machine *m, const struct mvm_run *run, struct strbuf *b)
-{
-	uint8_t random[16], entropy[64];
-	char generation[37], boot_id[UUID_SIZE];
-
-	random_bytes(random, sizeof(random));
-	/* a version 4 UUID, as machine-id(5) asks */
-	random[6] = (uint8_t)((random[6] & 0x0f) | 0x40);
-	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
-	str_hex(random, sizeof(random), m->machine_id);
-	random_bytes(random, sizeof(random));
-	str_hex(random, sizeof(random), generation);
-	random_bytes(entropy, sizeof(entropy));
-
-	wire_put_str(b, FIELD_HOSTNAME, m->hostname);
-	wire_put_str(b, FIELD_MACHINE_ID, m->machine_id);
-	wire_put_bytes(b, FIELD_ENTROPY, entropy, sizeof(entropy));
-	wire_put_str(b, FIELD_GENERATION, generation);
-	random_uuid(boot_id);
-	wire_put_str(b, FIELD_BOOT_ID, boot_id);
-	if (run->network != MVM_NETWORK_NONE) {
-		wire_put_str(b, FIELD_ADDRESS, GUEST_ADDRESS);
-		wire_put_str(b, FIELD_GATEWAY, GUEST_GATEWAY);
-		wire_put_str(b, FIELD_DNS, GUEST_DNS);
-	}
-	wire_put_u64(b, FIELD_TIME_NS, (uint64_t)clock_wall_ns());
-	explicit_bzero(entropy, sizeof(entropy));
-}
-
-/* Add HOLD, if the workload must wait for before_workload. */
-static void put_hold(const struct machine *m, struct strbuf *args)
-{
-	if (m->before_workload || m->stop_at_boot)
-		wire_put_u64(args, FIELD_HOLD, 1);
-}
-
-static void put_no_workload(const struct machine *m, struct strbuf *args)
-{
-	if (m->no_workload)
-		wire_put_u64(args, FIELD_NO_WORKLOAD, 1);
-}
-
 /* Has the guest left its workload out, if it should? */
 static int check_left_out(const struct machine *m, const struct strbuf *reply,
 			  struct mvm_error *err)
@@ -226,63 +178,15 @@ static bool take_hold(const struct strbuf *reply)
 	return wire_find(reply->data, reply->len, FIELD_HOLD, &field) > 0;
 }
 
-static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings *strings)
-{
-	for (size_t i = 0; i < strings->n; i++)
-		wire_put_str(b, tag, strings->v[i]);
-}
-
-/* Does env set the variable of this assignment?  Of two assignments an init would use the first. */
-static bool sets(const struct strv *env, const char *assignment)
-{
-	size_t name = strcspn(assignment, "=") + 1;
-	for (size_t i = 0; i < env->n; i++) {
-		if (strncmp(env->v[i], assignment, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Add the workload's environment: the template's, overridden by this start's. */
-static void put_env(const struct machine *m, const struct mvm_run *run, struct strbuf *args)
-{
-	for (size_t i = 0; i < run->env.n; i++) {
-		if (!m->env || !sets(m->env, run->env.v[i]))
-			wire_put_str(args, FIELD_ENV, run->env.v[i]);
-	}
-	for (size_t i = 0; m->env && i < m->env->n; i++)
-		wire_put_str(args, FIELD_ENV, m->env->v[i]);
-}
-
-static void put_on_restore(const struct mvm_run *run, struct strbuf *args)
-{
-	unsigned signal;
-	put_strings(args, FIELD_RESTORE_ARG, &run->on_restore);
-	if (str_empty(run->restore_action) ||
-	    restore_action_parse(run->restore_action, &signal) < 0)
-		return; /* the template was checked when it was read */
-	if (signal)
-		wire_put_u64(args, FIELD_RESTORE_SIGNAL, signal);
-	else
-		wire_put_u64(args, FIELD_RESTORE_RESTART, 1);
-}
-
 static int configure(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		     struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 
-	put_identity(m, run, &args);
-	put_strings(&args, FIELD_ARG, &run->command);
-	put_env(m, run, &args);
-	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
-	wire_put_str(&args, FIELD_USER, run->user);
-	if (run->stop_signal)
-		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
-	put_on_restore(run, &args);
-	put_hold(m, &args);
-	put_no_workload(m, &args);
+	machine_put_identity(m, run, &args);
+	machine_put_workload(m, run, &args);
+	machine_put_start(m, &args);
 	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
 				  &args, &m->ended, deadline_ns, &reply, err);
 	m->held = r == 0 && take_hold(&reply);
@@ -308,19 +212,6 @@ static int let_go(struct machine *m, struct mvm_error *err)
 	r = agent_client_call(&m->agent, m->loop, CALL_START, "starting the workload", NULL,
 			      &m->ended, deadline_ns, NULL, err);
 	return r < 0 ? refused(m, r, err) : 0;
-}
-
-void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
-			struct strbuf *args)
-{
-	if (health->kind == MVM_HEALTH_HTTP)
-		wire_put_str(args, FIELD_HEALTH_HTTP, health->http);
-	else if (health->kind == MVM_HEALTH_TCP)
-		wire_put_u64(args, FIELD_HEALTH_TCP, health->tcp);
-	else if (health->kind == MVM_HEALTH_EXEC)
-		put_strings(args, FIELD_ARG, &health->exec);
-	wire_put_u64(args, FIELD_INTERVAL_MS, interval_ms);
-	wire_put_u64(args, FIELD_TIMEOUT_MS, timeout_ms);
 }
 
 /* Wait until the guest is healthy, or its workload has ended and the VM follows it.  The agent
@@ -424,13 +315,11 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
-	put_identity(m, run, &args);
-	if (call == CALL_RESTORED) {
-		put_hold(m, &args);
-		put_no_workload(m, &args);
-	}
+	machine_put_identity(m, run, &args);
+	if (call == CALL_RESTORED)
+		machine_put_start(m, &args);
 	if (call == CALL_RESTORED && run_starts_in_clone(run))
-		put_env(m, run, &args);
+		machine_put_env(m, run, &args);
 	const char *what = run_starts_in_clone(run) ? "giving the clone its identity and workload"
 						    : "giving the clone its identity";
 	int r = agent_client_call(&m->agent, m->loop, call, what, &args, &m->ended, deadline_ns,

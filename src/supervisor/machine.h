@@ -79,10 +79,6 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 		 const struct mvm_template_revision *revision, struct warden_started *started,
 		 int64_t deadline_ns, struct mvm_error *err);
 
-/* Add the arguments of CALL_HEALTH for a template's check.  The agent makes the attempts. */
-void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
-			struct strbuf *args);
-
 /* Boot the guest, give it its identity and workload, and wait until it is healthy.  With
  * stop_at_boot, only give it its identity.  A guest that boots its image's own initrd has no agent
  * to talk to: it is up when its CPUs run. */
