@@ -7,22 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/sock.h"
 #include "net/message.h"
 #include "net/wire.h"
+#include "supervisor/clients_streams.h"
 
 #define BROKE_PROTOCOL "guest-broke-protocol"
-
-struct client {
-	struct client *next, **link;
-	struct clients *owner;
-	struct channel channel;
-	struct loop_source *source;
-	struct stream *streams; /* mostly one */
-	uint64_t id;
-	bool own; /* a child of ours: its calls are part of a start or a stop */
-};
 
 void job_free(struct job *j)
 {
@@ -50,82 +40,13 @@ bool clients_has_leash(const struct clients *c)
 	return clients_has(c, c->leash_id);
 }
 
-static struct stream *find_stream(const struct client *client, uint32_t stream)
-{
-	struct stream *s = client->streams;
-	while (s && s->client_stream != stream)
-		s = s->next;
-	return s;
-}
-
-/* From now on nobody hears of it. */
-static void leave_client(struct stream *s)
-{
-	if (!s->client)
-		return;
-	struct stream **at = &s->client->streams;
-	while (*at != s)
-		at = &(*at)->next;
-	*at = s->next;
-	s->client = NULL;
-}
-
-/* One whose id is not in use; NULL when all are. */
-static struct stream *take_stream(struct clients *c)
-{
-	struct stream *s = c->free_streams;
-	if (s)
-		c->free_streams = s->next;
-	else if (c->n_streams < STREAMS_MAX)
-		s = &c->streams[c->n_streams++];
-	return s;
-}
-
-/* A command or a copy begins (1) or ends (-1). */
-static void note_use(struct clients *c, int change)
-{
-	c->n_used += (unsigned)change;
-	c->used_ns = clock_now_ns();
-}
-
-/* Its id may be used again. */
-static void end_stream(struct clients *c, struct stream *s)
-{
-	leave_client(s);
-	if (s->used && s->exec)
-		note_use(c, -1);
-	s->used = false;
-	s->next = c->free_streams;
-	c->free_streams = s;
-}
-
-static uint32_t guest_id(const struct clients *c, const struct stream *s)
-{
-	return (uint32_t)(s - c->streams) + 1;
-}
-
-/* Cancel what runs in the guest; the stream is free again when the guest has said END. */
-static void cancel_stream(struct clients *c, struct stream *s)
-{
-	if (!s->cancelled) /* gone is fine */
-		agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0);
-	s->cancelled = true;
-}
-
-/* Cancel it, and tell its client nothing more. */
-static void reset_stream(struct clients *c, struct stream *s)
-{
-	leave_client(s);
-	cancel_stream(c, s);
-}
-
 static void drop_client(struct client *client)
 {
 	struct clients *c = client->owner;
 	uint64_t id = client->id;
 
 	while (client->streams)
-		reset_stream(c, client->streams);
+		stream_reset(c, client->streams);
 	*client->link = client->next;
 	if (client->next)
 		client->next->link = client->link;
@@ -236,14 +157,14 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 		return refuse_gone(client, f->stream);
 	if (c->guest_paused)
 		return refuse_because(client, f->stream, EBUSY, "the VM is paused", "vm-paused");
-	if (f->stream == 0 || find_stream(client, f->stream))
+	if (f->stream == 0 || stream_find(client, f->stream))
 		return refuse(client, f->stream, EPROTO, "that stream id is in use");
-	struct stream *s = take_stream(c);
+	struct stream *s = stream_take(c);
 	if (!s)
 		return refuse(client, f->stream, EAGAIN, "too many calls at once");
-	int r = agent_client_send(c->agent, FRAME_CALL, guest_id(c, s), f->payload, f->len);
+	int r = agent_client_send(c->agent, FRAME_CALL, stream_guest_id(c, s), f->payload, f->len);
 	if (r < 0)
-		end_stream(c, s);
+		stream_end(c, s);
 	if (r == -EBUSY)
 		return refuse(client, f->stream, EBUSY, "the VM is being captured");
 	if (r < 0)
@@ -262,7 +183,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	};
 	client->streams = s;
 	if (exec)
-		note_use(c, 1);
+		stream_note_use(c, 1);
 	return true;
 }
 
@@ -314,7 +235,7 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 	if (f->type == FRAME_CALL)
 		return take_call(client, f);
 
-	struct stream *s = find_stream(client, f->stream);
+	struct stream *s = stream_find(client, f->stream);
 	if (!s || s->cancelled)
 		return true; /* it ended while this was on its way, or ends */
 	if (f->type == FRAME_DATA) {
@@ -332,14 +253,15 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 		}
 		s->guest_window += credit;
 	} else if (f->type == FRAME_RESET) {
-		cancel_stream(c, s); /* the client gets the guest's END */
+		stream_cancel(c, s); /* the client gets the guest's END */
 		return true;
 	} else if (f->type != FRAME_SIGNAL && f->type != FRAME_RESIZE) {
 		drop_client(client);
 		return false;
 	}
-	if (agent_client_send(c->agent, f->type, guest_id(c, s), f->payload, f->len) == -ENOBUFS)
-		reset_stream(c, s);
+	if (agent_client_send(c->agent, f->type, stream_guest_id(c, s), f->payload, f->len) ==
+	    -ENOBUFS)
+		stream_reset(c, s);
 	return true;
 }
 
@@ -360,7 +282,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		uint32_t bytes = f->len ? f->len - 1 : 0;
 		unsigned channel = f->len ? 1u << (f->payload[0] & 7u) : UINT8_MAX;
 		if (bytes > s->guest_window || bytes > DATA_MAX) {
-			reset_stream(c, s);
+			stream_reset(c, s);
 			if (client)
 				refuse_because(client, client_stream, EPROTO,
 					       "the guest broke the agent protocol: it sent more "
@@ -379,13 +301,13 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 			return; /* more than was sent */
 		s->client_window += credit;
 	} else if (f->type == FRAME_END) {
-		end_stream(c, s);
+		stream_end(c, s);
 	} else if (f->type == FRAME_REPLY) {
 		if (s->started)
 			return;
 		if (wire_find(f->payload, f->len, FIELD_REASON, &reason) > 0) {
 			/* what users are told to do about it is no guest's to choose */
-			reset_stream(c, s);
+			stream_reset(c, s);
 			if (client)
 				refuse_because(client, client_stream, EPROTO,
 					       "the guest broke the agent protocol: its answer has "
@@ -395,7 +317,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		}
 		s->started = true;
 		if (!s->exec || message_get_status(f->payload, f->len, NULL) != 0)
-			end_stream(c, s);
+			stream_end(c, s);
 	} else {
 		return;
 	}
@@ -533,7 +455,7 @@ void clients_guest_gone(struct clients *c)
 		if (!s->used)
 			continue;
 		struct client *client = s->client;
-		end_stream(c, s);
+		stream_end(c, s);
 		if (client)
 			refuse_gone(client, s->client_stream);
 	}
@@ -546,7 +468,7 @@ void clients_end_copies(struct clients *c, const char *why)
 		struct client *client = s->client;
 		if (!s->used || !s->copy || !client)
 			continue;
-		reset_stream(c, s);
+		stream_reset(c, s);
 		refuse(client, s->client_stream, EBUSY, why);
 	}
 }
