@@ -227,6 +227,10 @@ static int decide_image(const struct start_request *q, struct start_plan *plan,
 	if (plan->restore || !q->again || !q->again->own_image ||
 	    !q->again->disks[OWN_DISK_ROOT].present)
 		return 0;
+	if (!mvm_snapshot_info_compat(info, FACT_OWN_IMAGE))
+		return mvm_error_set(err, -ESTALE,
+				     "its root disk fits only the root image of the snapshot that "
+				     "it was restored from, which was taken anew since");
 	plan->own_image = true;
 	return check_own_image(q, err);
 }

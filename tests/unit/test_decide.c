@@ -156,16 +156,21 @@ static void a_signed_snapshot_of_another_host_is_restored(void **state)
 	everywhere(state, its_origin_counts);
 }
 
-static void unknown_keys_count(struct world *w)
+static void add_key(struct world *w, const char *pair)
 {
 	struct mvm_strings *compat = &w->revision.rev.snapshot.compat;
 	char **more = calloc(compat->n + 1, sizeof(*more));
 	char **old = compat->v;
 	assert_non_null(more);
 	memcpy(more, old, compat->n * sizeof(*more));
-	more[compat->n++] = strdup("firmware=7");
+	more[compat->n++] = strdup(pair);
 	compat->v = more;
 	free(old);
+}
+
+static void unknown_keys_count(struct world *w)
+{
+	add_key(w, "firmware=7");
 	assert_boots(w, 0, 0, "7", "nothing", "firmware");
 }
 
@@ -431,6 +436,47 @@ static void another_root_disk_is_a_difference(void **state)
 	}
 }
 
+/* Plan the start of an instance that has ended, with a root disk over the snapshot's own image. */
+static int decide_again(struct world *w, struct start_plan *ret, struct mvm_error *err)
+{
+	struct record ended = { .own_image = true };
+	const struct mvm_start_options cold = { .kind = MVM_START_COLD };
+	const struct start_request request = { .revision = &w->revision,
+					       .ops = w->ops,
+					       .probe = &w->probe,
+					       .options = &cold,
+					       .again = &ended };
+	ended.disks[OWN_DISK_ROOT].present = true;
+	return start_decide(&request, ret, err);
+}
+
+static void a_snapshots_own_image_is_checked_and_used(void **state)
+{
+	AUTO_DONE(world) w;
+	AUTO_DONE(start_plan) own = { 0 };
+	AUTO_DONE(start_plan) again = { 0 };
+	struct mvm_error err = { 0 };
+	make_world(state, vmm_backends[0], VMM_ACCEL_TCG, &w);
+	assert_int_equal(decide_again(&w, &again, &err), -ESTALE);
+	put_file(w.snapshot_fd, SNAPSHOT_IMAGE, "another image", 0);
+	unlinkat(w.dir_fd, "checksums.json", 0);
+	fail_with(store_checksums_write(w.dir_fd, "web", w.revision.rev.revision_hash, NULL, 0,
+					NULL, &err),
+		  &err);
+	checksums_done(&w.revision.sums);
+	fail_with(store_checksums_read(w.dir_fd, &w.revision.sums, &err), &err);
+	add_key(&w, FACT_OWN_IMAGE "=yes");
+	fail_with(decide(&w, 0, 0, &own, &err), &err);
+	assert_true(own.restore && own.own_image);
+	fail_with(decide_again(&w, &again, &err), &err);
+	assert_true(!again.restore && again.own_image);
+	start_plan_done(&own);
+	start_plan_done(&again);
+	put_file(w.snapshot_fd, SNAPSHOT_IMAGE, "Another image", 0);
+	assert_int_equal(decide(&w, 0, 0, &own, &err), -EBADMSG);
+	assert_int_equal(decide_again(&w, &again, &err), -EBADMSG);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -446,6 +492,7 @@ int main(void)
 		test(no_fact_is_left_out_of_these_tests),
 		test(asking_for_another_size_is_a_difference),
 		test(another_root_disk_is_a_difference),
+		test(a_snapshots_own_image_is_checked_and_used),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
