@@ -230,13 +230,21 @@ static int make_artifacts(struct commit *c, struct mvm_error *err)
 	return r == 0 && failed ? mvm_error_oom(err) : r;
 }
 
-/* Does the template describe the VM that runs?  Then both give the same revision.  1, 0 or -errno.
+/* Does the template describe the VM that runs?  Then the settings of both give the same revision.
+ * 1, 0 or -errno.
  */
 static int describes_vm(const struct commit *c, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) vm = { 0 };
 	char ours[MVM_REVISION_HASH_SIZE], theirs[MVM_REVISION_HASH_SIZE];
+	bool failed = false;
 	int r = make_spec(c, id, &vm, err);
+	free(vm.role);
+	free(vm.profile); /* only names */
+	vm.role = str_dup(c->spec.role, &failed);
+	vm.profile = str_dup(c->spec.profile, &failed);
+	if (r == 0 && failed)
+		r = mvm_error_oom(err);
 	if (r == 0)
 		r = publish_hash(&vm, &c->artifacts, ours, err);
 	if (r == 0)

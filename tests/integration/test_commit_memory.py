@@ -66,16 +66,17 @@ class CommitMemory(guests.TestCase):
         self.mvm_ok("rm", "--force", name, *clones, cold)
 
         # a fork of a clone, which has the snapshot's image; and elsewhere
-        self.commit("forked", "again")
+        self.commit("forked", "kept")
+        self.assertEqual(len(self.mvm_json("template", "history", "kept")), 2)
         self.mvm_ok("rm", "--force", "forked")
         self.mvm_ok("key", "trust", self.mvm_json("key", "generate", "mine")["path"])
-        self.mvm_ok("template", "export", "again", self.path("again.tar"), "--sign", "mine")
-        self.mvm_ok("template", "delete", "again", "--force")
-        self.mvm_ok("template", "import", self.path("again.tar"))
-        clone = self.clone("again")
+        self.mvm_ok("template", "export", "kept", self.path("kept.tar"), "--sign", "mine")
+        self.mvm_ok("template", "delete", "kept", "--force")
+        self.mvm_ok("template", "import", self.path("kept.tar"))
+        clone = self.clone("kept")
         self.assert_goes_on(clone)
         self.mvm_ok("rm", "--force", clone)
-        self.damage("again")
+        self.damage("kept")
 
     def test_where_its_memory_cannot_be_kept_the_revision_is_booted(self):
         name = self.run_detached("web-worker", "--cold")["name"]
