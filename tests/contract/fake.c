@@ -340,7 +340,7 @@ static int fake_load_pages(const struct vmm_body *b, int from_fd, struct mvm_err
 static int fake_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
 {
 	(void)base_fd;
-	int r = lseek(raw_fd, 0, SEEK_SET) < 0 ? -errno : file_copy_fd(raw_fd, to_fd);
+	int r = file_copy_fd(raw_fd, to_fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot make the device state") : 0;
 }
 

@@ -213,12 +213,16 @@ static int new_file(int dir_fd, const char *name)
 int64_t keep(struct machine *m, const char *folder, struct mvm_error *err)
 {
 	AUTO_CLOSE int dir_fd = dir_make_at(B.dir_fd, folder);
-	AUTO_CLOSE int raw_fd = new_file(dir_fd, "devices.bin");
+	/* as the warden has it: the VMM's end can only write, ours only read */
+	AUTO_CLOSE int devices_fd = openat(dir_fd, "devices.bin",
+					   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	AUTO_CLOSE int raw_fd = openat(dir_fd, "devices.bin", O_RDONLY | O_CLOEXEC);
 	AUTO_CLOSE int pages_fd = new_file(dir_fd, "pages.bin");
 	AUTO_CLOSE int state_fd = new_file(dir_fd, "vmstate.bin");
 	AUTO_CLOSE int base_fd = openat(B.snap_fd, "vmstate.bin", O_RDONLY | O_CLOEXEC);
-	assert_true(raw_fd >= 0 && pages_fd >= 0 && state_fd >= 0 && base_fd >= 0);
-	int r = vmm_save_devices(m->vmm, raw_fd, soon(), err);
+	assert_true(devices_fd >= 0 && raw_fd >= 0 && pages_fd >= 0 && state_fd >= 0 &&
+		    base_fd >= 0);
+	int r = vmm_save_devices(m->vmm, devices_fd, soon(), err);
 	int64_t n = r < 0 ? r : B.ops->save_pages(m->body, pages_fd, err);
 	r = n < 0 ? (int)n : B.ops->finish_state(base_fd, raw_fd, state_fd, err);
 	return r < 0 ? r : n;
