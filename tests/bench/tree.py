@@ -43,6 +43,7 @@ command     = ["{python}", "-IS", "/hold.py", "{mib}", "/ready"]
 [health]
 exec        = ["/bin/busybox", "test", "-e", "/ready"]
 interval_ms = 200
+timeout_s   = 600
 
 [[variants]]
 role    = "{role}"
@@ -62,6 +63,7 @@ def make_root(root):
     shutil.copytree(library, root + library, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("os.py", "codecs.py", "io.py", "abc.py"):
         shutil.copy(os.path.join(os.path.dirname(library), name), root + os.path.dirname(library))
+    os.makedirs(root + os.path.dirname(library) + "/lib-dynload") # which it looks for
     os.makedirs(root + "/bin")
     shutil.copy(shutil.which("busybox"), root + "/bin/busybox")
     with open(root + "/hold.py", "w", encoding="utf-8") as file:
