@@ -454,7 +454,9 @@ subprocess.run([mvm, "inspect", "one"], check=True)
 
 @harness.needs_guests
 class Kept(TestCase):
-    """`suspend`, `resume` and `fork` while one of the processes is killed."""
+    """`suspend`, `resume`, `fork` and `commit` while one of the processes is killed."""
+
+    more = {"fork": ("--name", "f"), "commit": ("committed", "--snapshot")}
 
     config = guests.CONFIG + "data_disk_mib = 16\n"
 
@@ -482,7 +484,7 @@ class Kept(TestCase):
 
     def one(self, operation, victim, delay):
         self.have_vm("suspended" if operation == "resume" else "running")
-        command = self.start_mvm(operation, "vm", *(("--name", "f") if operation == "fork" else ()))
+        command = self.start_mvm(operation, "vm", *self.more.get(operation, ()))
         time.sleep(delay)
         try:
             self.kill(victim, command)
@@ -498,6 +500,8 @@ class Kept(TestCase):
                 self.assertTrue(guests.wait_until(lambda name=name: self.has_files(name)), name)
         self.mvm("rm", "--force", "f")
         self.mvm_ok("ps")
+        self.mvm_ok("template", "verify") # a revision is whole, with a whole snapshot or without one
+        self.mvm("template", "delete", "committed", "--force")
         self.assertTrue(guests.wait_until(lambda: not [
             name for name in os.listdir(self.data("instances", "vm"))
             if name.startswith(("saving.", "fork.", "file.")) or name == "saved"]),
@@ -510,9 +514,9 @@ class Kept(TestCase):
         rng, ends = random.Random(seed), {}
         print(f"# MVM_TEST_SEED={seed}", flush=True)
         for i in range(KILLS // 4):
-            operation = ("suspend", "fork", "resume")[i % 3]
+            operation = ("suspend", "fork", "resume", "commit")[i % 4]
             victim = rng.choice(("command", "supervisor", "vmm"))
-            delay = rng.random() * 0.6
+            delay = rng.random() * (8 if operation == "commit" else 0.6)
             with self.subTest(operation=operation, victim=victim, delay=delay):
                 end = f"{operation}, {victim}: {self.one(operation, victim, delay)}"
                 ends[end] = ends.get(end, 0) + 1
