@@ -28,9 +28,15 @@ import mvm_cli # pylint: disable=wrong-import-position
 
 PYTHON = "/usr/bin/python3"
 HOLD = """
-import sys, time
+import _signal, os, sys, time
+def read(*_):
+    for block in held:
+        sum(block[::4096])
+    open(sys.argv[2] + ".read", "w").close()
 held = [bytes([i % 251 + 1]) * (1 << 20) for i in range(int(sys.argv[1]))]
-open(sys.argv[2], "w").close()
+_signal.signal(_signal.SIGUSR1, read)
+with open(sys.argv[2], "w") as file:
+    file.write(str(os.getpid()))
 while True:
     time.sleep(3600)
 """
@@ -94,9 +100,13 @@ class Tree:
                 "until test -e /held; do /bin/busybox sleep 0.1; done")
 
     @staticmethod
-    def sizes(mvm, names):
+    def sizes(mvm, names, ready):
+        """What VMs have, once the process in each has read all that it holds."""
         rows = []
         for name in names:
+            mvm.run("exec", name, "--", "/bin/busybox", "sh", "-c",
+                    f"b=/bin/busybox; $b rm -f {ready}.read; $b kill -USR1 $($b cat {ready}); "
+                    f"until test -e {ready}.read; do $b sleep 0.1; done")
             record = json.loads(mvm.run("inspect", name))
             rows.append(measure.memory_mib(record["vmm_pid"], record["mem_mib"]))
         return rows
@@ -115,13 +125,13 @@ class Tree:
         return [float(re.search(r"([\d.]+) ms", e["message"])[1]) for e in events
                 if (e["event"], e["instance"]) == ("forked", name)][-1]
 
-    def tree(self, mvm, name, with_children):
+    def tree(self, mvm, name, ready, with_children):
         """{row: its samples} of the forks of a VM and, if wanted, of their forks."""
         names, took = self.fork(mvm, name, "bench-tree")
-        rows = {"forks": self.sizes(mvm, names), "ms": took, "pause_ms": self.paused_ms(mvm, name)}
+        rows = {"forks": self.sizes(mvm, names, ready), "ms": took, "pause_ms": self.paused_ms(mvm, name)}
         if with_children:
             more, took = self.fork(mvm, names[0], "bench-leaf")
-            rows |= {"leaves": self.sizes(mvm, more), "leaves_ms": took,
+            rows |= {"leaves": self.sizes(mvm, more, ready), "leaves_ms": took,
                      "leaves_pause_ms": self.paused_ms(mvm, names[0])}
             names += more
         mvm.run("rm", "--force", *names)
@@ -133,7 +143,7 @@ class Tree:
         clones = [kept.start("--require-snapshot") for _ in range(self.forks)]
         for record, _ in clones:
             kept.run("exec", record["name"], "--", "/bin/busybox", "true")
-        sizes = self.sizes(kept, [record["name"] for record, _ in clones])
+        sizes = self.sizes(kept, [record["name"] for record, _ in clones], "/held")
         kept.remove(*[record for record, _ in clones])
         kept.run("template", "delete", "bench-kept", "--force")
         return {"forks": sizes, "ms": sum(wall for _, wall in clones)}
@@ -168,13 +178,13 @@ def main():
     result = {}
     before = tree.build("holds", o.mib)
     record, _ = before.start("--require-snapshot")
-    result["before"] = [tree.tree(before, record["name"], False) for _ in range(o.rounds)]
+    result["before"] = [tree.tree(before, record["name"], "/ready", False) for _ in range(o.rounds)]
     before.remove(record)
     report(f"{o.forks} forks, {o.mib} MiB taken before the snapshot", result["before"])
     since = tree.build("takes", 1)
     record, _ = since.start("--require-snapshot")
     tree.hold(since, record["name"])
-    result["since"] = [tree.tree(since, record["name"], True) for _ in range(o.rounds)]
+    result["since"] = [tree.tree(since, record["name"], "/held", True) for _ in range(o.rounds)]
     report(f"{o.forks} forks, {o.mib} MiB taken since the restore", result["since"])
     report(f"{o.forks} forks of one of these", result["since"], "leaves", "leaves_ms", "leaves_pause_ms")
     result["committed"] = [tree.committed(since, record["name"]) for _ in range(o.rounds)]
