@@ -76,6 +76,8 @@ static uint64_t rights(enum landlock_access access, bool is_dir)
 		return read;
 	if (access == LANDLOCK_LOOK)
 		return read | (is_dir ? LANDLOCK_ACCESS_FS_READ_DIR : 0);
+	if (access == LANDLOCK_LISTEN)
+		return LANDLOCK_ACCESS_FS_MAKE_SOCK;
 	if (access == LANDLOCK_FILL)
 		return read | write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR |
 		       LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |

@@ -20,11 +20,12 @@
 #include <stdbool.h>
 
 enum landlock_access {
-	LANDLOCK_RUN,	/* read, list and execute */
-	LANDLOCK_READ,	/* a file or a device */
-	LANDLOCK_WRITE, /* read, write, truncate and control (ioctl) it */
-	LANDLOCK_LOOK,	/* read a file; read and list a folder */
-	LANDLOCK_FILL,	/* and write, make, rename, link and remove files and folders in it */
+	LANDLOCK_RUN,	 /* read, list and execute */
+	LANDLOCK_READ,	 /* a file or a device */
+	LANDLOCK_WRITE,	 /* read, write, truncate and control (ioctl) it */
+	LANDLOCK_LOOK,	 /* read a file; read and list a folder */
+	LANDLOCK_FILL,	 /* and write, make, rename, link and remove files and folders in it */
+	LANDLOCK_LISTEN, /* make sockets in it */
 };
 
 /* The version of the kernel's interface; 0: the kernel lacks Landlock, or it is off. */

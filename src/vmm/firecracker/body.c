@@ -14,7 +14,7 @@
 #include "vmm/memory.h"
 
 #define JAILED	 (VMM_ISOLATION_USER | VMM_ISOLATION_JAILER | VMM_ISOLATION_SYSCALLS)
-#define UNJAILED VMM_ISOLATION_SYSCALLS /* its own filters */
+#define UNJAILED (VMM_ISOLATION_SYSCALLS | fc_walls_there_are()) /* its own filters, Landlock */
 
 static struct fc_body *body_of(struct vmm_body *b)
 {
@@ -96,6 +96,8 @@ static int start_process(struct fc_body *f, const struct vmm_config *c, struct v
 		vmm_has_own_drive(c) ? c->own_dir_fd : c->dir_fd,
 		c->memory == VMM_MEMORY_PRIVATE ? c->dir_fd : c->memory_dir_fd,
 	};
+	static char *const no_environment[] = { NULL };
+	struct fc_walls walls = { .binary = f->binary, .config = (void *)(uintptr_t)c };
 	struct process_spec spec = {
 		.argv = argv.v,
 		.cwd_fd = f->folder.fd,
@@ -108,6 +110,11 @@ static int start_process(struct fc_body *f, const struct vmm_config *c, struct v
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
 		spec.flags |= PROCESS_NO_HUGE_PAGES;
+	if (!f->jail.jailer) { /* the jailer clears the environment, too */
+		spec.env = no_environment;
+		spec.before_exec = fc_walls_enter;
+		spec.in_child_arg = &walls;
+	}
 	r = spawn_process(f, &spec);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", argv.v[0], strerror(-r));

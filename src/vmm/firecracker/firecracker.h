@@ -8,7 +8,7 @@
  * requests.c makes the requests, probe.c finds the version, folder.c lays out the working folder,
  * body.c starts and ends Firecracker, process.c talks to it, api.c sends the requests, agent.c
  * carries the agent's vsock connection, snapshot.c saves and loads device state, crc64.c checks it,
- * jail.c uses the jailer.
+ * jail.c uses the jailer, walls.c stands in for it.
  *
  * A snapshot names its disk and sockets by path, and a restore finds them at the same paths.  So
  * every path is a bare name in the working folder, and each VM has a working folder of its own.
@@ -45,6 +45,17 @@ struct fc_body {
 	bool captured;		 /* its memory is to be */
 	bool connected;		 /* to its API */
 };
+
+/* walls.c: VMM_ISOLATION_LANDLOCK, if a Firecracker without its jailer gets that wall here. */
+unsigned fc_walls_there_are(void);
+
+/* In the child, last before exec, with the descriptors of enum fc_fd and the working folder as its
+ * own: open nothing else.  Only system calls.  arg: struct fc_walls.  Returns 0 or -errno. */
+struct fc_walls {
+	const char *binary;
+	void *config; /* const struct vmm_config */
+};
+int fc_walls_enter(void *arg);
 
 struct firecracker {
 	struct vmm vmm; /* first */
