@@ -42,7 +42,8 @@ static int exists(const char *path, struct mvm_error *err)
 	return mvm_error_reason(err, r, "file-exists", path);
 }
 
-static int output_open(struct output *o, const char *path, bool force, struct mvm_error *err)
+static int output_open(struct output *o, const char *path, bool force, mode_t mode,
+		       struct mvm_error *err)
 {
 	const char *slash = strrchr(path, '/');
 	AUTO_FREE char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
@@ -62,7 +63,7 @@ static int output_open(struct output *o, const char *path, bool force, struct mv
 	snprintf(o->temporary, sizeof(o->temporary), ".mvm-export.%016llx",
 		 (unsigned long long)number);
 	o->fd = openat(o->dir_fd, o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		       0666 & ~process_umask());
+		       mode & ~process_umask());
 	return o->fd < 0 ? output_failed(path, -errno, err) : 0;
 }
 
@@ -90,8 +91,10 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	int r = revision_open(mvm, ref, &rev, err);
 	if (r == 0 && options->key)
 		r = artifact_may_sign(&rev, options->image_only, err);
+	/* a snapshot has all that its guest remembers */
+	bool secret = rev.rev.has_snapshot && !options->image_only;
 	if (r == 0)
-		r = output_open(&out, path, options->force, err);
+		r = output_open(&out, path, options->force, secret ? 0600 : 0666, err);
 	if (r == 0)
 		r = layout_begin(&layout, out.fd, err);
 	if (r < 0)

@@ -27,6 +27,8 @@
 /* Files that unpack to so many times their blobs, beyond this size, are refused. */
 #define BOMB_MIN_BYTES ((uint64_t)1 << 30)
 #define BOMB_RATIO     256u
+/* And holes take time: they count in a file's digest, at 1.5 GB/s or so. */
+#define HOLES_MAX_BYTES ((uint64_t)1 << 40)
 
 DEFINE_AUTO_DONE(mvm_snapshot_info, mvm_snapshot_info_done)
 
@@ -285,7 +287,7 @@ static uint64_t distinct_bytes(const struct index_part *parts, size_t n)
 
 /* Is there room for what the files unpack to, and is it no bomb?  Memory that is not zero packs to
  * a hundredth at best; few bytes may do as they like. */
-static int check_room(const struct receipt *c, uint64_t data, uint64_t packed,
+static int check_room(const struct receipt *c, uint64_t data, uint64_t holes, uint64_t packed,
 		      struct mvm_error *err)
 {
 	char need[24], have[24];
@@ -295,6 +297,12 @@ static int check_room(const struct receipt *c, uint64_t data, uint64_t packed,
 	str_bytes(packed, have, sizeof(have));
 	if (data > BOMB_MIN_BYTES && data / BOMB_RATIO > packed)
 		return mvm_error_set(err, -EFBIG, "its %s would unpack to %s", have, need);
+	str_bytes(holes, have, sizeof(have));
+	if (holes > HOLES_MAX_BYTES && !c->how->signed_by)
+		return mvm_error_set(err, -EFBIG,
+				     "its files have %s of holes, and no key that you trust has "
+				     "signed it",
+				     have);
 	if (fstatvfs(c->staging.fd, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize >= data)
 		return 0;
 	str_bytes((uint64_t)st.f_bavail * st.f_frsize, have, sizeof(have));
@@ -306,7 +314,7 @@ static int check_room(const struct receipt *c, uint64_t data, uint64_t packed,
 static int make_files(struct receipt *c, struct mvm_error *err)
 {
 	struct index_part parts[INDEX_MAX_PARTS];
-	uint64_t data = 0;
+	uint64_t data = 0, holes = 0;
 	size_t n = 0;
 
 	AUTO_CLOSE int dir = c->with_snapshot ? dir_make_at(c->staging.fd, "snapshot") : -1;
@@ -322,11 +330,13 @@ static int make_files(struct receipt *c, struct mvm_error *err)
 		if (c->fds[i] < 0)
 			return mvm_error_set(err, -errno, "cannot create '%s': %s", file->name,
 					     strerror(errno));
-		data += chunk_index_data(&c->a->index, file);
+		uint64_t stored = chunk_index_data(&c->a->index, file);
+		data += stored;
+		holes += file->bytes - stored;
 		for (uint32_t k = 0; k < file->n_parts; k++)
 			parts[n++] = c->a->index.parts[file->first_part + k];
 	}
-	return check_room(c, data, distinct_bytes(parts, n), err);
+	return check_room(c, data, holes, distinct_bytes(parts, n), err);
 }
 
 int artifact_unpack_files(const struct artifact *a, const int *fds, const char *what,

@@ -195,6 +195,12 @@ class Crafted(Artifacts):
 class Snapshots(Crafted):
     """Snapshots of strangers.  test_artifact_guest.py has real ones."""
 
+    @staticmethod
+    def umask():
+        mask = os.umask(0)
+        os.umask(mask)
+        return mask
+
     def test_only_what_runs_here_is_signed(self):
         """The own signature would make it run, here and everywhere else."""
         self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"})
@@ -219,7 +225,11 @@ class Snapshots(Crafted):
         self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"},
                           compat={"host": "x", "arch": "y"})
         self.mvm_ok("template", "import", self.layout)
+        os.chmod(self.file, 0o666)
         self.mvm_ok("template", "export", "web", self.file, "--force")
+        self.assertEqual(os.stat(self.file).st_mode & 0o777, 0o600) # it has a guest's memory
+        self.mvm_ok("template", "export", "web", self.path("i.tar"), "--image-only")
+        self.assertEqual(os.stat(self.path("i.tar")).st_mode & 0o777, 0o666 & ~self.umask())
         shutil.rmtree(self.layout)
         with open(self.blob(self.unpacked(), self.manifest(self.layout)["config"]["digest"]), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["snapshot"]["compat"], {"arch": "y"})
@@ -367,6 +377,16 @@ class Hostile(Crafted):
         self.mvm_ok("template", "import", self.layout)
         with open(self.current("web", "snapshot/working-set.bin"), "rb") as got:
             self.assertEqual(got.read(), 2 * whole)
+
+    def test_terabytes_of_holes_are_refused(self):
+        """Their digest would take hours, and 32 MiB of blobs have them."""
+        def holes(n):
+            packed = 10 + 4 * 8192 # of a GiB
+            return (bytes(n * packed + 17 + 8 * n), n << 30, bytes(32),
+                    (bytes(32) + struct.pack("<IIHH", 1 << 18, packed, 0, 0)) * n)
+        self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m",
+                           "snapshot/working-set.bin": holes(1025)})
+        self.refused(FAILED, "its files have 1.0 TiB of holes, and no key that you trust has signed it")
 
     def test_what_is_no_layout_is_refused(self):
         self.mvm_fails(DAMAGED, "template", "import", self.write("x.tar", "x" * 600), says="is damaged: it is no tar")
