@@ -36,6 +36,7 @@ int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_
 int __wrap_kill(pid_t pid, int sig);
 int __wrap_user_find(const char *spec, struct user *ret, struct mvm_error *err);
 int __wrap_stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret);
+int __wrap_stdio_pipes(bool with_stdin, struct stdio *ret);
 
 static void release(struct fake *f)
 {
@@ -105,9 +106,7 @@ int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_
 		.in = fcntl(spec->fds[0], F_DUPFD_CLOEXEC, 0),
 		.out = fcntl(spec->fds[1], F_DUPFD_CLOEXEC, 0),
 	};
-	if (f->in < 0 || f->out < 0 || fcntl(f->in, F_SETFL, O_NONBLOCK) < 0 ||
-	    fcntl(f->out, F_SETFL, O_NONBLOCK) < 0 ||
-	    loop_add_timer(loop, DEADLINE_NONE, on_end, f, &f->end) < 0)
+	if (f->in < 0 || f->out < 0 || loop_add_timer(loop, DEADLINE_NONE, on_end, f, &f->end) < 0)
 		abort();
 	list = f;
 	*ret = (struct child){ .next = c->list, .pid = f->pid, .on_exit = fn, .arg = arg };
@@ -132,6 +131,19 @@ int __wrap_kill(pid_t pid, int sig)
 	}
 	errno = ESRCH; /* a fuzz target must not signal real processes */
 	return -1;
+}
+
+/* Pipes that do not block, of the usual size: a larger one takes a system call more. */
+int __wrap_stdio_pipes(bool with_stdin, struct stdio *ret)
+{
+	for (int i = 0; i < (with_stdin ? 3 : 2); i++) {
+		int fds[2];
+		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+			return -errno;
+		*(i < 2 ? &ret->out[i] : &ret->in) = fds[i == 2];
+		ret->theirs[i < 2 ? i + 1 : 0] = fds[i != 2];
+	}
+	return 0;
 }
 
 /* A socket pair: each read of a terminal waits for a thread of the kernel. */
