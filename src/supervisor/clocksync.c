@@ -8,8 +8,8 @@
 #include "net/wire.h"
 
 #define NEAR_NS	     (20 * NS_PER_MS) /* an answer after this shows that the clock is right */
-#define ATTEMPTS_MAX 20u
-#define PAUSE_MS     100
+#define ATTEMPTS_MAX 8u
+#define PAUSE_MS     100  /* the first, of 13 s in all */
 #define ANSWER_MS    5000 /* a guest that does not answer has other troubles */
 
 static void on_answer(void *arg, int status, const char *message, const struct frame *reply)
@@ -22,7 +22,8 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 		c->back = false; /* from now on the guest's clock can only be behind */
 	loop_source_arm(c->timer, right || c->attempts >= ATTEMPTS_MAX
 					  ? DEADLINE_NONE
-					  : clock_deadline_ns(PAUSE_MS));
+					  : clock_deadline_ns(c->pause_ms));
+	c->pause_ms *= 2;
 }
 
 static void send(struct clocksync *c)
@@ -68,6 +69,7 @@ static void on_jump(void *arg, uint32_t events)
 	if (c->back || offset_ns > c->offset_ns)
 		c->offset_ns = offset_ns;
 	c->attempts = 0;
+	c->pause_ms = PAUSE_MS;
 	agent_client_cancel(c->agent, &c->call); /* that call carries the old time */
 	send(c);
 }
@@ -86,15 +88,20 @@ static int watch_host_clock(struct clocksync *c, struct loop *loop)
 	return loop_add_fd(loop, c->jump_fd, EPOLLIN, on_jump, c, &c->jump_source);
 }
 
-int clocksync_start(struct clocksync *c, struct loop *loop, struct agent_client *agent)
+int clocksync_start(struct clocksync *c, struct loop *loop, struct agent_client *agent,
+		    int64_t first_ms)
 {
 	clocksync_stop(c);
 	c->agent = agent;
+	c->pause_ms = PAUSE_MS;
 	int r = loop_add_timer(loop, DEADLINE_NONE, on_timer, c, &c->timer);
 	if (r < 0)
 		return r;
 	r = watch_host_clock(c, loop);
-	send(c);
+	if (first_ms)
+		loop_source_arm(c->timer, clock_deadline_ns(first_ms));
+	else
+		send(c);
 	return r;
 }
 

@@ -107,7 +107,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		healthwatch_resume(&s->health);
 		/* out of memory: the guest's clock stays behind, nothing worse */
 		if (!s->machine.no_agent)
-			clocksync_start(&s->clock, s->loop, &s->machine.agent);
+			clocksync_start(&s->clock, s->loop, &s->machine.agent, 0);
 	}
 	save_record(s);
 	tell(s, pause ? "paused" : "resumed", NULL);

@@ -8,6 +8,7 @@
 #include "supervisor/supervise.h"
 
 #define DISK_ERRORS_NS (60 * NS_PER_S) /* between events */
+#define CLOCK_FIRST_MS 1000	       /* after a clone's first command, as a rule */
 
 #define KEEP_MS                                                                                    \
 	INT64_C(100) /* for a starter to let go; a client of the library may take its time */
@@ -123,7 +124,7 @@ static void watch_guest(struct supervisor *s)
 	if (!s->machine.ended_early)
 		healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
 				  s->record.health, s->given->health_interval_min_ms, on_health, s);
-	clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	clocksync_start(&s->clock, s->loop, &s->machine.agent, CLOCK_FIRST_MS);
 	workload_watch(s);
 }
 

@@ -80,7 +80,7 @@ static void speak_again(struct supervisor *s)
 		return;
 	healthwatch_resume(&s->health);
 	/* out of memory: the guest's clock stays behind, nothing worse */
-	clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	clocksync_start(&s->clock, s->loop, &s->machine.agent, 0);
 	workload_watch(s);
 }
 
