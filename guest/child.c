@@ -170,6 +170,8 @@ static int place_fds(const int fds[3])
 static void give_streams(const struct spawn_spec *spec)
 {
 	struct stat st;
+	if (spec->user->uid == 0)
+		return; /* they are root's already */
 	for (int fd = 0; fd < 3; fd++) {
 		if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || spec->tty))
 			(void)!fchown(fd, spec->user->uid, (gid_t)-1); /* EPERM: a test, not root */

@@ -50,5 +50,6 @@ void quiet_guest(void)
 {
 	set("/proc/sys/vm/compaction_proactiveness", "0");
 	set("/proc/sys/vm/stat_interval", "60");
+	set("/proc/sys/kernel/watchdog", "0");
 	stop_pit();
 }
