@@ -94,6 +94,7 @@ static int prune(struct cli_context *c, const struct args *a)
 		.id = args_at(a, 0),
 		.keep = &keep,
 		.dry_run = args_flag(a, "dry-run"),
+		.max_bytes = (uint64_t)args_u32(a, "max-bytes", 0) << 20,
 	};
 
 	if (age && parse_age_s(age, &options.older_than_s) < 0)
@@ -112,6 +113,12 @@ static const struct option prune_options[] = {
 	  .kind = OPTION_STRING,
 	  .value = "AGE",
 	  .help = "remove only revisions built longer ago: 12h, 30d, 4w" },
+	{ .name = "max-bytes",
+	  .kind = OPTION_SIZE,
+	  .value = "SIZE",
+	  .help = "remove only as many, the oldest first, as it takes until all "
+		  "revisions together have at most SIZE on disk: 500M, 20G",
+	  .min = 1 },
 	{ .name = "dry-run",
 	  .letter = 'n',
 	  .kind = OPTION_FLAG,
@@ -127,7 +134,8 @@ const struct command command_template_prune = {
 		   "removes cached builds that no revision uses any longer, and files "
 		   "that nothing names.",
 	.examples = "mvm template prune --dry-run\n"
-		    "mvm template prune --keep 1 --older-than 30d",
+		    "mvm template prune --keep 1 --older-than 30d\n"
+		    "mvm template prune --keep 1 --max-bytes 20G",
 	.positionals = { { .name = "ID",
 			   .help = "only this template's revisions",
 			   .optional = true,

@@ -136,6 +136,9 @@ struct mvm_prune_options {
 	const uint32_t *keep;
 	int64_t older_than_s; /* only revisions older than this; 0: of any age */
 	bool dry_run;	      /* change nothing, report what would go */
+	/* remove only as many, the oldest first, as it takes until the revisions together have at
+	 * most this many bytes on disk; 0: all that may go */
+	uint64_t max_bytes;
 };
 #define MVM_PRUNE_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_prune_options)
 
@@ -167,12 +170,12 @@ struct mvm_prune_result {
  * locked, or whose `current` leads nowhere, is skipped with a note; it is an error for the template
  * that options->id names.
  *
- *   options   borrowed; NULL: all defaults
+ *   options   borrowed; NULL: all defaults.  If more than max_bytes stay, a note says so
  *   fn        called for every revision that goes, or would go; may be NULL
  *   progress  may be NULL
  *   ret       what was removed, also when the call failed half-way; may be NULL
  *
- * Memory does not grow with the number of revisions.  One fsync covers all revisions of a template.
+ * Memory does not grow with the number of revisions, but for max_bytes.  One fsync covers all revisions of a template.
  */
 MVM_API int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 			       mvm_pruned_fn fn, void *arg, const struct mvm_progress *progress,

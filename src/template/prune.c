@@ -8,6 +8,7 @@
 #include "base/extend.h"
 #include "base/progress.h"
 #include "store/gc.h"
+#include "template/budget.h"
 #include "template/history.h"
 #include "template/holder.h"
 #include "template/spec_rules.h"
@@ -178,11 +179,60 @@ static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
+/* What does each revision of a template take, and may it go? */
+static int weigh_template(struct run *run, const char *id, struct budget *b, struct mvm_error *err)
+{
+	AUTO_DONE(history) h = { 0 };
+	struct store *s = run->mvm->store;
+
+	int r = history_load(run->mvm, id, &h, err);
+	for (size_t i = 0; r == 0 && i < h.n; i++) {
+		const struct history_entry *e = &h.v[i];
+		AUTO_CLOSE int dir_fd = store_revision_open(s, id, e->name, NULL);
+		if (dir_fd < 0)
+			continue;
+		r = budget_add(b, dir_fd, e->built_ns,
+			       may_go(run, &h, i) && !store_revision_in_use(s, id, e->name));
+		if (r < 0)
+			return mvm_error_oom(err);
+	}
+	return r;
+}
+
+/* Only so many revisions go as max_bytes asks for. */
+static int keep_to_budget(struct run *run, const struct strv *ids, struct mvm_error *err)
+{
+	AUTO_DONE(budget) b = { 0 };
+	int64_t before_ns;
+	char left[24], most[24];
+	uint64_t bytes;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ids->n; i++) {
+		r = weigh_template(run, ids->v[i], &b, err);
+		if (r == -ENOENT)
+			r = 0; /* deleted meanwhile */
+	}
+	if (r < 0)
+		return r;
+	budget_find(&b, run->options.max_bytes, &before_ns, &bytes);
+	if (before_ns < run->before_ns)
+		run->before_ns = before_ns;
+	if (bytes <= run->options.max_bytes)
+		return 0;
+	str_bytes(bytes, left, sizeof(left));
+	str_bytes(run->options.max_bytes, most, sizeof(most));
+	progress_note(run->progress, "the revisions that stay take %s, more than %s", left, most);
+	return 0;
+}
+
 static int prune_all(struct run *run, struct mvm_error *err)
 {
 	AUTO_DONE(strv) ids = { 0 };
 
 	int r = choose(run, &ids, err);
+	if (r == 0 && run->options.max_bytes)
+		r = keep_to_budget(run, &ids, err);
 	for (size_t i = 0; r == 0 && i < ids.n; i++) {
 		r = progress_check(run->progress, err);
 		if (r == 0)

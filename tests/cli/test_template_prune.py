@@ -64,6 +64,26 @@ class Prune(Revisions):
         freed = self.prune("--keep", "0")["freed_bytes"]
         self.assertLessEqual(abs(before - used() - freed), 16384)
 
+    def test_a_budget_takes_the_oldest_first(self):
+        made = []
+        for i in range(4): # 4 MiB each, and a kernel and an initrd that all share
+            with open(self.path("root/bin/large"), "wb") as file:
+                file.write(os.urandom(4 << 20))
+            made.append(self.build())
+            self.next_tick()
+        self.assertEqual(self.prune("--keep", "1", "--max-bytes", "1G")["revisions"], [])
+        options = ("--keep", "1", "--max-bytes", "10M")
+        dry = self.prune(*options, "--dry-run")
+        self.assertEqual([r["revision_hash"] for r in dry["revisions"]], [made[1], made[0]])
+        self.assertEqual(self.prune(*options)["revisions"], dry["revisions"])
+        self.assertEqual(self.prune(*options)["revisions"], [])
+        lease = self.lease(made[2])
+        done = self.mvm("template", "prune", "--keep", "1", "--max-bytes", "1M", status=0)
+        self.assertRegex(done.stderr, r"the revisions that stay take [\d.]+ MiB, more than 1 MiB")
+        lease.close()
+        result = self.prune("--keep", "1", "--max-bytes", "1M")
+        self.assertEqual([r["revision_hash"] for r in result["revisions"]], [made[2]])
+
     def test_leased_revisions_stay(self):
         a, b, _ = self.build_three()
         lease = self.lease(a)
