@@ -206,24 +206,21 @@ int assembly_take_packed(struct assembly *a, int fd, struct progress_step *step,
 	return r;
 }
 
-int assembly_check(const struct assembly *a, struct progress_step *step, struct mvm_error *err)
+int assembly_check(const struct assembly *a, uint32_t file, struct progress_step *step,
+		   struct mvm_error *err)
 {
-	for (uint32_t i = 0; i < a->index->n_files; i++) {
-		const struct index_file *f = &a->index->files[i];
-		struct mvm_digest digest;
-		if (a->fds[i] < 0)
-			continue;
-		int r = sha256_fd(a->fds[i], step, &digest, NULL);
-		if (r == -ECANCELED)
-			return mvm_error_cancelled(err, "the check of its files");
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot read '%s': %s", f->name, strerror(-r));
-		if (!digest_equal(&digest, &f->digest))
-			return mvm_error_set(err, -EBADMSG,
-					     "'%s' is damaged: it does not have its digest",
-					     f->name);
-	}
-	return 0;
+	const struct index_file *f = &a->index->files[file];
+	struct mvm_digest digest;
+
+	int r = sha256_fd(a->fds[file], step, &digest, NULL);
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "the check of its files");
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", f->name, strerror(-r));
+	return digest_equal(&digest, &f->digest)
+		       ? 0
+		       : mvm_error_set(err, -EBADMSG,
+				       "'%s' is damaged: it does not have its digest", f->name);
 }
 
 /* ---- planning ---- */

@@ -13,7 +13,7 @@
  *	assembly_plan(&a, 512, &ranges, err);		what is missing
  *	... fetch the ranges into fd ...
  *	assembly_take_packed(&a, fd, ...);
- *	assembly_check(&a, ...);
+ *	assembly_check(&a, i, ...);			each file
  *
  * Each chunk is compared with its digest before it is written.  So a list may lie about its file,
  * and the fetched bytes may be any.
@@ -105,8 +105,9 @@ DEFINE_AUTO_DONE(chunk_ranges, chunk_ranges_done)
 int assembly_plan(const struct assembly *a, size_t most, struct chunk_ranges *ret,
 		  struct mvm_error *err);
 
-/* Nothing is missing: compare each file with its digest.  -EBADMSG names the file. */
-int assembly_check(const struct assembly *a, struct progress_step *step, struct mvm_error *err);
+/* Nothing is missing: compare a file with its digest.  -EBADMSG names it. */
+int assembly_check(const struct assembly *a, uint32_t file, struct progress_step *step,
+		   struct mvm_error *err);
 
 /* The chunks of a local file, for assembly_take_file(): their digests and sizes, without blobs.
  * They are added to list, as a file of this name. */

@@ -31,6 +31,15 @@ const char *const artifact_snapshot_files[] = {
 	NULL,
 };
 
+bool artifact_lists(const char *const *names, const char *name)
+{
+	for (; *names; names++) {
+		if (str_eq(*names, name))
+			return true;
+	}
+	return false;
+}
+
 _Static_assert(MVM_ARTIFACT_DIGEST_SIZE == DIGEST_TEXT_SIZE, "room for a digest");
 
 void artifact_result_give(struct mvm_artifact_result *ret, const struct mvm_artifact_result *result)

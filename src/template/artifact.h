@@ -72,6 +72,7 @@ void artifact_result_give(struct mvm_artifact_result *ret,
 
 /* Names in a revision of the files that an artifact may have; ends with NULL. */
 extern const char *const artifact_image_files[], *const artifact_snapshot_files[];
+bool artifact_lists(const char *const *names, const char *name);
 
 /*
  * The configuration of an artifact is the revision.json without what differs between hosts.

@@ -134,12 +134,29 @@ static int fetch_whole(const struct pull_files *p, const struct artifact *a, con
 					     &result->moved_bytes, err);
 }
 
+/* Compare the snapshot's files with their digests.  Those of the image are hashed as they become
+ * blobs. */
+static int check(const struct pull_files *p, const struct assembly *files, struct mvm_error *err)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	int r = 0;
+
+	progress_begin(&step, p->progress, "checking %s", pull_name(p->pull));
+	for (uint32_t i = 0; r == 0 && i < files->index->n_files; i++) {
+		if (files->fds[i] >= 0 &&
+		    !artifact_lists(artifact_image_files, files->index->files[i].name))
+			r = assembly_check(files, i, &step, err);
+	}
+	if (r == 0)
+		progress_end(&step, NULL);
+	return r;
+}
+
 int pull_files(void *arg, const struct artifact *a, const int *fds,
 	       struct mvm_artifact_result *result, struct mvm_error *err)
 {
 	const struct pull_files *p = arg;
 	AUTO_DONE(assembly) files = { 0 };
-	AUTO_DONE(progress_step) step = { 0 };
 	const uint64_t reused = result->reused_bytes, wanted = wanted_bytes(a, fds);
 	struct mvm_error why = { 0 };
 
@@ -158,13 +175,10 @@ int pull_files(void *arg, const struct artifact *a, const int *fds,
 	}
 	if (why.code)
 		return mvm_error_hand_on(err, &why);
-	if (r == 0) {
-		progress_begin(&step, p->progress, "checking %s", pull_name(p->pull));
-		r = assembly_check(&files, &step, err);
-	}
+	if (r == 0)
+		r = check(p, &files, err);
 	if (r < 0)
 		return r;
-	progress_end(&step, NULL);
 	chunk_lists_keep(p->mvm->store, &a->index, fds);
 	return 0;
 }

@@ -62,15 +62,6 @@ DEFINE_AUTO_DONE(receipt, receipt_done)
 
 /* ---- what the artifact says ---- */
 
-static bool is_listed(const char *const *names, const char *name)
-{
-	for (; *names; names++) {
-		if (str_eq(*names, name))
-			return true;
-	}
-	return false;
-}
-
 static int lacks(const char *name, struct mvm_error *err)
 {
 	return mvm_error_set(err, -EBADMSG, "it has no '%s', which its configuration needs", name);
@@ -111,8 +102,8 @@ static int check_files(const struct receipt *c, struct mvm_error *err)
 
 	for (uint32_t i = 0; i < x->n_files; i++) {
 		const char *name = x->files[i].name;
-		if (!is_listed(artifact_image_files, name) &&
-		    !(c->rev.has_snapshot && is_listed(artifact_snapshot_files, name)))
+		if (!artifact_lists(artifact_image_files, name) &&
+		    !(c->rev.has_snapshot && artifact_lists(artifact_snapshot_files, name)))
 			return mvm_error_set(err, -EBADMSG, "it has '%s', which no revision has",
 					     name);
 	}
@@ -266,7 +257,7 @@ static void link_known(struct receipt *c)
 /* Must this file be unpacked? */
 static bool is_needed(const struct receipt *c, const struct index_file *file)
 {
-	if (!is_listed(artifact_image_files, file->name))
+	if (!artifact_lists(artifact_image_files, file->name))
 		return c->with_snapshot;
 	return faccessat(c->staging.fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 }
@@ -385,7 +376,7 @@ static int fill_files(struct receipt *c, struct mvm_error *err)
 static int take_file(struct receipt *c, const struct index_file *file, struct mvm_error *err)
 {
 	struct mvm_digest digest;
-	bool of_snapshot = !is_listed(artifact_image_files, file->name);
+	bool of_snapshot = !artifact_lists(artifact_image_files, file->name);
 
 	if (of_snapshot)
 		c->files[c->n_files++] = (struct mvm_artifact){ file->name, file->digest };
@@ -394,7 +385,8 @@ static int take_file(struct receipt *c, const struct index_file *file, struct mv
 		return 0;
 	int r = store_blob_take(c->mvm->store, c->staging.fd, file->name, &digest, NULL, err);
 	if (r >= 0 && !digest_equal(&digest, &file->digest))
-		r = mvm_error_set(err, -EBADMSG, "'%s' changed while it was stored", file->name);
+		r = mvm_error_set(err, -EBADMSG, "'%s' is damaged: it does not have its digest",
+				  file->name);
 	return r < 0 ? r : 0;
 }
 

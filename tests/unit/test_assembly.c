@@ -279,7 +279,7 @@ static void assert_whole(struct packed *p)
 	static uint8_t made[6 * MIB];
 
 	assert_int_equal(p->a.n_missing, 0);
-	assert_int_equal(assembly_check(&p->a, NULL, NULL), 0);
+	assert_int_equal(assembly_check(&p->a, 0, NULL, NULL), 0);
 	assert_int_equal(pread(p->fds[0], made, sizeof(made), 0), FILE_BYTES);
 	assert_memory_equal(made, p->data, FILE_BYTES);
 	assert_true(lseek(p->fds[0], 3 * MIB, SEEK_HOLE) == 3 * MIB);
@@ -306,7 +306,7 @@ static void a_damaged_frame_is_still_missing(void **state)
 	assert_int_equal(assembly_take_packed(&p.a, p.blob, NULL, NULL), 0);
 	assert_int_equal(p.a.n_missing, 1);
 	assert_true(!p.a.places[5].is_here && assembly_lacks(&p.a, &p.x.files[0]));
-	assert_int_equal(assembly_check(&p.a, NULL, &err), -EBADMSG);
+	assert_int_equal(assembly_check(&p.a, 0, NULL, &err), -EBADMSG);
 	assert_string_equal(err.text, "'file' is damaged: it does not have its digest");
 	unpack_done(&p);
 }
