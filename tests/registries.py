@@ -81,13 +81,13 @@ http:
         if done.returncode != 0:
             raise AssertionError(f"{command}: {done.stderr}")
 
-    def answers(self):
-        """mvm's requests since the last call, each with the status and bytes of the answer."""
+    def answers(self, agent="mvm/"):
+        """A program's requests since the last call, each with the status and bytes of the answer."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(self.seen)
             text = log.read()
             self.seen = log.tell()
-        lines = re.findall(r'"((?:GET|HEAD|POST|PUT) \S+) HTTP/[\d.]+" (\d+) (\d+) "" "mvm/', text)
+        lines = re.findall(r'"((?:GET|HEAD|POST|PUT) \S+) HTTP/[\d.]+" (\d+) (\d+) "" "' + re.escape(agent), text)
         return [(re.sub(r"(sha256:[0-9a-f]{8})[0-9a-f]+", r"\1", line), int(status), int(size))
                 for line, status, size in lines]
 

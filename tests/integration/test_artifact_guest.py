@@ -3,9 +3,11 @@
 
 import json
 import os
+import unittest
 
 import guests
 import harness
+import registries
 
 ELSEWHERE = "the snapshot was made elsewhere, and no key that you trust has signed it"
 
@@ -75,6 +77,31 @@ class Snapshots(guests.TestCase):
         self.assertEqual(self.mvm_json("template", "info", "web-worker")["run"]["start"], "restore")
         self.mvm_ok("key", "untrust", "mine")
         self.mvm_fails(125, *start, says=ELSEWHERE)
+
+    @unittest.skipUnless(registries.DOCKER_REGISTRY, "docker-registry is not installed")
+    def test_a_snapshot_made_anew_moves_what_differs(self):
+        self.own_data()
+        here, there = self.data_dir, self.path("there")
+        with registries.Registry(self.folder) as registry:
+            ref = f"{registry.host}/team/web-worker:v1"
+            self.mvm_ok("template", "push", "web-worker", ref)
+            self.data_dir = there
+            first = self.mvm_json("template", "pull", ref)
+            self.data_dir = here
+            self.mvm_ok("template", "snapshot", "web-worker")
+            self.mvm_ok("template", "push", "web-worker", ref)
+            files = self.snapshot_files()
+            self.data_dir = there
+            registry.requests()
+            second = self.mvm_json("template", "pull", ref)
+            ranges = [status for _, status, _ in registry.answers() if status == 206]
+        self.assertEqual((second["new_snapshot"], second["new_revision"]), (True, False))
+        self.assertEqual(self.snapshot_files(), files)
+        # two thirds of the memory are alike (the image is not moved at all)
+        self.assertLess(second["moved_bytes"], first["moved_bytes"] / 2)
+        self.assertGreater(second["reused_bytes"], 8 << 20)
+        self.assertLessEqual(len(ranges), 40)
+        self.mvm_ok("template", "verify")
 
     def test_an_image_alone_has_no_snapshot(self):
         path, made = self.export("--image-only", name="image.tar")

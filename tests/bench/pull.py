@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What `mvm template pull` moves, and how long it takes, beside `skopeo copy` of the same artifact.
+
+usage: pull.py MVM --kernel DEB [--mib 64] [-n 3] [--json FILE]
+
+Makes a template of a folder of that size, with a snapshot of its running guest, and pushes it to Debian's
+docker-registry on the loopback: then with two changed files, and then with its snapshot made anew.  Pulls each
+N times, directly and over a line that adds 20 ms to a round trip, into a copy of a data folder (for skopeo: a copy
+of an OCI layout) that has what the row says.
+
+Prints medians of the seconds, the bytes that came over the line, with headers, and the requests.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import image # pylint: disable=wrong-import-position
+import registries # pylint: disable=wrong-import-position
+
+MIB = 1 << 20
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+CONFIG = """template_id = "web"
+flake_ref = "dir:root"
+kernel = "k"
+command = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
+[health]
+http = "http://127.0.0.1:8080/"
+[[variants]]
+role = "worker"
+vcpus = 1
+mem_mib = 256
+"""
+# row: the tag that is here already, the tag that is pulled
+ROWS = {"first pull": (None, "b"), "two files differ": ("a-image", "b-image"),
+        "snapshot made anew": ("b", "c"), "nothing differs": ("c", "c")}
+
+
+def run(*command, **more):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    if done.returncode != 0:
+        sys.exit(f"pull.py: {' '.join(command)} failed: {done.stderr}")
+    return done.stdout
+
+
+class Place:
+    """Where a program pulls to; before(tag) makes a copy of a folder that has pulled that tag."""
+
+    def __init__(self, folder, name):
+        self.made = {None: None}
+        self.kept = os.path.join(folder, name)
+        self.now = os.path.join(folder, name + "-now")
+        os.mkdir(self.kept)
+
+    def before(self, tag, host):
+        if tag not in self.made:
+            self.made[tag] = os.path.join(self.kept, tag)
+            self.pull(self.made[tag], tag, host)
+        shutil.rmtree(self.now, ignore_errors=True)
+        if self.made[tag]:
+            run("cp", "-a", "--sparse=always", self.made[tag], self.now)
+
+    def pull(self, folder, tag, host):
+        raise NotImplementedError
+
+
+class Mvm(Place):
+    def __init__(self, folder, program):
+        super().__init__(folder, "mvm")
+        self.program = program
+
+    def pull(self, folder, tag, host):
+        run(self.program, "--data-dir", folder, "template", "pull", f"{host}/team/web:{tag}")
+
+
+class Skopeo(Place):
+    def __init__(self, folder):
+        super().__init__(folder, "skopeo")
+
+    def pull(self, folder, tag, host):
+        run("skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{host}/team/web:{tag}", f"oci:{folder}:{tag}")
+
+
+def make(folder, args, registry):
+    """Push the three revisions; returns the size of the first one's blobs."""
+    root = os.path.join(folder, "root")
+    shutil.copytree(os.path.join(SOURCE, "examples", "http", "rootfs"), root, symlinks=True)
+    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin", "busybox"))
+    image.make_tree(root, args.mib * MIB)
+    with open(os.path.join(folder, "web.toml"), "w", encoding="ascii") as file:
+        file.write(CONFIG)
+
+    def mvm(*words):
+        return run(args.mvm, "--data-dir", os.path.join(folder, "data"), *words, cwd=folder)
+
+    def push(tag, *options):
+        return json.loads(mvm("template", "push", "web-worker", f"{registry.host}/team/web:{tag}", "--json", *options))
+
+    mvm("kernel", "add", args.kernel, "--name", "k")
+    mvm("template", "apply", "web.toml")
+    mvm("template", "build", "web-worker")
+    push("a-image", "--image-only")
+    for name, size in ("usr/00/00/file-000001", 5000), ("usr/01/02/file-000700", 300000):
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(os.urandom(size))
+    mvm("template", "build", "web-worker")
+    push("b-image", "--image-only")
+    mvm("template", "snapshot", "web-worker")
+    size = push("b")["blob_bytes"]
+    mvm("template", "snapshot", "web-worker")
+    push("c")
+    return size
+
+
+def measure(place, row, line, registry):
+    here, tag = ROWS[row]
+    place.before(here, registry.host)
+    registry.answers("")
+    received = line.received
+    began = time.perf_counter()
+    place.pull(place.now, tag, line.host)
+    seconds = time.perf_counter() - began
+    return {"s": seconds, "bytes": line.received - received, "requests": len(registry.answers(""))}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mvm")
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--mib", type=int, default=64)
+    parser.add_argument("-n", type=int, default=3)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    args.mvm = os.path.abspath(args.mvm)
+    results = []
+    with tempfile.TemporaryDirectory() as folder, registries.Registry(folder) as registry:
+        size = make(folder, args, registry)
+        places = {"mvm": Mvm(folder, args.mvm), "skopeo": Skopeo(folder)}
+        print(f"all blobs: {size / MIB:.1f} MiB; N = {args.n}")
+        print(f"{'':32}{'seconds':>9}{'MiB':>9}{'requests':>10}")
+        for delay in 0, 0.010: # each way
+            with registries.Line(registry.port, delay_s=delay) as line:
+                for row in ROWS:
+                    samples = {name: [] for name in places}
+                    for _ in range(args.n):
+                        for name, place in places.items():
+                            samples[name].append(measure(place, row, line, registry))
+                    for name, got in samples.items():
+                        median = {key: statistics.median(sample[key] for sample in got) for key in got[0]}
+                        results.append({"row": row, "program": name, "round_trip_ms": delay * 2000, **median,
+                                        "spread_s": [min(x["s"] for x in got), max(x["s"] for x in got)]})
+                        print(f"{row + ', ' + name + (' +20 ms' if delay else ''):32}{median['s']:9.2f}"
+                              f"{median['bytes'] / MIB:9.2f}{median['requests']:10.0f}", flush=True)
+    if args.json:
+        with open(args.json, "w", encoding="ascii") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
