@@ -144,7 +144,9 @@ static int refused(const struct request *q, const char *said, struct mvm_error *
 
 static bool is_for_a_moment(const struct request *q)
 {
-	return (q->code != CURLE_OK && q->c->answered) || q->status == 429 || q->status == 408 ||
+	if (q->code != CURLE_OK)
+		return client_is_lost(q->c, q->code);
+	return q->status == 429 || q->status == 408 ||
 	       (q->status >= 500 && q->status < 600 && q->status != 501);
 }
 
@@ -157,6 +159,8 @@ static int judge(const struct request *q, struct mvm_error *err)
 		return fail(q, -EFBIG, "the answer is too long", err);
 	if (q->problem)
 		return fail(q, q->problem, strerror(-q->problem), err);
+	if (q->code == CURLE_TOO_MANY_REDIRECTS)
+		return fail(q, -EREMOTEIO, "it redirects in a circle", err);
 	if (q->code != CURLE_OK && !q->body.too_long)
 		return fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
 			    curl_easy_strerror(q->code), err);

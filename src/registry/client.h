@@ -113,9 +113,8 @@ int client_authorize(struct client *c, struct mvm_error *err);
 /* Judge a try that has ended.  1: done; 0: try again at t->not_before_ns; -errno. */
 int client_judge(struct client *c, struct transfer *t, CURLcode code, struct mvm_error *err);
 
-/* Has a transfer failed that had a connection?  Then another try may succeed, even if the registry
- * has not answered yet. */
-bool client_was_connected(CURLcode code);
+/* Was the connection lost, of a registry that was reached?  Then another try may succeed. */
+bool client_is_lost(const struct client *c, CURLcode code);
 
 /* When to try again, after the given number of tries.  asked_s: the registry's Retry-After; 0:
  * none.  -EBUSY when it is too long to wait. */

@@ -114,9 +114,24 @@ static int judge_problem(struct transfer *t, struct mvm_error *err)
 	}
 }
 
-bool client_was_connected(CURLcode code)
+bool client_is_lost(const struct client *c, CURLcode code)
 {
-	return code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR;
+	switch (code) {
+	case CURLE_OK:
+	case CURLE_WRITE_ERROR: /* by us: too many words */
+	case CURLE_ABORTED_BY_CALLBACK:
+	case CURLE_TOO_MANY_REDIRECTS:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_OUT_OF_MEMORY:
+		return false;
+	case CURLE_GOT_NOTHING:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		return true;
+	default:
+		return c->answered;
+	}
 }
 
 static bool is_about_trust(CURLcode code)
@@ -159,7 +174,7 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 		return fail(t, -EREMOTEIO, err, "it redirects in a circle");
 	if (code == CURLE_OUT_OF_MEMORY) /* of libcurl's own limits, too */
 		return fail(t, -EREMOTEIO, err, "a header is too long, or memory is short");
-	if (t->client->answered || client_was_connected(code))
+	if (client_is_lost(t->client, code))
 		return again(t, -EREMOTEIO, 0, why, err);
 	r = mvm_error_set(err, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EREMOTEIO,
 			  "cannot reach the registry %s: %s", to->host, why);

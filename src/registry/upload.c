@@ -168,27 +168,10 @@ static int refused(const struct request *q, const char *said, struct mvm_error *
 	return mvm_error_reason(err, r, "registry-login", host);
 }
 
-/* Has the connection been lost, by which a registry was reached? */
-static bool is_lost(const struct request *q)
-{
-	switch (q->code) {
-	case CURLE_OK:
-	case CURLE_WRITE_ERROR: /* too many words */
-	case CURLE_ABORTED_BY_CALLBACK:
-	case CURLE_TOO_MANY_REDIRECTS:
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_URL_MALFORMAT:
-	case CURLE_OUT_OF_MEMORY:
-		return false;
-	default:
-		return q->c->answered || client_was_connected(q->code);
-	}
-}
-
 static bool is_for_a_moment(const struct request *q)
 {
 	if (q->code != CURLE_OK)
-		return is_lost(q);
+		return client_is_lost(q->c, q->code);
 	return q->status == 429 || q->status == 408 ||
 	       (q->status >= 500 && q->status < 600 && q->status != 501);
 }
@@ -298,7 +281,7 @@ static int try_blob(struct request *q, const char *start, const char *digest, in
 	};
 	int r = send_request(q, err);
 	if (r < 0 || q->code != CURLE_OK || q->status != 202)
-		return r < 0 ? r : q->status == 201;
+		return r;
 	AUTO_FREE char *url = upload_url(start, q->location, digest);
 	if (!url)
 		return fail(q, -EPROTO, "it does not say where to upload to", err);

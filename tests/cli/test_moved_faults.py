@@ -10,6 +10,7 @@ import os
 import struct
 import subprocess
 import time
+import unittest
 
 import harness
 from registries import Stub
@@ -19,6 +20,7 @@ FAILED, NOT_FOUND, BUSY, DAMAGED = 1, 3, 4, 5
 MEMORY_KIB = 256 << 10
 GOOD = "Basic " + base64.b64encode(b"me:secret").decode()
 ENDLESS = 64 << 20
+needs_time = unittest.skipUnless(os.environ.get("MVM_TEST_LONG"), "minutes of waiting: only in make check-long")
 
 
 class Misbehaving(PushCase):
@@ -83,6 +85,17 @@ class Misbehaving(PushCase):
         request.end_headers()
         request.wfile.write(body[:n])
         request.wfile.flush()
+        request.close_connection = True
+
+    @staticmethod
+    def trickle(request, status=200, length=1 << 20):
+        """Send a byte in each half second, until the client has enough of it."""
+        request.send_response(status)
+        request.send_header("Content-Length", str(length))
+        request.end_headers()
+        for _ in range(4 * harness.PATIENCE_S * 2):
+            request.wfile.write(b"x")
+            time.sleep(0.5)
         request.close_connection = True
 
     @staticmethod
@@ -195,6 +208,19 @@ class Pulls(Misbehaving):
         self.fault = fault
         self.pulls()
 
+    def test_a_slow_answer(self):
+        """It is a lost connection after half a minute, and the next one may be better."""
+        seen = self.once(self.trickle, self.is_large)
+        self.pulls()
+        self.assertEqual(len(seen), 1)
+
+    @needs_time
+    def test_slow_answers_without_end(self):
+        self.always(self.trickle, self.is_large)
+        self.refused(FAILED, "cannot fetch layer")
+        self.always(self.trickle, lambda request: request.command == "GET")
+        self.refused(FAILED, "cannot fetch manifest")
+
     def test_a_length_that_is_too_long(self):
         body = self.stub.blobs[self.large["digest"]]
         self.always(lambda request: request.reply(200, body + b"more"), self.is_large)
@@ -299,11 +325,14 @@ class Pulls(Misbehaving):
                                   json.dumps({"schemaVersion": 2, "manifests": [gone] * 1000}).encode(),
                                   self.stub.manifests[self.digest][0])):
             self.stub.manifests[tag] = text, "application/vnd.oci.image.index.v1+json"
+            # the registry's API says so as well, on pages without end
+            self.always(lambda request, text=text: request.reply(200, text, Link='</v2/x?page=2>; rel="next"'),
+                        lambda request: "/referrers/" in request.path or "page=2" in request.path)
             self.stub.seen.clear()
             code, said = self.run_measured("template", "pull", self.there, f"t{n}")
             self.assertEqual(code, 0, said)
             self.assertLess(len(self.stub.seen), 60)
-        self.always(self.endless, lambda request: tag in request.path)
+        self.always(self.endless, lambda request: tag in request.path or "/referrers/" in request.path)
         code, said = self.run_measured("template", "pull", self.there, "last")
         self.assertEqual(code, 0, said)
         self.assertIn("the signatures of", said)
@@ -351,6 +380,16 @@ class Pushes(Misbehaving):
         self.assert_whole()
         self.assertEqual(len(connections), 1)
 
+    @needs_time
+    def test_slow_answers(self):
+        """A registry may be silent for minutes while it hashes a blob, but not for ever."""
+        seen = self.once(lambda request: self.trickle(request, 201),
+                         lambda request: request.command in ("POST", "PUT") and "v1" not in request.path)
+        self.timeout = 1200
+        self.assertIn("trying again", self.push())
+        self.assertEqual({command for command, _ in seen}, {"POST", "PUT"})
+        self.assert_whole()
+
     def test_a_truncated_answer(self):
         self.once(lambda request: self.cut(request, b"abc", 1), lambda request: request.command == "PUT")
         self.push()
@@ -362,6 +401,11 @@ class Pushes(Misbehaving):
             400, b'{"errors":[{"code":"DIGEST_INVALID","message":"other bytes"}]}'),
             lambda request: request.command == "PUT" and "/blobs/" in request.path)
         self.refused(FAILED, "HTTP status 400 to PUT: DIGEST_INVALID: other bytes")
+
+    def test_an_upload_that_nobody_asked_for(self):
+        """"Created", before it has a byte."""
+        self.always(lambda request: request.reply(201), lambda request: request.command == "POST")
+        self.refused(FAILED, "HTTP status 201 to POST")
 
     def test_a_refusal_says_why(self):
         self.always(lambda request: request.reply(413, b'{"errors":[{"code":"TOO_BIG","message":"it is too big"}]}'),
