@@ -25,6 +25,7 @@ MODULES = {
     "cosign": "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3",
     "registry": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
 }
+OWN = {"referrers": "github.com/google/go-containerregistry/pkg/registry@v0.22.1"} # a program of our own, on a module
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "mvm-tests")
 BUILD_S = 1500 if os.environ.get("MVM_TEST_LONG") else 240 # for all builds of one test program
 FAILED_FOR_S = 3600 # so long a failed build is not tried again
@@ -33,7 +34,16 @@ until = time.monotonic() + BUILD_S
 
 def tool(name):
     """The path of a program, which is built if it is not there yet."""
-    return os.path.join(CACHE, f"{name}@{MODULES[name].partition('@')[2]}")
+    return os.path.join(CACHE, f"{name}@{(MODULES | OWN)[name].partition('@')[2]}")
+
+
+def commands(name, folder):
+    """The commands that build a program in a folder."""
+    flags = "-trimpath", "-ldflags=-s -w"
+    if name in MODULES:
+        return [["go", "install", *flags, MODULES[name]]]
+    shutil.copy(os.path.join(os.path.dirname(__file__), name, "main.go"), folder)
+    return [["go", "mod", "init", name], ["go", "get", OWN[name]], ["go", "build", *flags, "-o", name, "."]]
 
 
 def build(name):
@@ -48,14 +58,16 @@ def build(name):
         with open(failed, encoding="utf-8") as file:
             return file.read()
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        try:
-            done = subprocess.run(["go", "install", "-trimpath", "-ldflags=-s -w", MODULES[name]],
-                                  env={**environment, "GOBIN": folder}, stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True, errors="replace", check=False,
-                                  timeout=max(1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return f"{name} was not built in {BUILD_S} s; the next run goes on"
-        if done.returncode == 0:
+        for command in commands(name, folder):
+            try:
+                done = subprocess.run(command, env={**environment, "GOBIN": folder}, cwd=folder,
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                                      check=False, timeout=max(1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return f"{name} was not built in {BUILD_S} s; the next run goes on"
+            if done.returncode != 0:
+                break
+        else:
             os.rename(os.path.join(folder, name), tool(name))
             return None
     reason = f"{name} cannot be built: {(done.stderr.strip().splitlines() or ['?'])[-1]}"

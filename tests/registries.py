@@ -32,10 +32,10 @@ def free_port():
 
 
 class Registry:
-    """One docker-registry.  auth, tls: lines of its configuration."""
+    """One docker-registry, or another program that reads its configuration.  auth, tls: lines of that."""
 
-    def __init__(self, folder, auth="", tls="", host="127.0.0.1"):
-        self.folder = folder
+    def __init__(self, folder, auth="", tls="", host="127.0.0.1", program=DOCKER_REGISTRY):
+        self.folder, self.program = folder, program
         self.port = free_port()
         self.host = f"{host}:{self.port}"
         self.log = os.path.join(folder, f"registry.{self.port}.log")
@@ -56,7 +56,7 @@ http:
 {self.auth}
 """)
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([DOCKER_REGISTRY, "serve", config], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([self.program, "serve", config], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -173,6 +173,24 @@ class Line:
                     pass
                 one.close()
             self.open.clear()
+
+
+class Referrers:
+    """A registry that has the API for referrers: tests/referrers, built by go_tools."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def __enter__(self):
+        # pylint: disable-next=consider-using-with
+        self.process = subprocess.Popen([self.program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, text=True)
+        self.host = "127.0.0.1:" + self.process.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
 
 
 class Stub:

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "pull/pull_priv.h"
+#include "pull/remote.h"
 
 int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,
 	       struct mvm_error *err)
@@ -50,37 +51,63 @@ int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 	return r < 0 ? r : artifact_open_at(dir_fd, p->name, &whole, ret, err);
 }
 
-/* Fetch the manifests that may be those of signatures, as far as the registry has them. */
+/* ---- signatures ---- */
+
+struct referrers {
+	const struct mvm_digest *subject;
+	struct remote_lists lists;
+};
+
+static int get_referrers(struct session *s, void *arg, struct mvm_error *err)
+{
+	struct referrers *l = arg;
+	remote_lists_done(&l->lists); /* of a mirror */
+	return remote_referrers(s, l->subject, &l->lists, err);
+}
+
+/* Find out which manifests may be those of signatures. */
+static int list_signatures(struct pull *p, struct artifact *a, struct mvm_error *err)
+{
+	struct referrers l = { .subject = &a->manifest.digest };
+	struct mvm_error why = { 0 };
+
+	int r = pull_ask(p, get_referrers, &l, err);
+	for (size_t i = 0; r >= 0 && i < l.lists.n; i++) {
+		int bad = artifact_add_signatures(a, l.lists.v[i].text, l.lists.v[i].len, &why);
+		if (bad < 0) /* another list may be good */
+			progress_note(p->progress, "the signatures of %s cannot be read: %s",
+				      p->name, why.text);
+	}
+	remote_lists_done(&l.lists);
+	return r;
+}
+
+/* Fetch these manifests.  A list may name some that are gone. */
 static int fetch_signatures(struct pull *p, const struct artifact *a, int dir,
 			    struct mvm_error *err)
 {
 	for (uint32_t i = 0; i < a->n_signatures; i++) {
 		AUTO_FREE char *text = NULL;
+		struct mvm_error why = { 0 };
 		size_t len;
-		int r = pull_manifest(p, &a->signatures[i].digest, &text, &len, err);
+		int r = pull_manifest(p, &a->signatures[i].digest, &text, &len, &why);
+		if (r == -ENOENT)
+			continue;
 		if (r == 0)
-			r = pull_store_document(p, dir, text, len, err);
+			r = pull_store_document(p, dir, text, len, &why);
 		if (r < 0)
-			return r;
+			return mvm_error_hand_on(err, &why);
 	}
 	return 0;
 }
 
 int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err)
 {
-	char tag[ARTIFACT_LIST_TAG_SIZE];
 	struct index_part bundles[SIGNATURES_MAX];
 	struct mvm_error why = { 0 };
-	AUTO_FREE char *text = NULL;
-	size_t len;
 
-	artifact_list_tag(&a->manifest.digest, tag);
-	int r = pull_tag(p, tag, &text, &len, &why);
-	if (r == -ENOENT)
-		return 0;
+	int r = list_signatures(p, a, &why);
 	AUTO_CLOSE int dir = openat(dir_fd, PULL_BLOBS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r == 0)
-		r = artifact_add_signatures(a, text, len, &why);
 	if (r == 0)
 		r = fetch_signatures(p, a, dir, &why);
 	if (r == 0)

@@ -187,18 +187,6 @@ int pull_manifest(struct pull *p, const struct mvm_digest *digest, char **ret, s
 	return 0;
 }
 
-int pull_tag(struct pull *p, const char *tag, char **ret, size_t *ret_len, struct mvm_error *err)
-{
-	struct document d = { .reference = tag };
-
-	int r = pull_ask(p, get_document, &d, err);
-	if (r < 0)
-		return r;
-	*ret = d.text;
-	*ret_len = d.len;
-	return 0;
-}
-
 /* The manifest or index of the reference. */
 static int get_root(struct pull *p, struct mvm_digest *ret_digest, char **ret, size_t *ret_len,
 		    struct mvm_error *err)

@@ -45,9 +45,6 @@ int pull_ask(struct pull *p, int (*fn)(struct session *s, void *arg, struct mvm_
 /* Read a document among the blobs.  1, or 0 if it is missing or damaged, or -ENOMEM. */
 int pull_read_stored(struct pull *p, const struct mvm_digest *digest, char **ret, size_t *ret_len);
 
-/* Fetch a manifest by its tag.  The registry's word is not kept. */
-int pull_tag(struct pull *p, const char *tag, char **ret, size_t *ret_len, struct mvm_error *err);
-
 /* A manifest or index, from the store or else from the registry, which then has it as a blob. */
 int pull_manifest(struct pull *p, const struct mvm_digest *digest, char **ret, size_t *ret_len,
 		  struct mvm_error *err);

@@ -26,7 +26,6 @@ ARGUMENTS = {
     "template create": ["precious", "--flake", "dir:root", "--force"],
     "template create-multi": ["precious", "--roles", "a,b", "--flake", "dir:root"],
     "template delete": ["prod", "--force"],
-    "template rm": ["prod", "--force"],
     "template edit": ["web", "--cpus", "3"],
     "template init": ["started"],
     "template prune": ["--keep", "1"],
@@ -37,7 +36,6 @@ ARGUMENTS = {
     "pool set": ["web", "--size", "0"],
     "kernel add": ["kernel", "--name", "precious", "--force"],
     "kernel rm": ["precious"],
-    "login": ["localhost:1", "-u", "me", "--password-stdin"],
     "help": [],
     "completion": ["bash"],
 }

@@ -9,7 +9,7 @@ import harness
 import registries
 from go_tools import needs_go_tools, tool
 from oci_case import run
-from registries import Registry
+from registries import Referrers, Registry
 from test_push import PushCase
 
 
@@ -93,6 +93,16 @@ class Judges(PushCase):
         self.assertEqual(self.tool("regctl", "image", "digest", self.pushed).strip(), self.digest)
         self.assertEqual(len(json.loads(self.tool("regctl", "artifact", "list", "--format", "body", self.pushed))
                              ["manifests"]), 1)
+
+    @needs_go_tools("crane", "oras", "referrers")
+    def test_a_registry_with_the_api_for_referrers(self):
+        """There a signature need not be listed under a tag."""
+        registry = self.enterContext(Referrers(tool("referrers")))
+        copied = f"{registry.host}/copy/of"
+        self.tool("oras", "cp", "-r", "--from-plain-http", "--to-plain-http", self.pushed, copied + ":v2")
+        self.pull(copied + ":v2", True)
+        self.tool("crane", "delete", "--insecure", copied + ":" + self.digest.replace(":", "-"))
+        self.pull(copied + ":v2", True, "two")
 
     @harness.needs_program("skopeo")
     def test_skopeo(self):
