@@ -103,7 +103,8 @@ static int find_key(const json_t *envelope, const struct strbuf *pae,
 		if (r == -ENOMEM)
 			return r;
 		for (size_t k = 0; r == 0 && len == ED25519_SIGNATURE && k < n_keys; k++) {
-			if (!ed25519_verify(keys[k], pae->data, pae->len, signature))
+			if (!ed25519_verify(keys[k], pae->data, pae->len, signature) &&
+			    !ed25519ph_verify(keys[k], pae->data, pae->len, signature))
 				continue;
 			*ret_key = k;
 			return 1;

@@ -5,7 +5,7 @@
 /*
  * Ed25519 keys and signatures, and their PEM files, which openssl and cosign read.
  *
- * Source: RFC 8032 (pure Ed25519); RFC 8410 for the keys' DER; RFC 7468 for PEM.
+ * Source: RFC 8032; RFC 8410 for the keys' DER; RFC 7468 for PEM.
  */
 
 #include <stdbool.h>
@@ -28,6 +28,10 @@ void ed25519_sign(const struct ed25519_key *key, const void *data, size_t len,
 		  uint8_t ret[ED25519_SIGNATURE]);
 bool ed25519_verify(const uint8_t pub[ED25519_KEY], const void *data, size_t len,
 		    const uint8_t signature[ED25519_SIGNATURE]);
+
+/* Ed25519ph, the variant that signs a SHA-512: cosign's signatures by a key of Ed25519. */
+bool ed25519ph_verify(const uint8_t pub[ED25519_KEY], const void *data, size_t len,
+		      const uint8_t signature[ED25519_SIGNATURE]);
 
 /* SHA-256 of the key's SubjectPublicKeyInfo, by which sigstore names a key. */
 void ed25519_fingerprint(const uint8_t pub[ED25519_KEY], struct mvm_digest *ret);

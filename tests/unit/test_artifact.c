@@ -489,6 +489,48 @@ static void the_signature_is_ed25519(void **state)
 	assert_int_equal(ed25519_parse_public(pem, pub), -EINVAL);
 }
 
+/* RFC 8032, section 7.3 */
+static void cosigns_variant_of_ed25519_is_known(void **state)
+{
+	static const uint8_t pub[] = { 0xec, 0x17, 0x2b, 0x93, 0xad, 0x5e, 0x56, 0x3b,
+				       0xf4, 0x93, 0x2c, 0x70, 0xe1, 0x24, 0x50, 0x34,
+				       0xc3, 0x54, 0x67, 0xef, 0x2e, 0xfd, 0x4d, 0x64,
+				       0xeb, 0xf8, 0x19, 0x68, 0x34, 0x67, 0xe2, 0xbf };
+	static const uint8_t good[] = { 0x98, 0xa7, 0x02, 0x22, 0xf0, 0xb8, 0x12, 0x1a, 0xa9, 0xd3,
+					0x0f, 0x81, 0x3d, 0x68, 0x3f, 0x80, 0x9e, 0x46, 0x2b, 0x46,
+					0x9c, 0x7f, 0xf8, 0x76, 0x39, 0x49, 0x9b, 0xb9, 0x4e, 0x6d,
+					0xae, 0x41, 0x31, 0xf8, 0x50, 0x42, 0x46, 0x3c, 0x2a, 0x35,
+					0x5a, 0x20, 0x03, 0xd0, 0x62, 0xad, 0xf5, 0xaa, 0xa1, 0x0b,
+					0x8c, 0x61, 0xe6, 0x36, 0x06, 0x2a, 0xaa, 0xd1, 0x1c, 0x2a,
+					0x26, 0x08, 0x34, 0x06 };
+	static const uint8_t order[] = { 0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58,
+					 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14 };
+	uint8_t bad[ED25519_SIGNATURE], other[ED25519_KEY];
+	(void)state;
+
+	assert_true(ed25519ph_verify(pub, "abc", 3, good));
+	assert_false(ed25519_verify(pub, "abc", 3, good));
+	assert_false(ed25519ph_verify(pub, "abd", 3, good));
+	for (size_t i = 0; i < sizeof(bad); i += 7) {
+		memcpy(bad, good, sizeof(bad));
+		bad[i] ^= 1;
+		assert_false(ed25519ph_verify(pub, "abc", 3, bad));
+	}
+	memcpy(bad, good, sizeof(bad)); /* S + L, the same modulo L */
+	for (unsigned i = 0, carry = 0; i < 32; i++) {
+		carry += bad[32 + i] + (i < sizeof(order) ? order[i] : i == 31 ? 0x10 : 0);
+		bad[32 + i] = (uint8_t)carry;
+		carry >>= 8;
+	}
+	assert_false(ed25519ph_verify(pub, "abc", 3, bad));
+	memset(other, 0xff, sizeof(other)); /* no point */
+	assert_false(ed25519ph_verify(other, "abc", 3, good));
+	memset(bad, 0xff, sizeof(bad));
+	assert_false(ed25519ph_verify(pub, "abc", 3, bad));
+	memset(bad, 0, sizeof(bad));
+	assert_false(ed25519ph_verify(pub, "abc", 3, bad));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -504,6 +546,7 @@ int main(void)
 		TEST(a_manifest_is_ours_or_refused),
 		TEST(only_its_key_verifies_a_signature),
 		TEST(the_signature_is_ed25519),
+		TEST(cosigns_variant_of_ed25519_is_known),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
