@@ -30,6 +30,10 @@ void answer(struct supervisor *s, const struct job *j, const struct mvm_error *e
 
 void stop_guest(struct supervisor *s, int64_t timeout_ms)
 {
+	/* paused, it could neither end its workload nor write what its disks lack; one that does
+	 * not resume is killed */
+	if (s->state == LIFE_PAUSED && timeout_ms > 0 && !s->machine.ended)
+		resume_guest(s, NULL);
 	healthwatch_stop(&s->health);
 	clocksync_stop(&s->clock);
 	if (s->state != LIFE_KILLING) {

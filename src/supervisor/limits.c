@@ -95,8 +95,6 @@ void suspend_expired(struct supervisor *s)
 	bool paused = s->state == LIFE_PAUSED;
 	s->wants_suspend = s->unfrozen = false;
 	int r = paused ? check_may_suspend(s, true, &err) : 0;
-	if (r == -EOPNOTSUPP)
-		resume_guest(s, NULL); /* so that it can be asked to end */
 	if (r == 0 && paused)
 		r = resume_guest(s, &err);
 	if (r == 0)

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A paused VM, and its end. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "supervisor_world.h"
+
+static void assert_state(struct world *x, enum record_state state)
+{
+	AUTO_DONE(record) r = { 0 };
+	inspect(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(state));
+}
+
+static void expect_exited(struct world *x, unsigned exit_code)
+{
+	AUTO_DONE(record) r = { 0 };
+	expect_end(x, 0);
+	load_record(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(RECORD_EXITED));
+	assert_int_equal(r.exit_code, exit_code);
+}
+
+static void a_pause_and_a_resume_show_in_the_record(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	struct control c;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t call = begin_call(&c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	assert_state(x, RECORD_PAUSED);
+	assert_int_equal(ask(&c, CALL_PAUSE, &err), -EBUSY);
+	assert_int_equal(ask(&c, CALL_PING, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "the VM is paused"));
+	call = begin_call(&c, CALL_RESUME);
+	expect_step(x, VMM_STEP_RESUME);
+	fail_step(x);
+	assert_int_equal(wait_reply(&c, call, NULL), -EREMOTEIO);
+	assert_state(x, RECORD_PAUSED);
+	call = begin_call(&c, CALL_RESUME);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	assert_state(x, RECORD_RUNNING);
+	assert_int_equal(ask(&c, CALL_RESUME, &err), -EBUSY);
+	uint32_t stop = begin_stop(&c, 10000);
+	shut_down(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "paused", NULL), 1);
+	assert_int_equal(events(x, "resumed", NULL), 1);
+}
+
+/* Pause it, and let this client ask it to stop. */
+static uint32_t stop_paused(struct world *x, struct control *c, uint64_t timeout_ms)
+{
+	start_up(x);
+	connect_client(x, c);
+	uint32_t pausing = begin_call(c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(c, pausing, NULL), 0);
+	return begin_stop(c, timeout_ms);
+}
+
+static void a_paused_guest_that_does_not_stop_is_killed(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	uint32_t stop = stop_paused(x, &c, 200);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_exited(x, 137);
+	assert_int_equal(events(x, "resumed", NULL), 1);
+}
+
+static void a_paused_guest_that_does_not_resume_is_killed(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	uint32_t stop = stop_paused(x, &c, 10000);
+	expect_step(x, VMM_STEP_RESUME);
+	fail_step(x);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_exited(x, 137);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+}
+
+static void stop_with_no_time_kills_a_paused_vmm(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	uint32_t stop = stop_paused(x, &c, 0);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_exited(x, 137);
+	assert_int_equal(events(x, "resumed", NULL), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_pause_and_a_resume_show_in_the_record),
+		TEST(a_paused_guest_that_does_not_stop_is_killed),
+		TEST(a_paused_guest_that_does_not_resume_is_killed),
+		TEST(stop_with_no_time_kills_a_paused_vmm),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
