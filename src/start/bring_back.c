@@ -14,6 +14,8 @@
 #include "start/start.h"
 #include "start/volumes.h"
 
+#define END_MS INT64_C(10000) /* for a supervisor to note the end of its VM */
+
 /* Has the instance's end begun?  Then its supervisor alone copies back. */
 static bool is_ending(int instances_fd, const char *name)
 {
@@ -65,7 +67,26 @@ int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *
 	/* without a record: the instance was removed with its end, and its starter got the error */
 	if (fd < 0 || instance_load(fd, name, &rec, NULL, NULL) < 0 || !rec.error)
 		return 0;
-	return mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, rec.error);
+	struct mvm_error lost = { 0 };
+	if (str_eq(rec.error, instance_lost_reason(&rec))) /* it could not name the volumes */
+		volumes_all_lost(&rec, true, rec.error, &lost);
+	return mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name,
+			     lost.code ? lost.text : rec.error);
+}
+
+int volumes_check_ended(struct mvm *mvm, const char *name, const struct mvm_error *why,
+			struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	if (!str_eq(why->reason, "instance-ended"))
+		return 0;
+	/* its supervisor has yet to write that down */
+	if (mvm_instance_open(mvm, name, &i, NULL) == 0 &&
+	    instance_wait(i, END_MS, NULL, NULL) < 0)
+		return 0;
+	int r = volumes_check_returned(mvm, name, err);
+	return r < 0 ? r
+		     : mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, why->text);
 }
 
 /* The supervisor copies the volumes back before the VM ends, so wait for that end. */

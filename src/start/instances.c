@@ -407,20 +407,26 @@ static int stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 		.progress = progress,
 	};
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	struct mvm_error why = { 0 };
 	bool left = false;
 	int fd = instances_dir(mvm, err);
 	int r = fd < 0 ? fd : stop_suspended(mvm, name, err);
 	if (r)
 		return r < 0 ? r : 0;
 	if (timeout_ms != 0)
-		r = volumes_bring_back(mvm, name, &options, &left, err);
+		r = volumes_bring_back(mvm, name, &options, &left, &why);
 	if (r >= 0) {
 		/* 0 would tell a supervisor that copies back to kill at once */
 		int64_t left_ms = clock_remaining_ms(deadline_ns);
 		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, progress, err);
 		/* -EBUSY: it has ended meanwhile, as the caller wants */
-		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
+		return (r == 0 || r == -EBUSY) && left ? volumes_check_returned(mvm, name, err)
+						       : r;
 	}
+	int ended = volumes_check_ended(mvm, name, &why, err);
+	if (ended < 0)
+		return ended;
+	r = mvm_error_hand_on(err, &why);
 	if (r != -ENOENT && r != -EBUSY) {
 		mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_reason_unless(err, r, "volumes-not-back", name);

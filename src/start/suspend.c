@@ -23,6 +23,15 @@
 #define SUSPEND_DEADLINE_MS INT64_C(3600000) /* for a slow disk, or one of a terabyte */
 #define RELEASE_MS	    INT64_C(60000)
 
+static bool is_suspended(const struct mvm *mvm, const char *name)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_CLOSE int dir_fd = -1;
+	return instance_load(store_dir(mvm->store, STORE_INSTANCES), name, &rec, &dir_fd, NULL) ==
+		       0 &&
+	       saved_is_there(dir_fd);
+}
+
 int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
 			 struct mvm_error *err)
 {
@@ -37,6 +46,10 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_pro
 	control_watch(&i->control, 0, 0);
 	r = control_call(&i->control, CALL_SUSPEND, NULL, NULL,
 			 clock_deadline_ns(SUSPEND_DEADLINE_MS), NULL, err);
+	if (r == -EREMOTEIO && is_suspended(mvm, name)) { /* by another call, at this moment */
+		r = mvm_error_set(err, -EBUSY, "it is suspended already");
+		r = mvm_error_reason(err, r, "instance-suspended", name);
+	}
 	if (r < 0)
 		return store_mend(mvm->store, mvm_error_context(err, r, "instance '%s'", name),
 				  err);
@@ -45,15 +58,6 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_pro
 	return dir_fd < 0 ? 0
 			  : instance_folder_await(dir_fd, name, -1, clock_deadline_ns(RELEASE_MS),
 						  progress, err);
-}
-
-static bool is_suspended(const struct mvm *mvm, const char *name)
-{
-	AUTO_DONE(record) rec = { 0 };
-	AUTO_CLOSE int dir_fd = -1;
-	return instance_load(store_dir(mvm->store, STORE_INSTANCES), name, &rec, &dir_fd, NULL) ==
-		       0 &&
-	       saved_is_there(dir_fd);
 }
 
 static int resume(struct mvm *mvm, const char *name, struct again *a,
@@ -68,6 +72,11 @@ static int resume(struct mvm *mvm, const char *name, struct again *a,
 		r = again_options(a, err);
 	if (r == 0)
 		r = start_suspended(mvm, &a->record, &a->options, progress, &vm, err);
+	if (r == -EBUSY && str_eq(err->reason, "instance-runs")) /* what that advises ends it */
+		return mvm_error_set(err, r,
+				     "instance '%s' runs already, or another command resumes, "
+				     "stops or removes it at this moment",
+				     name);
 	if (r == -EBADMSG)
 		r = mvm_error_reason_unless(err, r, "saved-damaged", name);
 	if (r == -ENOENT || r == -ESTALE || r == -EOPNOTSUPP)

@@ -41,6 +41,16 @@ int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_opti
 /* After the VM has ended: -EIO with the record's text when a volume was not copied back. */
 int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *err);
 
+/*
+ * After a copy back that failed: has the VM ended meanwhile?
+ *
+ *   why  that failure; it is the error if the supervisor names no volume
+ *
+ * Returns -EIO if so, else 0.
+ */
+int volumes_check_ended(struct mvm *mvm, const char *name, const struct mvm_error *why,
+			struct mvm_error *err);
+
 void volumes_free(struct mvm_volume *list, size_t n);
 
 #endif

@@ -23,11 +23,14 @@ struct forked {
 	char name[64];
 };
 
-static bool clients_use_guest(const struct clients *c)
+static bool clients_use_guest(const struct clients *c, bool *ret_gone)
 {
 	bool used = false;
-	for (unsigned i = 0; i < c->n_streams; i++)
+	*ret_gone = true;
+	for (unsigned i = 0; i < c->n_streams; i++) {
 		used |= c->streams[i].used;
+		*ret_gone &= !c->streams[i].client;
+	}
 	return used;
 }
 
@@ -56,7 +59,14 @@ static int check_may_save(const struct supervisor *s, const char *what, bool pau
 				     "it has booted, and only a VM that was restored from a "
 				     "snapshot can be %s",
 				     what);
-	if (clients_use_guest(&s->clients))
+	bool gone, used = clients_use_guest(&s->clients, &gone);
+	if (used && gone) { /* they were told to end, at most a moment ago if the guest is well */
+		int r = mvm_error_set(err, -EBUSY,
+				      "its guest's agent does not answer, and has not ended what "
+				      "clients that are gone did there");
+		return mvm_error_reason(err, r, "vm-silent", rec->name);
+	}
+	if (used)
 		return mvm_error_set(err, -EBUSY,
 				     "clients run commands in its guest, copy files or wait for "
 				     "it, and would lose it: end them first");
@@ -100,7 +110,7 @@ static int freeze(struct supervisor *s, struct moment *m, struct mvm_error *err)
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "the template's agent is of an older mvm: build the template "
 				     "again and start a new VM");
-	return r;
+	return r == -ETIMEDOUT ? mvm_error_reason(err, r, "vm-silent", s->record.name) : r;
 }
 
 /* Has somebody asked for the VM's end meanwhile? */

@@ -220,8 +220,11 @@ static void say_goodbye(struct supervisor *s)
 			answer_end(s, j);
 			continue;
 		}
-		int r = mvm_error_set(&err, -ESRCH, "the VM has ended");
-		mvm_error_reason(&err, r, "instance-ended", s->record.name);
+		bool suspended = s->state == LIFE_SUSPENDED;
+		int r = suspended ? mvm_error_set(&err, -EBUSY, "it is suspended already")
+				  : mvm_error_set(&err, -ESRCH, "the VM has ended");
+		mvm_error_reason(&err, r, suspended ? "instance-suspended" : "instance-ended",
+				 s->record.name);
 		answer(s, j, &err, NULL);
 	}
 	while (s->waiting) {

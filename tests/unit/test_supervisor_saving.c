@@ -95,6 +95,51 @@ static void a_guest_whose_answer_is_no_use_is_thawed(void **state)
 	expect_up(x, &c);
 }
 
+static void what_a_client_that_is_gone_left_is_no_clients(void **state)
+{
+	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
+	struct world *x = *state;
+	struct control c, other;
+	start_clone(x);
+	connect_client(x, &c);
+	connect_client(x, &other);
+	begin_call(&other, CALL_EXEC);
+	uint32_t exec = expect_call(x, CALL_EXEC);
+	answer_call(x, exec, 0, NULL);
+	for (size_t i = 0; i < 4; i++) {
+		struct mvm_error err = { 0 };
+		if (i == 2)
+			control_done(&other); /* and the guest does not answer the RESET */
+		assert_int_equal(ask(&c, calls[i % 2], &err), -EBUSY);
+		assert_non_null(strstr(err.text, i < 2 ? "clients run commands"
+						       : "agent does not answer"));
+		assert_string_equal(err.reason, i < 2 ? "" : "vm-silent");
+	}
+	expect_up(x, &c);
+}
+
+static void a_second_suspend_finds_it_suspended(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	struct control c, other;
+	start_clone(x);
+	connect_client(x, &c);
+	connect_client(x, &other);
+	uint32_t first = begin_call(&c, CALL_SUSPEND);
+	freeze_clone(x);
+	uint32_t second = begin_call(&other, CALL_SUSPEND);
+	go_on(x);
+	if (wait_reply(&c, first, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(wait_reply(&other, second, &err), -EBUSY);
+	assert_string_equal(err.text, "it is suspended already");
+	assert_string_equal(err.reason, "instance-suspended");
+	control_done(&c);
+	control_done(&other);
+	expect_end(x, 0);
+}
+
 /* A whole state of no pages. */
 static void fill_saved(struct world *x)
 {
@@ -187,6 +232,8 @@ int main(void)
 		TEST(a_guest_that_does_not_thaw_in_time_runs_on),
 		TEST(a_guest_that_may_freeze_later_is_thawed),
 		TEST(a_guest_whose_answer_is_no_use_is_thawed),
+		TEST(what_a_client_that_is_gone_left_is_no_clients),
+		TEST(a_second_suspend_finds_it_suspended),
 		TEST(a_killed_resume_leaves_what_was_suspended),
 		TEST(a_failed_resume_leaves_what_was_suspended),
 		TEST(a_state_is_gone_when_its_processes_run),

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A VM ends while `stop` copies its volume back.  The test stands in for its supervisor."""
+
+import json
+import os
+import socket
+import struct
+import sys
+import time
+
+import harness
+
+for folder in "crash", "integration":
+    sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", folder))
+import agentproto as proto # pylint: disable=wrong-import-position
+from fake_instance import FakeInstance # pylint: disable=wrong-import-position
+
+GET = 10
+TAG_REASON = len(proto.FIELDS) + 5
+ESRCH = 3
+REASON = b"instance-ended"
+
+
+class Dying(FakeInstance):
+    """Its VM ends when a file is asked for."""
+
+    def __init__(self, data, host, killed):
+        self.killed, self.clients = killed, []
+        super().__init__(data, "v", "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
+        self.file = os.path.join(data, "instances", "v", "instance.json")
+        self.change(volumes=[dict(host=host, guest="/srv/v", write_back=True)])
+
+    def change(self, **members):
+        with open(self.file, encoding="ascii") as file:
+            record = json.load(file)
+        with open(self.file, "w", encoding="ascii") as file:
+            json.dump({**record, **members}, file)
+
+    def serve(self, client): # pylint: disable=arguments-differ
+        agent = proto.Agent(client)
+        self.clients.append(client)
+        with client:
+            try:
+                while True:
+                    kind, stream, payload = agent._frame(time.monotonic() + 60) # pylint: disable=W0212
+                    if kind == proto.CALL and proto.decode(payload)["CALL"] == GET:
+                        self.end(agent, stream)
+                        return
+            except (OSError, proto.Closed):
+                pass
+
+    def end(self, agent, stream):
+        if self.killed:
+            self.close() # its lock, too; its connection follows
+            return
+        fields = proto.encode(STATUS=ESRCH, MESSAGE="the VM has ended")
+        agent.send(proto.REPLY, stream, fields + struct.pack("<HI", TAG_REASON, len(REASON)) + REASON)
+        time.sleep(0.5)
+        self.note_end()
+
+    def note_end(self):
+        self.change(state="failed", error="the VMM was killed; '/srv/v' did not come back to 'x': the VM failed")
+        self.close()
+        for client in self.clients:
+            client.shutdown(socket.SHUT_RDWR)
+
+
+class LostVolume(harness.TestCase):
+    def stop(self, killed):
+        os.mkdir(self.path("host"))
+        self.mvm("volume", "list")
+        vm = Dying(self.data_dir, self.path("host"), killed)
+        error = self.mvm_fails(1, "stop", "v")
+        vm.listener.close()
+        return error
+
+    def test_a_vm_that_dies_has_ended_and_its_volume_is_named(self):
+        error = self.stop(False)
+        self.assertIn("instance 'v' has ended: the VMM was killed; '/srv/v' did not come back", error)
+        self.assertNotIn("runs on", error)
+
+    def test_a_killed_supervisors_volume_is_named(self):
+        error = self.stop(True)
+        self.assertIn(f"instance 'v' has ended: '/srv/v' did not come back to '{self.path('host')}': its "
+                      "supervisor was killed", error)
+
+
+if __name__ == "__main__":
+    harness.main()
