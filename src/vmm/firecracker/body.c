@@ -12,6 +12,7 @@
 #include "base/sock.h"
 #include "vmm/firecracker/firecracker.h"
 #include "vmm/memory.h"
+#include "vmm/walls.h"
 
 #define JAILED	 (VMM_ISOLATION_USER | VMM_ISOLATION_JAILER | VMM_ISOLATION_SYSCALLS)
 #define UNJAILED (VMM_ISOLATION_SYSCALLS | fc_walls_there_are()) /* its own filters, Landlock */
@@ -110,8 +111,9 @@ static int start_process(struct fc_body *f, const struct vmm_config *c, struct v
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
 		spec.flags |= PROCESS_NO_HUGE_PAGES;
-	if (!f->jail.jailer) { /* the jailer clears the environment, too */
-		spec.env = no_environment;
+	if (!f->jail.jailer) {
+		if (!walls_are_off()) /* the jailer clears it, too */
+			spec.env = no_environment;
 		spec.before_exec = fc_walls_enter;
 		spec.in_child_arg = &walls;
 	}
