@@ -48,7 +48,7 @@ static int print_json(const struct mvm_check_list *l, int worst)
 /* Print the command whole, on one line, so that it can be copied. */
 static void print_check(const struct mvm_check *check)
 {
-	printf("%-5s %-*s", levels[check->level], TEXT_COLUMN - 6, check->name);
+	printf("%-5s %-*s ", levels[check->level], TEXT_COLUMN - 7, check->name);
 	print_text(stdout, check->text);
 	char buf[HINT_SIZE];
 	const char *mend = mend_of(check, buf);
