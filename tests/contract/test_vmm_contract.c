@@ -223,7 +223,9 @@ static void a_guest_may_power_itself_off(void **state)
 		r = loop_run_once(B.loop, soon());
 	assert_int_equal(m.ended, 1);
 	assert_int_equal(m.vmm->state, VMM_ENDED);
-	assert_true(m.vmm->guest_stopped);
+	if (!m.vmm->guest_stopped)
+		fail_msg("it ended with wait status 0x%x; console: %s",
+			 (unsigned)m.vmm->exit_status, m.console);
 	assert_int_equal(vmm_pause(m.vmm, soon(), &err), -EREMOTEIO);
 	drop(&m);
 	nothing_is_left_running();
