@@ -9,12 +9,13 @@ docker-registry on the loopback: then with two changed files, and then with its 
 N times, directly and over a line that adds 20 ms to a round trip, into a copy of a data folder (for skopeo: a copy
 of an OCI layout) that has what the row says.
 
-Prints medians of the seconds, the bytes that came over the line, with headers, and the requests.
+Prints medians of the seconds, those of the CPU, the bytes that came over the line, with headers, and the requests.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -128,10 +129,12 @@ def measure(place, row, line, registry):
     place.before(here, registry.host)
     registry.answers("")
     received = line.received
-    began = time.perf_counter()
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     place.pull(place.now, tag, line.host)
     seconds = time.perf_counter() - began
-    return {"s": seconds, "bytes": line.received - received, "requests": len(registry.answers(""))}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"s": seconds, "cpu_s": cpu, "bytes": line.received - received, "requests": len(registry.answers(""))}
 
 
 def main():
@@ -148,7 +151,7 @@ def main():
         size = make(folder, args, registry)
         places = {"mvm": Mvm(folder, args.mvm), "skopeo": Skopeo(folder)}
         print(f"all blobs: {size / MIB:.1f} MiB; N = {args.n}")
-        print(f"{'':32}{'seconds':>9}{'MiB':>9}{'requests':>10}")
+        print(f"{'':32}{'seconds':>9}{'CPU':>9}{'MiB':>9}{'requests':>10}")
         for delay in 0, 0.010: # each way
             with registries.Line(registry.port, delay_s=delay) as line:
                 for row in ROWS:
@@ -161,6 +164,7 @@ def main():
                         results.append({"row": row, "program": name, "round_trip_ms": delay * 2000, **median,
                                         "spread_s": [min(x["s"] for x in got), max(x["s"] for x in got)]})
                         print(f"{row + ', ' + name + (' +20 ms' if delay else ''):32}{median['s']:9.2f}"
+                              f"{median['cpu_s']:9.2f}"
                               f"{median['bytes'] / MIB:9.2f}{median['requests']:10.0f}", flush=True)
     if args.json:
         with open(args.json, "w", encoding="ascii") as file:
