@@ -175,7 +175,8 @@ struct mvm_prune_result {
  *   progress  may be NULL
  *   ret       what was removed, also when the call failed half-way; may be NULL
  *
- * Memory does not grow with the number of revisions, but for max_bytes.  One fsync covers all revisions of a template.
+ * Memory does not grow with the number of revisions, except with max_bytes.  One fsync covers all
+ * revisions of a template.
  */
 MVM_API int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 			       mvm_pruned_fn fn, void *arg, const struct mvm_progress *progress,
