@@ -86,7 +86,7 @@ static void assert_lines(const struct strv *got, const char *wanted)
 	"-no-reboot -S -sandbox "                                                                  \
 	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny\n"                \
 	"-global migration.store-global-state=off\n"                                               \
-	"-global migration.announce-rounds=0\n"                                                    \
+	"-global migration.announce-rounds=1\n"                                                    \
 	"-global virtio-blk-device.werror=report\n"                                                \
 	"-m 256\n"
 

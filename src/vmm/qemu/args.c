@@ -188,9 +188,11 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 		"-global",
 		"migration.store-global-state=off",
 		/* after a load QEMU would have the guest announce its card five times within two
-		 * seconds, as if it had moved to another switch, while it runs its first command */
+		 * seconds, as if it had moved to another switch, while it runs its first command.
+		 * Not 0: QEMU 7.2 gives its timer up then and stops it at the card's next reset,
+		 * so a guest that powers itself off ends QEMU by SIGSEGV */
 		"-global",
-		"migration.announce-rounds=0",
+		"migration.announce-rounds=1",
 		/* a guest is told that a write has failed; by default a full disk of the host would
 		 * stop the VM, and nobody would know why it does not answer */
 		"-global",
