@@ -239,6 +239,8 @@ const struct command command_kernel_list = {
 const struct command command_kernel_rm = {
 	.path = "kernel rm",
 	.summary = "Remove guest kernels; revisions keep the kernels they have",
+	.details = "The file of a kernel that no revision needs goes with the next 'mvm "
+		   "template prune'.",
 	.positionals = { { .name = "NAME",
 			   .help = "the kernels",
 			   .many = true,

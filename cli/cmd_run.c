@@ -458,6 +458,11 @@ static const struct option options[] = {
 	  .min = MVM_ROOT_DISK_MIB_MIN,
 	  .help = "a disk for the guest's root; a size other than the snapshot's means a boot",
 	  .group = "Machine" },
+	{ .name = "private-memory",
+	  .kind = OPTION_FLAG,
+	  .help = "copy the snapshot's memory instead of sharing its page cache with other clones, "
+		  "a timing channel between them; slower, and never from a pool",
+	  .group = "Machine" },
 	{ .name = "network",
 	  .kind = OPTION_CHOICE,
 	  .value = "MODE",
@@ -472,11 +477,6 @@ static const struct option options[] = {
 	  .help = "a name server for the guest, in place of the template's and this host's; up "
 		  "to 4",
 	  .group = "Network" },
-	{ .name = "private-memory",
-	  .kind = OPTION_FLAG,
-	  .help = "copy the snapshot's memory instead of sharing its page cache with other clones, "
-		  "a timing channel between them; slower, and never from a pool",
-	  .group = "Machine" },
 	{ .name = "restart",
 	  .kind = OPTION_CHOICE,
 	  .value = "WHEN",

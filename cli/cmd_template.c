@@ -19,8 +19,11 @@ static int load_config(struct cli_context *c, const char *path, bool strict,
 	AUTO_DONE(mvm_strings) warnings = { 0 };
 	int r = mvm_template_config_load(path, strict ? MVM_TEMPLATE_CONFIG_STRICT : 0, ret,
 					 &warnings, &c->err);
-	for (size_t i = 0; i < warnings.n; i++)
-		note(c, warnings.v[i]);
+	for (size_t i = 0; i < warnings.n; i++) {
+		AUTO_FREE char *text = str_printf("%s (ignored; --strict refuses it)",
+						  warnings.v[i]);
+		note(c, text ? text : warnings.v[i]);
+	}
 	return r < 0 ? r : mvm_template_config_check(*ret, &c->err); /* all, before one is stored */
 }
 

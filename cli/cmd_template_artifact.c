@@ -76,8 +76,9 @@ static int print_received(const struct cli_context *c, const struct mvm_artifact
 	if (c->json)
 		return print_json(r, true);
 	const char *snapshot = r->has_snapshot ? "kept" : "no";
-	printf("%s@%s  %s, %s snapshot\n", r->template_id, r->revision,
-	       r->new_revision ? "new" : "unchanged", r->new_snapshot ? "new" : snapshot);
+	printf("%s@%s  %s, %s snapshot%s%s\n", r->template_id, r->revision,
+	       r->new_revision ? "new" : "unchanged", r->new_snapshot ? "new" : snapshot,
+	       r->signed_by[0] ? ", signed by " : "", r->signed_by);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mi
 	str_bytes((uint64_t)mem_mib << 20, memory, sizeof(memory));
 	str_bytes((uint64_t)data_disk_mib << 20, data, sizeof(data));
 	str_bytes((uint64_t)root_disk_mib << 20, root, sizeof(root));
-	snprintf(text, sizeof(text), "%u CPUs, %s%s%s%s%s", vcpus, memory,
+	snprintf(text, sizeof(text), "%u CPU%s, %s%s%s%s%s", vcpus, plural(vcpus), memory,
 		 data_disk_mib ? ", data disk " : "", data_disk_mib ? data : "",
 		 root_disk_mib ? ", root disk " : "", root_disk_mib ? root : "");
 	line("machine", text);
@@ -106,6 +106,8 @@ static void show_revision(const struct mvm_template_details *d)
 		snprintf(text, sizeof(text), "%s, memory %s, device state %s", when, a, b);
 	}
 	line("snapshot", d->has_snapshot ? text : "none");
+	if (d->snapshot_signed_by)
+		line("signed by", d->snapshot_signed_by);
 	line("kind", d->kind_is_snapshot ? "snapshot" : "image");
 }
 

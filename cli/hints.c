@@ -26,8 +26,8 @@ static const struct hint {
 	  "it: echo '{\"format\": 1}' >%1$s/mvm-data.json",
 	  "name another folder, which mvm creates, with --data-dir" },
 	{ "data-folder-full",
-	  "make room on its disk: 'mvm template prune', 'mvm template delete', 'mvm kernel rm' and "
-	  "'mvm rm' work on a full one",
+	  "make room on its disk: 'mvm rm', 'mvm template delete' and 'mvm kernel rm' work on a full "
+	  "one, and 'mvm template prune' then removes the files that nothing needs any more",
 	  NULL },
 	{ "data-folder-low", "mvm template prune", NULL },
 	{ "data-folder-marker",
@@ -112,7 +112,7 @@ static const struct hint {
 	  "name a vmlinuz, a vmlinux or a Debian package, or get one with 'mvm kernel fetch'",
 	  NULL },
 	{ "kernel-without-name", "choose a name with --name", NULL },
-	{ "kvm-unusable", "mvm doctor", NULL },
+	{ "kvm-unusable", "'mvm doctor' says how to get KVM, which makes VMs much faster", NULL },
 	{ "lock-foreign", "move it to another place: mv %1$s %1$s.old",
 	  "move it to another place, then run the command again" },
 	{ "lock-linked",

@@ -182,6 +182,9 @@ struct mvm_template_details {
 	 * NULL */
 	char *instance, *base;
 	uint32_t root_disk_mib, built_root_disk_mib;
+	/* fingerprint of the trusted key that had signed the artifact with the snapshot; NULL: it
+	 * was made here, or nobody has signed it */
+	char *snapshot_signed_by;
 };
 MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 

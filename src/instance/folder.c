@@ -135,8 +135,11 @@ static int check_rename(int instances_fd, int dir_fd, const struct record *recor
 				     "instance '%s' ends with the command that started it, which "
 				     "knows it by this name",
 				     record->name);
-	if (!file_is_at(dir_fd, instances_fd, record->name))
-		return mvm_error_set(err, -ENOENT, "instance '%s' has been removed", record->name);
+	if (!file_is_at(dir_fd, instances_fd, record->name)) {
+		r = mvm_error_set(err, -ENOENT, "instance '%s' was removed or renamed meanwhile",
+				  record->name);
+		return mvm_error_reason(err, r, "no-instance", record->name);
+	}
 	if (fstatat(instances_fd, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0; /* a race is no harm: RENAME_NOREPLACE checks again */
 	r = mvm_error_set(err, -EEXIST, "there is an instance '%s' already", to);

@@ -61,6 +61,10 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 	if (bind(fd, (const struct sockaddr *)&addr, len) < 0) {
 		int r = mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
 				      f->host_address, strerror(errno));
+		if (r == -EADDRNOTAVAIL)
+			return mvm_error_hint(err, r,
+					      "it is no address of this host, see 'ip address'; "
+					      "leave it out for 127.0.0.1, or use 0.0.0.0 for all");
 		return r == -EADDRINUSE ? mvm_error_reason(err, r, "port-taken", NULL) : r;
 	}
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)

@@ -56,6 +56,10 @@ static int rename_running(int instances_fd, int dir_fd, const char *name, const 
 			  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	int r = instance_folder_put(instances_fd, name, dir_fd, INSTANCE_RENAME_NAME, to);
+	if (r == -ENOENT) {
+		r = mvm_error_set(err, r, "instance '%s' was removed or renamed meanwhile", name);
+		return mvm_error_reason(err, r, "no-instance", name);
+	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot rename instance '%s': %s", name, strerror(-r));
 	r = call_rename(instances_fd, name, to, progress, err);

@@ -81,12 +81,10 @@ int volumes_check_ended(struct mvm *mvm, const char *name, const struct mvm_erro
 	if (!str_eq(why->reason, "instance-ended"))
 		return 0;
 	/* its supervisor has yet to write that down */
-	if (mvm_instance_open(mvm, name, &i, NULL) == 0 &&
-	    instance_wait(i, END_MS, NULL, NULL) < 0)
+	if (mvm_instance_open(mvm, name, &i, NULL) == 0 && instance_wait(i, END_MS, NULL, NULL) < 0)
 		return 0;
 	int r = volumes_check_returned(mvm, name, err);
-	return r < 0 ? r
-		     : mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, why->text);
+	return r < 0 ? r : mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, why->text);
 }
 
 /* The supervisor copies the volumes back before the VM ends, so wait for that end. */

@@ -420,8 +420,7 @@ static int stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 		int64_t left_ms = clock_remaining_ms(deadline_ns);
 		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, progress, err);
 		/* -EBUSY: it has ended meanwhile, as the caller wants */
-		return (r == 0 || r == -EBUSY) && left ? volumes_check_returned(mvm, name, err)
-						       : r;
+		return (r == 0 || r == -EBUSY) && left ? volumes_check_returned(mvm, name, err) : r;
 	}
 	int ended = volumes_check_ended(mvm, name, &why, err);
 	if (ended < 0)

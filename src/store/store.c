@@ -216,8 +216,13 @@ int store_dir_failed(const struct store *s, enum store_dir which, int code, stru
 	AUTO_FREE char *path = path_of(s, which, NULL);
 	if (!path)
 		return mvm_error_oom(err);
-	mvm_error_set(err, code, "cannot open '%s': %s", path,
-		      code == -EXDEV ? "another file system is mounted there" : strerror(-code));
+	struct stat st;
+	const char *why = strerror(-code);
+	if (code == -EXDEV)
+		why = "another file system is mounted there";
+	else if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+		why = "it is a symbolic link, and mvm follows none in its data folder";
+	mvm_error_set(err, code, "cannot open '%s': %s", path, why);
 	return store_mend(s, code, err);
 }
 

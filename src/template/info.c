@@ -152,10 +152,12 @@ void mvm_template_details_free(struct mvm_template_details *d)
 {
 	if (!d)
 		return;
-	char *const strings[] = { d->template_id, d->flake_ref,	   d->profile,	    d->role,
-				  d->revision,	  d->builder,	   d->built_from,   d->lock,
-				  d->backend,	  d->start_reason, d->changed_file, d->instance,
-				  d->base };
+	char *const strings[] = {
+		d->template_id, d->flake_ref,	      d->profile,      d->role,
+		d->revision,	d->builder,	      d->built_from,   d->lock,
+		d->backend,	d->start_reason,      d->changed_file, d->instance,
+		d->base,	d->snapshot_signed_by
+	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(strings[i]);
 	settings_free(d->settings, d->n_settings);
@@ -185,6 +187,7 @@ static void tell_revision(struct details *d, struct mvm_template_details *ret, b
 	ret->disk_bytes = d->disk_bytes;
 	ret->has_snapshot = rev->has_snapshot;
 	ret->snapshot_at = rev->snapshot.created_at;
+	ret->snapshot_signed_by = str_dup(rev->snapshot.signed_by, failed);
 	ret->snapshot_mem_bytes = rev->snapshot.mem_size_bytes;
 	ret->snapshot_state_bytes = rev->snapshot.vmstate_size_bytes;
 	ret->kind_is_snapshot = d->kind_is_snapshot;

@@ -260,7 +260,8 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 		return mvm_error_oom(err); /* every other failure is a problem found */
 	r = conclude(result, err);
 	if (r == 0)
-		progress_end(&step, "%zu revisions", result->n_revisions);
+		progress_end(&step, "%zu revision%s", result->n_revisions,
+			     result->n_revisions == 1 ? "" : "s");
 	*ret = TAKE_PTR(result);
 	return r;
 }

@@ -156,6 +156,13 @@ class Foreign(Revisions):
             self.assertNotEqual(status, 2, f"add arguments for this command: {words}")
             self.assertGreaterEqual(status, 0, words)
 
+    def test_a_link_in_place_of_a_folder_is_told(self):
+        for folder, command in ("tmp", ("template", "build", "web")), ("instances", ("ps",)):
+            shutil.rmtree(self.data(folder), ignore_errors=True)
+            os.symlink(self.path("outside"), self.data(folder))
+            self.assertIn(f"/{folder}': it is a symbolic link", self.mvm(*command).stderr)
+            os.unlink(self.data(folder))
+
     def test_no_command_removes_foreign_files(self):
         *old, _ = self.build_three()
         self.mvm_ok("template", "create", "other", "--flake", "dir:root", "--", "/bin/y")

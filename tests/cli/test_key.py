@@ -128,6 +128,7 @@ class Files(KeyCase):
         self.assertIsNone(self.signer())
         self.mvm_ok("key", "trust", self.public)
         self.assertEqual(self.signer(), self.key["fingerprint"])
+        self.assertIn(", signed by " + self.key["fingerprint"], self.mvm_ok("template", "import", self.file))
         self.mvm_ok("key", "untrust", "mine")
         self.assertIsNone(self.signer())
 

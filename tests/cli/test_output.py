@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command fails when its result does not reach the reader."""
 
+import itertools
 import json
 import os
 import signal
@@ -87,6 +88,11 @@ class Full(Revisions):
                 if command in PRINTS:
                     args = [arg.replace("OLD", old) for arg in PRINTS[command]]
                     self.to_full(*command.split(), *args)
+
+    def test_help_has_each_heading_once(self):
+        for command in self.mvm_json("help")["commands"]:
+            groups = [key for key, _ in itertools.groupby(o["group"] for o in command["options"])]
+            self.assertEqual(len(groups), len(set(groups)), command["name"])
 
     def test_help_of_all_and_of_a_group_is_a_result(self):
         for words in ["--help"], ["template", "--help"], ["--help", "ps"], ["--version"]:

@@ -14,6 +14,11 @@ class Info(Revisions):
         self.assertRegex(text, r"(?m)^template +web$")
         self.assertRegex(text, r"(?m)^machine +2 CPUs, 1 GiB$")
         self.assertRegex(text, r"(?m)^revision +none: not built yet$")
+        self.write("one.toml", 'template_id = "one"\nflake_ref = "dir:root"\ncolour = 1\n[[variants]]\n'
+                   'role = "worker"\nvcpus = 1\nmem_mib = 128\n')
+        said = self.mvm("template", "apply", self.path("one.toml"), status=0).stderr
+        self.assertIn("colour: unknown key (ignored; --strict refuses it)", said)
+        self.assertIn("1 CPU, 128 MiB", self.mvm_ok("template", "info", "one-worker"))
         info = self.mvm_json("template", "info", "web")
         self.assertEqual((info["revision"], info["kind"]), (None, None))
         self.assertEqual(info["spec"]["template_id"], "web")

@@ -155,7 +155,7 @@ class Full(Mounted):
             if n in (4, 5, 6):
                 self.assertEqual(status, 1, f"{commands[n]}: {err}")
                 self.assertIn("No space left on device\n", err, commands[n])
-                self.assertIn("hint: make room on its disk: 'mvm template prune'", err, commands[n])
+                self.assertIn("hint: make room on its disk: 'mvm rm'", err, commands[n])
             elif n != 3:
                 self.assertEqual(status, 0, f"{commands[n]}: {err}")
         self.assertEqual(done[10][1], "", "left behind")

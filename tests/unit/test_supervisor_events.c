@@ -50,7 +50,7 @@ static const char *const event_names[EVENTS] = {
 #define EXITS	    "EXITED"
 #define IS_KILLED   "KILLING STOPPED"
 #define SHUTS_DOWN  "STOPPING STOPPED"
-#define STOPS_STILL "STOPPING KILLING STOPPED" /* it must not or cannot run on */
+#define STOPS_STILL "STOPPING KILLING STOPPED"	   /* it must not or cannot run on */
 #define WAKES	    "RESUMING UP STOPPING STOPPED" /* a paused guest cannot shut down */
 
 #define STATE(name) LIFE_##name, #name
@@ -69,8 +69,7 @@ static const struct row {
 	{ STATE(UP), { FAILS, EXITS, IS_KILLED, STAYS, STAYS, SHUTS_DOWN, SHUTS_DOWN } },
 	/* the running step ends first, successfully or not */
 	{ STATE(PAUSING),
-	  { "UP FAILED", "UP EXITED", IS_KILLED, STAYS, STAYS, "PAUSED " WAKES,
-	    "PAUSED " WAKES } },
+	  { "UP FAILED", "UP EXITED", IS_KILLED, STAYS, STAYS, "PAUSED " WAKES, "PAUSED " WAKES } },
 	{ STATE(PAUSED), { FAILS, EXITS, IS_KILLED, STAYS, STAYS, WAKES, WAKES } },
 	{ STATE(RESUMING),
 	  { "PAUSED FAILED", "PAUSED EXITED", IS_KILLED, STAYS, STAYS, "UP STOPPING STOPPED",

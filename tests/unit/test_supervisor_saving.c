@@ -111,8 +111,8 @@ static void what_a_client_that_is_gone_left_is_no_clients(void **state)
 		if (i == 2)
 			control_done(&other); /* and the guest does not answer the RESET */
 		assert_int_equal(ask(&c, calls[i % 2], &err), -EBUSY);
-		assert_non_null(strstr(err.text, i < 2 ? "clients run commands"
-						       : "agent does not answer"));
+		assert_non_null(
+			strstr(err.text, i < 2 ? "clients run commands" : "agent does not answer"));
 		assert_string_equal(err.reason, i < 2 ? "" : "vm-silent");
 	}
 	expect_up(x, &c);

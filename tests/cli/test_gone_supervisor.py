@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A VM ends while `stop` copies its volume back.  The test stands in for its supervisor."""
+"""A VM or its supervisor ends while a command talks to it.  The test stands in for the supervisor."""
 
 import json
 import os
 import socket
 import struct
 import sys
+import threading
 import time
 
 import harness
@@ -16,14 +17,14 @@ for folder in "crash", "integration":
 import agentproto as proto # pylint: disable=wrong-import-position
 from fake_instance import FakeInstance # pylint: disable=wrong-import-position
 
-GET = 10
+GET, WAIT = 10, 69
 TAG_REASON = len(proto.FIELDS) + 5
 ESRCH = 3
 REASON = b"instance-ended"
 
 
 class Dying(FakeInstance):
-    """Its VM ends when a file is asked for."""
+    """Its VM ends when a file is asked for, and its supervisor's first process when it is waited for."""
 
     def __init__(self, data, host, killed):
         self.killed, self.clients = killed, []
@@ -44,8 +45,14 @@ class Dying(FakeInstance):
             try:
                 while True:
                     kind, stream, payload = agent._frame(time.monotonic() + 60) # pylint: disable=W0212
-                    if kind == proto.CALL and proto.decode(payload)["CALL"] == GET:
+                    call = proto.decode(payload)["CALL"] if kind == proto.CALL else None
+                    if call == GET:
                         self.end(agent, stream)
+                        return
+                    if call == WAIT and self.killed:
+                        self.listener.shutdown(socket.SHUT_RDWR)
+                        self.listener.close()
+                        threading.Timer(0.5, self.lock.close).start()
                         return
             except (OSError, proto.Closed):
                 pass
@@ -66,22 +73,25 @@ class Dying(FakeInstance):
             client.shutdown(socket.SHUT_RDWR)
 
 
-class LostVolume(harness.TestCase):
-    def stop(self, killed):
+class Gone(harness.TestCase):
+    def fails(self, command, killed):
         os.mkdir(self.path("host"))
-        self.mvm("volume", "list")
+        self.mvm_ok("volume", "list")
         vm = Dying(self.data_dir, self.path("host"), killed)
-        error = self.mvm_fails(1, "stop", "v")
+        error = self.mvm_fails(1, command, "v")
         vm.listener.close()
         return error
 
+    def test_a_wait_outlasts_the_last_of_a_killed_supervisor(self):
+        self.assertIn("instance 'v' failed: its supervisor was killed", self.fails("wait", True))
+
     def test_a_vm_that_dies_has_ended_and_its_volume_is_named(self):
-        error = self.stop(False)
+        error = self.fails("stop", False)
         self.assertIn("instance 'v' has ended: the VMM was killed; '/srv/v' did not come back", error)
         self.assertNotIn("runs on", error)
 
     def test_a_killed_supervisors_volume_is_named(self):
-        error = self.stop(True)
+        error = self.fails("stop", True)
         self.assertIn(f"instance 'v' has ended: '/srv/v' did not come back to '{self.path('host')}': its "
                       "supervisor was killed", error)
 
