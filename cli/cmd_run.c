@@ -414,6 +414,7 @@ static const struct option options[] = {
 	  .help = "copy a folder or file, a path that begins with / or ./, into the guest before "
 		  "its workload starts; with :rw copy it back when the VM is stopped. A HOST "
 		  "without a slash is a named volume, :rw unless :ro is added" },
+	OPTION_JSON,
 	GUEST_COMMAND_OPTIONS("Command"),
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,
@@ -512,7 +513,6 @@ static const struct option options[] = {
 	  .help = "limit of each of its two logs (8M); mvm also keeps as much of the "
 		  "output before that",
 	  .group = "Life" },
-	OPTION_JSON,
 	{ 0 },
 };
 
