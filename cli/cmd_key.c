@@ -17,6 +17,7 @@ static void put_json(struct jsonw *j, const struct mvm_key_info *k)
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "name", k->name);
 	jsonw_bool(j, "trusted", k->trusted);
+	jsonw_string(j, "type", k->type);
 	jsonw_string(j, "fingerprint", k->fingerprint);
 	jsonw_string(j, "for", k->scope);
 	jsonw_string(j, "path", k->path);
@@ -42,7 +43,7 @@ static int generate(struct cli_context *c, const struct args *a)
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_key_generate(mvm, args_at(a, 0), &key, &c->err);
+		r = mvm_key_generate(mvm, args_at(a, 0), args_string(a, "type"), &key, &c->err);
 	return r < 0 ? r : print_key(c, key);
 }
 
@@ -111,7 +112,7 @@ static int list(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(mvm_key_info_list) all = { 0 };
-	AUTO_DONE(table) t = { .columns = 4 };
+	AUTO_DONE(table) t = { .columns = 5 };
 	AUTO_DONE(jsonw) j = { 0 };
 	(void)a;
 
@@ -121,12 +122,12 @@ static int list(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	jsonw_open(&j, NULL, '[');
-	table_row(&t, "NAME", "USE", "FINGERPRINT", "FOR");
+	table_row(&t, "NAME", "USE", "TYPE", "FINGERPRINT", "FOR");
 	for (size_t i = 0; i < all.n; i++) {
 		const struct mvm_key_info *k = all.v[i];
 		put_json(&j, k);
 		const char *scope = k->scope ? k->scope : "everything";
-		table_row(&t, k->name, k->trusted ? "trusted" : "signs", k->fingerprint,
+		table_row(&t, k->name, k->trusted ? "trusted" : "signs", k->type, k->fingerprint,
 			  k->trusted ? scope : "-");
 	}
 	jsonw_close(&j);
@@ -134,6 +135,16 @@ static int list(struct cli_context *c, const struct args *a)
 }
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };
+
+static const struct option generate_options[] = {
+	{ .name = "type",
+	  .kind = OPTION_CHOICE,
+	  .value = "TYPE",
+	  .choices = "ed25519|p256",
+	  .help = "the kind of keys (default: ed25519)" },
+	OPTION_JSON,
+	{ 0 },
+};
 
 static const struct option trust_options[] = {
 	{ .name = "name",
@@ -154,19 +165,20 @@ static const struct option trust_options[] = {
 const struct command command_key_generate = {
 	.path = "key generate",
 	.summary = "Make a pair of keys to sign templates with",
-	.details = "The keys are of Ed25519, as PEM files in the data folder. Give the public one, "
-		   "whose path is printed, to those who are to trust your snapshots.",
+	.details = "The keys are PEM files in the data folder. Give the public one, whose path is "
+		   "printed, to those who are to trust your snapshots.",
 	.examples = "mvm key generate release\n"
 		    "mvm template export web web.tar --sign release",
 	.positionals = { { .name = "NAME", .help = "the pair's name", .hint = VALUE_NEW_KEY } },
-	.options = json_options,
+	.options = generate_options,
 	.run = generate,
 };
 
 const struct command command_key_trust = {
 	.path = "key trust",
 	.summary = "Let snapshots that a key signed run here",
-	.details = "FILE is a public key of Ed25519 in PEM. A snapshot that was imported or pulled "
+	.details = "FILE is a public key of Ed25519 or P-256 in PEM. A snapshot that was imported "
+		   "or pulled "
 		   "before is taken into account when it is imported or pulled again.",
 	.examples = "mvm key trust release.pub --for 'reg.example/team/*'",
 	.positionals = { { .name = "FILE", .help = "the public key", .hint = VALUE_FILE } },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* template export, import, push, pull */
+/* template export, import, push, pull, sign */
 #include <mvm/artifact.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,6 +54,17 @@ static int check_ref(struct cli_context *c, const char *ref)
 	return *ref ? 0 : cli_usage(c, "REF is the name of a repository: HOST/NAME:TAG");
 }
 
+static int check_signing(struct cli_context *c, const struct args *a)
+{
+	const char *command = args_string(a, "sign-command");
+
+	if (command && !*command)
+		return cli_usage(c, "--sign-command needs the name of a program");
+	return command && !args_given(a, "sign")
+		       ? cli_usage(c, "--sign-command needs --sign, the name of its public key")
+		       : 0;
+}
+
 static int print_sent(const struct cli_context *c, const struct mvm_artifact_result *r)
 {
 	char blobs[24];
@@ -92,9 +103,12 @@ static int export(struct cli_context *c, const struct args *a)
 		.force = args_flag(a, "force"),
 		.tag = args_string(a, "tag"),
 		.key = args_string(a, "sign"),
+		.sign_command = args_string(a, "sign-command"),
 	};
 
 	int r = check_tag(c, a);
+	if (r == 0)
+		r = check_signing(c, a);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -111,9 +125,12 @@ static int push(struct cli_context *c, const struct args *a)
 		.size = sizeof(options),
 		.image_only = args_flag(a, "image-only"),
 		.key = args_string(a, "sign"),
+		.sign_command = args_string(a, "sign-command"),
 	};
 
 	int r = check_ref(c, args_at(a, 1));
+	if (r == 0)
+		r = check_signing(c, a);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -162,6 +179,39 @@ static int pull(struct cli_context *c, const struct args *a)
 	return r < 0 ? r : print_received(c, &result);
 }
 
+static int sign(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(jsonw) j = { 0 };
+	char digest[MVM_ARTIFACT_DIGEST_SIZE];
+	const struct mvm_sign_options options = {
+		.size = sizeof(options),
+		.key = args_string(a, "key"),
+		.sign_command = args_string(a, "sign-command"),
+	};
+
+	int r = check_ref(c, args_at(a, 0));
+	if (r == 0 && !options.key)
+		r = cli_usage(c, "which key? name it with --key");
+	if (r == 0 && options.sign_command && !*options.sign_command)
+		r = cli_usage(c, "--sign-command needs the name of a program");
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_template_sign(mvm, args_at(a, 0), &options, &c->progress, digest, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "reference", args_at(a, 0));
+	jsonw_string(&j, "digest", digest);
+	jsonw_string(&j, "key", options.key);
+	jsonw_close(&j);
+	if (c->json)
+		return jsonw_print(&j, stdout);
+	printf("%s  signed by %s\n", digest, options.key);
+	return 0;
+}
+
 #define OPTION_TAG(text)                                                                           \
 	{                                                                                          \
 		.name = "tag", .kind = OPTION_STRING, .value = "TAG", .help = (text)               \
@@ -178,16 +228,39 @@ static int pull(struct cli_context *c, const struct args *a)
 		.help = "sign it with this key of 'mvm key list'", .hint = VALUE_NEW_KEY           \
 	}
 
+#define OPTION_SIGN_COMMAND                                                                        \
+	{                                                                                          \
+		.name = "sign-command", .kind = OPTION_STRING, .value = "PROGRAM",                 \
+		.help = "signs for a key that is elsewhere, whose public key is KEY: reads what "  \
+			"is to be signed, prints the signature",                                   \
+		.hint = VALUE_FILE                                                                 \
+	}
+
+static const struct option sign_options[] = {
+	{ .name = "key",
+	  .letter = 'k',
+	  .kind = OPTION_STRING,
+	  .value = "KEY",
+	  .help = "sign with this key of 'mvm key list'",
+	  .hint = VALUE_NEW_KEY },
+	OPTION_SIGN_COMMAND,
+	OPTION_JSON,
+	{ 0 },
+};
+
 static const struct option export_options[] = {
 	OPTION_IMAGE_ONLY,
 	OPTION_SIGN,
+	OPTION_SIGN_COMMAND,
 	OPTION_TAG("the artifact's tag in the file (default: the template's name)"),
 	{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "replace an existing file" },
 	OPTION_JSON,
 	{ 0 },
 };
 
-static const struct option push_options[] = { OPTION_IMAGE_ONLY, OPTION_SIGN, OPTION_JSON, { 0 } };
+static const struct option push_options[] = {
+	OPTION_IMAGE_ONLY, OPTION_SIGN, OPTION_SIGN_COMMAND, OPTION_JSON, { 0 },
+};
 
 static const struct option pull_options[] = {
 	OPTION_IMAGE_ONLY,
@@ -278,4 +351,21 @@ const struct command command_template_pull = {
 			   .hint = VALUE_TEMPLATE } },
 	.options = pull_options,
 	.run = pull,
+};
+
+const struct command command_template_sign = {
+	.path = "template sign",
+	.summary = "Sign a template that is in a registry",
+	.details =
+		"Your signature lets its snapshot, a running program, start VMs wherever your key "
+		"is trusted. So an artifact with a snapshot is named by its digest, which 'mvm "
+		"template push' prints: a tag may have moved.\n\nA PROGRAM reads the bytes to be "
+		"signed, a DSSE envelope's, and prints the signature, plain or in base64: of "
+		"Ed25519, or of ECDSA with SHA-256 in ASN.1. It gets no arguments and no shell. "
+		"mvm checks its signature with the public key before it uses it.",
+	.examples = "mvm template sign reg.example/team/web@sha256:91c0... --key release\n"
+		    "mvm template sign reg.example/team/web:v1 --key kms --sign-command ./kms-sign",
+	.positionals = { { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]" } },
+	.options = sign_options,
+	.run = sign,
 };

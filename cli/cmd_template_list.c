@@ -5,6 +5,7 @@
 
 #include "handles.h"
 #include "json.h"
+#include "names.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
@@ -107,9 +108,9 @@ static int list_remote(struct cli_context *c, const char *ref)
 	AUTO_DONE(table) t = { .columns = 6 };
 	AUTO_DONE(jsonw) j = { 0 };
 
-	if (!*ref)
-		return cli_usage(c, "--remote needs the name of a repository: HOST/NAME");
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = check_remote(c, ref);
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_remote_list(mvm, ref, &c->progress, &all.v, &all.n, &c->err);
 	if (r < 0)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* template verify */
+#include <mvm/artifact.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "handles.h"
 #include "json.h"
+#include "names.h"
 #include "options.h"
 #include "out.h"
 #include "text.h"
+
+DEFINE_AUTO(mvm_signature_info, mvm_signature_info_free)
 
 static int print_json(const struct mvm_verify_result *v)
 {
@@ -52,8 +57,75 @@ static int print_text_result(const struct mvm_verify_result *v)
 	return table_print(&t, stdout);
 }
 
+/* ---- in a registry ---- */
+
+static int print_signed(struct cli_context *c, const struct mvm_signature_info *s)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+
+	if (!c->json) {
+		if (!s->key)
+			return 0; /* the error says it */
+		printf("%s@%s\n", s->repository, s->digest);
+		printf("signed by %s, %s, trusted for %s\n", s->key, s->fingerprint,
+		       s->scope ? s->scope : "everything");
+		if (s->has_snapshot)
+			puts("its snapshot starts VMs here, if it fits this host");
+		return 0;
+	}
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "repository", s->repository);
+	jsonw_string(&j, "digest", s->digest);
+	jsonw_bool(&j, "has_snapshot", s->has_snapshot);
+	jsonw_string(&j, "key", s->key);
+	jsonw_string(&j, "signed_by", s->fingerprint);
+	jsonw_string(&j, "for", s->scope);
+	jsonw_u64(&j, "trusted_keys", s->n_keys);
+	jsonw_u64(&j, "signatures", s->n_signatures);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
+}
+
+/* What a pull would do with it. */
+static int not_signed(struct cli_context *c, const struct mvm_signature_info *s)
+{
+	int r = cli_error(c, -EACCES,
+			  "no key that you trust has signed %s@%s: %zu key%s count%s for this "
+			  "repository, and it has %zu signature%s",
+			  s->repository, s->digest, s->n_keys, plural(s->n_keys),
+			  s->n_keys == 1 ? "s" : "", s->n_signatures, plural(s->n_signatures));
+	return mvm_error_hint(
+		&c->err, r, "%sto trust its signer's key: mvm key trust FILE.pub --for '%s'",
+		s->has_snapshot ? "a pull takes the image, and its snapshot starts no "
+				  "VM; "
+				: "a pull takes it all the same; ",
+		s->repository);
+}
+
+static int verify_remote(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_signature_info) found = NULL;
+	const char *ref = args_string(a, "remote");
+
+	if (a->n_positionals > 0)
+		return cli_usage(c, "--remote takes one HOST/NAME[:TAG][@DIGEST], and no template");
+	int r = check_remote(c, ref);
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_template_verify_remote(mvm, ref, &c->progress, &found, &c->err);
+	if (r < 0)
+		return r;
+	int printed = print_signed(c, found);
+	return printed < 0 || r > 0 ? printed : not_signed(c, found);
+}
+
 static int verify(struct cli_context *c, const struct args *a)
 {
+	if (args_given(a, "remote"))
+		return verify_remote(c, a);
+
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_verify_result) v = NULL;
 
@@ -67,7 +139,14 @@ static int verify(struct cli_context *c, const struct args *a)
 	return r < 0 ? r : printed;
 }
 
-static const struct option json_options[] = { OPTION_JSON, { 0 } };
+static const struct option verify_options[] = {
+	{ .name = "remote",
+	  .kind = OPTION_STRING,
+	  .value = "REF",
+	  .help = "say who has signed what this reference names in a registry" },
+	OPTION_JSON,
+	{ 0 },
+};
 
 const struct command command_template_verify = {
 	.path = "template verify",
@@ -80,6 +159,6 @@ const struct command command_template_verify = {
 			   .help = "a template or one of its revisions (default: everything)",
 			   .optional = true,
 			   .hint = VALUE_REFERENCE } },
-	.options = json_options,
+	.options = verify_options,
 	.run = verify,
 };

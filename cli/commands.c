@@ -14,7 +14,7 @@ const struct command_section command_sections[] = {
 	    &command_template_rm,     &command_template_history,      &command_template_rollback,
 	    &command_template_diff,   &command_template_snapshot,     &command_template_verify,
 	    &command_template_prune,  &command_template_export,	      &command_template_import,
-	    &command_template_push,   &command_template_pull } },
+	    &command_template_push,   &command_template_pull,	      &command_template_sign } },
 	{ "Instances",
 	  { &command_run,     &command_ps,   &command_port,  &command_stats,   &command_top,
 	    &command_inspect, &command_exec, &command_cp,    &command_commit,  &command_logs,

@@ -94,6 +94,7 @@ extern const struct command command_template_pull;
 extern const struct command command_template_push;
 extern const struct command command_template_rm;
 extern const struct command command_template_rollback;
+extern const struct command command_template_sign;
 extern const struct command command_template_snapshot;
 extern const struct command command_template_verify;
 extern const struct command command_top;

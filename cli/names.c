@@ -119,3 +119,13 @@ int check_names(struct cli_context *c, const struct args *a)
 		r = check_option(c, &a->values[i]);
 	return r;
 }
+
+int check_remote(struct cli_context *c, const char *ref)
+{
+	static const char scheme[] = "docker://";
+	const char *name = str_starts(ref, scheme) ? ref + strlen(scheme) : ref;
+
+	return *name && *name != '/' && !strstr(name, ":/")
+		       ? 0
+		       : cli_usage(c, "--remote needs the name of a repository: HOST/NAME");
+}

@@ -41,6 +41,7 @@ struct mvm_export_options {
 	bool force;	 /* replace an existing file */
 	const char *tag; /* in the file's index.json; NULL: the template's id */
 	const char *key; /* name of the key to sign it with (mvm/key.h); NULL: no signature */
+	const char *sign_command; /* as in struct mvm_sign_options */
 };
 #define MVM_EXPORT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_export_options)
 
@@ -101,6 +102,7 @@ struct mvm_push_options {
 	size_t size;	 /* MVM_PUSH_OPTIONS_INIT sets it (mvm/struct.h) */
 	bool image_only; /* leave the snapshot out */
 	const char *key; /* name of the key to sign it with (mvm/key.h); NULL: no signature */
+	const char *sign_command; /* as in struct mvm_sign_options */
 };
 #define MVM_PUSH_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_push_options)
 
@@ -121,6 +123,56 @@ MVM_API int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 			      const struct mvm_push_options *options,
 			      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
 			      struct mvm_error *err);
+
+struct mvm_sign_options {
+	size_t size;	 /* MVM_SIGN_OPTIONS_INIT sets it (mvm/struct.h) */
+	const char *key; /* name of a pair of keys, or with sign_command of a public key */
+	/* A program that signs, for keys that are elsewhere: its path, or a name on PATH.  No shell
+	 * reads it, and it gets no arguments.  What is to be signed is its standard input, the
+	 * signature, plain or in base64, its output.  It has two minutes.  NULL: the key is here.
+	 */
+	const char *sign_command;
+};
+#define MVM_SIGN_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_sign_options)
+
+/*
+ * Sign a template's artifact that is in a registry.
+ *
+ *   ref         "reg.example/team/web@sha256:..."; a tag only for an artifact without a snapshot,
+ * as a tag may move progress    may be NULL ret_digest  of the manifest that is signed now; may be
+ * NULL
+ *
+ * Errors: -ENOENT (no such artifact, or no such key), -EPERM (a snapshot by its tag), -EACCES (the
+ * registry or the program refuses), -EBADMSG (the program prints no signature of the key),
+ * -EOPNOTSUPP (no template of mvm's), -ETIMEDOUT and others.
+ */
+MVM_API int mvm_template_sign(struct mvm *mvm, const char *ref,
+			      const struct mvm_sign_options *options,
+			      const struct mvm_progress *progress,
+			      char ret_digest[MVM_ARTIFACT_DIGEST_SIZE], struct mvm_error *err);
+
+struct mvm_signature_info {
+	char *repository;		       /* "reg.example/team/web" */
+	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of the manifest */
+	bool has_snapshot;
+	char *key;	     /* name of the trusted key that has signed it; NULL: none has */
+	char *fingerprint;   /* of that key */
+	char *scope;	     /* what it is trusted for; NULL: everything */
+	size_t n_keys;	     /* that you trust for this repository */
+	size_t n_signatures; /* that the registry has, of anybody */
+};
+MVM_API void mvm_signature_info_free(struct mvm_signature_info *info);
+
+/*
+ * Who has signed what a reference names now, as a pull would see it?
+ *
+ *   ret  mvm_signature_info_free() it; set with 0 and 1
+ *
+ * Returns 1: a key that is trusted for this repository; 0: none.  Errors: as mvm_template_pull().
+ */
+MVM_API int mvm_template_verify_remote(struct mvm *mvm, const char *ref,
+				       const struct mvm_progress *progress,
+				       struct mvm_signature_info **ret, struct mvm_error *err);
 
 struct mvm_pull_options {
 	size_t size;	 /* MVM_PULL_OPTIONS_INIT sets it (mvm/struct.h) */

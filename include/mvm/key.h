@@ -2,7 +2,8 @@
 #ifndef MVM_KEY_H
 #define MVM_KEY_H
 
-/* Keys that sign artifacts (mvm/artifact.h), and keys of others that are trusted: Ed25519. */
+/* Keys that sign artifacts (mvm/artifact.h), and keys of others that are trusted: Ed25519 and
+ * P-256. */
 
 #include <mvm/error.h>
 #include <mvm/mvm.h>
@@ -16,13 +17,15 @@ struct mvm_key_info {
 	char *path;	   /* of the public key's file */
 	bool trusted;	   /* a key of somebody that is trusted; false: a pair to sign with */
 	char *scope; /* pattern of the repositories that it is trusted for; NULL: all, and files */
+	char *type;  /* "ed25519" or "p256" */
 };
 MVM_API void mvm_key_info_free(struct mvm_key_info *info);
 
-/* Make a pair of keys to sign with; mvm_key_info_free() *ret, which may be NULL.  Errors: -EINVAL
- * (no valid name), -EEXIST. */
-MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, struct mvm_key_info **ret,
-			     struct mvm_error *err);
+/* Make a pair of keys to sign with.  type: "ed25519" or "p256"; NULL: the first.
+ * mvm_key_info_free() *ret, which may be NULL.  Errors: -EINVAL (no valid name, no such type),
+ * -EEXIST. */
+MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, const char *type,
+			     struct mvm_key_info **ret, struct mvm_error *err);
 
 /*
  * Trust a key: snapshots that it signed may run here, as far as they fit this host.
@@ -34,7 +37,7 @@ MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, struct mvm_key_i
  *          NULL: all, and files.  What the key has let in before stays
  *   ret    as above
  *
- * Errors: -ENOENT, -EINVAL (no public key of Ed25519, or no valid name).
+ * Errors: -ENOENT, -EINVAL (no public key of these types, or no valid name).
  */
 MVM_API int mvm_key_trust(struct mvm *mvm, const char *path, const char *name, const char *scope,
 			  struct mvm_key_info **ret, struct mvm_error *err);

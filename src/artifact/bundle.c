@@ -35,12 +35,13 @@ static int format_statement(const struct mvm_digest *manifest, char **ret, struc
 	return json_out_text(&out, o, JSON_TEXT_SORTED, ret, err);
 }
 
-int bundle_sign(const struct mvm_digest *manifest, const struct ed25519_key *key, char **ret,
+int bundle_sign(const struct mvm_digest *manifest, const struct bundle_signer *signer, char **ret,
 		struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) pae = { 0 };
 	AUTO_FREE char *statement = NULL;
-	uint8_t signature[ED25519_SIGNATURE];
+	uint8_t signature[KEY_SIGNATURE_MAX];
+	size_t len = 0;
 	struct json_out out = { 0 };
 	struct mvm_digest print;
 
@@ -50,11 +51,13 @@ int bundle_sign(const struct mvm_digest *manifest, const struct ed25519_key *key
 	add_pae(&pae, statement, strlen(statement));
 	if (pae.failed)
 		return mvm_error_oom(err);
-	ed25519_sign(key, pae.data, pae.len, signature);
-	ed25519_fingerprint(key->pub, &print);
+	r = signer->sign(signer->arg, pae.data, pae.len, signature, &len, err);
+	if (r < 0)
+		return r;
+	key_fingerprint(&signer->pub, &print);
 	AUTO_FREE char *hint = base64_text(&print, sizeof(print));
 	AUTO_FREE char *payload = base64_text(statement, strlen(statement));
-	AUTO_FREE char *coded = base64_text(signature, sizeof(signature));
+	AUTO_FREE char *coded = base64_text(signature, len);
 	if (!hint || !payload || !coded)
 		return mvm_error_oom(err);
 	json_t *o = json_pack("{s:s, s:{s:{s:s}}, s:{s:s, s:s, s:[{s:s}]}}", "mediaType",
@@ -90,8 +93,8 @@ static int statement_is_about(const char *text, size_t len, const struct mvm_dig
 }
 
 /* Is one of the envelope's signatures by one of the keys? */
-static int find_key(const json_t *envelope, const struct strbuf *pae,
-		    const uint8_t (*keys)[ED25519_KEY], size_t n_keys, size_t *ret_key)
+static int find_key(const json_t *envelope, const struct strbuf *pae, const struct public_key *keys,
+		    size_t n_keys, size_t *ret_key)
 {
 	const json_t *list = json_object_get(envelope, "signatures");
 
@@ -102,9 +105,8 @@ static int find_key(const json_t *envelope, const struct strbuf *pae,
 		int r = coded ? base64_bytes(coded, strlen(coded), &signature, &len) : -EINVAL;
 		if (r == -ENOMEM)
 			return r;
-		for (size_t k = 0; r == 0 && len == ED25519_SIGNATURE && k < n_keys; k++) {
-			if (!ed25519_verify(keys[k], pae->data, pae->len, signature) &&
-			    !ed25519ph_verify(keys[k], pae->data, pae->len, signature))
+		for (size_t k = 0; r == 0 && k < n_keys; k++) {
+			if (!key_verify(&keys[k], pae->data, pae->len, signature, len))
 				continue;
 			*ret_key = k;
 			return 1;
@@ -114,7 +116,7 @@ static int find_key(const json_t *envelope, const struct strbuf *pae,
 }
 
 int bundle_verify(const char *text, size_t len, const struct mvm_digest *manifest,
-		  const uint8_t (*keys)[ED25519_KEY], size_t n_keys, size_t *ret_key)
+		  const struct public_key *keys, size_t n_keys, size_t *ret_key)
 {
 	AUTO_DONE(strbuf) pae = { 0 };
 	AUTO_FREE uint8_t *payload = NULL;

@@ -14,7 +14,7 @@
  */
 
 #include "artifact/index.h"
-#include "codec/ed25519.h"
+#include "codec/sign_key.h"
 
 #define BUNDLE_TYPE    "application/vnd.dev.sigstore.bundle.v0.3+json"
 #define BUNDLE_MAX     ((size_t)64 << 10)
@@ -24,8 +24,17 @@
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
 #define EMPTY_TEXT "{}"
 
+/* Who signs: a key that is here, or one that is elsewhere. */
+struct bundle_signer {
+	struct public_key pub;
+	/* Sign data.  0 with a signature of `pub`'s, or -errno. */
+	int (*sign)(void *arg, const void *data, size_t len, uint8_t ret[KEY_SIGNATURE_MAX],
+		    size_t *ret_len, struct mvm_error *err);
+	void *arg;
+};
+
 /* Sign a manifest.  ret: the bundle, free(3) it. */
-int bundle_sign(const struct mvm_digest *manifest, const struct ed25519_key *key, char **ret,
+int bundle_sign(const struct mvm_digest *manifest, const struct bundle_signer *signer, char **ret,
 		struct mvm_error *err);
 
 /*
@@ -37,7 +46,7 @@ int bundle_sign(const struct mvm_digest *manifest, const struct ed25519_key *key
  * Returns 1, 0 or -ENOMEM.
  */
 int bundle_verify(const char *text, size_t len, const struct mvm_digest *manifest,
-		  const uint8_t (*keys)[ED25519_KEY], size_t n_keys, size_t *ret_key);
+		  const struct public_key *keys, size_t n_keys, size_t *ret_key);
 
 /* The manifest that refers from a bundle to its subject; free(3) *ret. */
 int signature_manifest_format(const struct index_part *subject, const struct index_part *bundle,

@@ -205,11 +205,21 @@ static bool may_be_signature(const struct artifact *a, const struct oci_descript
 	       !digest_equal(&d->digest, &a->manifest.digest);
 }
 
+/* A registry may list a signature in two places. */
+static bool is_listed(const struct artifact *a, const struct mvm_digest *digest)
+{
+	for (uint32_t i = 0; i < a->n_signatures; i++) {
+		if (digest_equal(&a->signatures[i].digest, digest))
+			return true;
+	}
+	return false;
+}
+
 static void add_listed(struct artifact *a, const struct oci_index *list)
 {
 	for (size_t i = 0; i < list->n && a->n_signatures < SIGNATURES_MAX; i++) {
 		const struct oci_descriptor *d = &list->manifests[i];
-		if (may_be_signature(a, d))
+		if (may_be_signature(a, d) && !is_listed(a, &d->digest))
 			a->signatures[a->n_signatures++] = (struct index_part){ d->digest,
 										d->size };
 	}
@@ -292,8 +302,8 @@ size_t artifact_bundles(const struct artifact *a, struct index_part *ret)
 	return n;
 }
 
-int artifact_find_signature(const struct artifact *a, const uint8_t (*keys)[ED25519_KEY],
-			    size_t n_keys, size_t *ret_key)
+int artifact_find_signature(const struct artifact *a, const struct public_key *keys, size_t n_keys,
+			    size_t *ret_key)
 {
 	struct index_part bundles[SIGNATURES_MAX];
 	size_t n = artifact_bundles(a, bundles);

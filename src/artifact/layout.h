@@ -83,8 +83,8 @@ int artifact_add_signatures(struct artifact *a, const char *index, size_t len,
  * Returns 1, 0 (none of these keys has signed it) or -ENOMEM.  A signature that cannot be read is
  * none.
  */
-int artifact_find_signature(const struct artifact *a, const uint8_t (*keys)[ED25519_KEY],
-			    size_t n_keys, size_t *ret_key);
+int artifact_find_signature(const struct artifact *a, const struct public_key *keys, size_t n_keys,
+			    size_t *ret_key);
 
 /* The bundles' blobs, of signatures whose manifests are there; at most SIGNATURES_MAX. */
 size_t artifact_bundles(const struct artifact *a, struct index_part *ret);

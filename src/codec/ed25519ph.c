@@ -4,7 +4,7 @@
 #include <nettle/sha2.h>
 #undef sha256_init /* nettle's prefix for its own function */
 
-#include "codec/ed25519.h"
+#include "codec/ed25519ph.h"
 
 #include <gmp.h>
 #include <string.h>

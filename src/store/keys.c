@@ -29,23 +29,23 @@ static void file_name(const char *name, const char *end, char ret[KEY_NAME_SIZE 
 	snprintf(ret, KEY_NAME_SIZE + 8, "%s%s", name, end);
 }
 
-static void describe(const char *name, const uint8_t pub[ED25519_KEY], struct key_info *ret)
+static void describe(const char *name, const struct public_key *pub, struct key_info *ret)
 {
 	struct mvm_digest print;
 
 	*ret = (struct key_info){ 0 };
 	snprintf(ret->name, sizeof(ret->name), "%s", name);
-	memcpy(ret->pub, pub, ED25519_KEY);
-	ed25519_fingerprint(pub, &print);
+	ret->pub = *pub;
+	key_fingerprint(pub, &print);
 	digest_hex(&print, ret->fingerprint);
 }
 
 /* Is this a public key's file?  Whatever stands before the key. */
-static bool holds_public(int dir, const char *file, uint8_t ret[ED25519_KEY])
+static bool holds_public(int dir, const char *file, struct public_key *ret)
 {
 	AUTO_FREE char *text = NULL;
 	return file_read_at(dir, file, FILE_MAX, &text, NULL) == 0 &&
-	       ed25519_parse_public(text, ret) == 0;
+	       key_parse_public(text, ret) == 0;
 }
 
 static int in_the_way(const char *folder, const char *file, const char *why, struct mvm_error *err)
@@ -62,14 +62,14 @@ static int put_new(struct store *s, int dir, const char *name, const char *text,
 }
 
 /* Another process may have put it there meanwhile (mend_pair()). */
-static int put_public(struct store *s, int dir, const char *file, const uint8_t pub[ED25519_KEY])
+static int put_public(struct store *s, int dir, const char *file, const struct public_key *pub)
 {
-	char pem[ED25519_PEM_SIZE];
-	uint8_t old[ED25519_KEY];
+	char pem[KEY_PEM_SIZE];
+	struct public_key old;
 
-	ed25519_public_pem(pub, pem);
+	key_public_pem(pub, pem);
 	int r = put_new(s, dir, file, pem, 0644);
-	return r == -EEXIST && holds_public(dir, file, old) && memcmp(old, pub, ED25519_KEY) == 0
+	return r == -EEXIST && holds_public(dir, file, &old) && memcmp(&old, pub, sizeof(old)) == 0
 		       ? 0
 		       : r;
 }
@@ -78,27 +78,28 @@ static int put_public(struct store *s, int dir, const char *file, const uint8_t 
 static void mend_pair(struct store *s, int dir, const char *name)
 {
 	char file[KEY_NAME_SIZE + 8];
-	struct ed25519_key key;
+	struct key_pair key;
 
 	file_name(name, PUBLIC_END, file);
 	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 	    keys_load(s, name, &key, NULL) < 0)
 		return;
-	put_public(s, dir, file, key.pub); /* if this fails, the next try may not */
+	put_public(s, dir, file, &key.pub); /* if this fails, the next try may not */
 	explicit_bzero(&key, sizeof(key));
 }
 
-int keys_generate(struct store *s, const char *name, struct key_info *ret, struct mvm_error *err)
+int keys_generate(struct store *s, const char *name, enum key_type type, struct key_info *ret,
+		  struct mvm_error *err)
 {
-	char file[KEY_NAME_SIZE + 8], public[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
-	struct ed25519_key key;
+	char file[KEY_NAME_SIZE + 8], public[KEY_NAME_SIZE + 8], pem[KEY_PEM_SIZE];
+	struct key_pair key;
 
 	int r = name_check(NAME_KEY, name, err);
 	int dir = r < 0 ? r : store_dir_get(s, STORE_KEYS, err);
 	if (dir < 0)
 		return dir;
-	ed25519_generate(&key);
-	ed25519_secret_pem(&key, pem);
+	key_generate(type, &key);
+	key_secret_pem(&key, pem);
 	file_name(name, SECRET_END, file);
 	r = put_new(s, dir, file, pem, 0600);
 	explicit_bzero(pem, sizeof(pem));
@@ -109,7 +110,7 @@ int keys_generate(struct store *s, const char *name, struct key_info *ret, struc
 	}
 	if (r == 0) {
 		file_name(name, PUBLIC_END, public);
-		r = put_public(s, dir, public, key.pub);
+		r = put_public(s, dir, public, &key.pub);
 		if (r < 0)
 			unlinkat(dir, file, 0); /* half a pair is of no use */
 	}
@@ -120,11 +121,11 @@ int keys_generate(struct store *s, const char *name, struct key_info *ret, struc
 			s,
 			mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r)),
 			err);
-	describe(name, key.pub, ret);
+	describe(name, &key.pub, ret);
 	return 0;
 }
 
-int keys_load(struct store *s, const char *name, struct ed25519_key *ret, struct mvm_error *err)
+int keys_load(struct store *s, const char *name, struct key_pair *ret, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8];
 	struct stat st;
@@ -142,20 +143,20 @@ int keys_load(struct store *s, const char *name, struct ed25519_key *ret, struct
 	char *text = NULL;
 	r = file_read_fd(fd, FILE_MAX, &text, NULL);
 	if (r == 0) {
-		r = ed25519_parse_secret(text, ret);
+		r = key_parse_secret(text, ret);
 		explicit_bzero(text, strlen(text));
 	}
 	free(text);
 	return r < 0 ? mvm_error_set(err, r == -EINVAL ? -EBADMSG : r,
-				     "cannot read the key '%s' as one of Ed25519", name)
+				     "cannot read the key '%s' as one of Ed25519 or P-256", name)
 		     : 0;
 }
 
-int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY], const char *scope,
+int keys_trust(struct store *s, const char *name, const struct public_key *pub, const char *scope,
 	       struct key_info *ret, struct mvm_error *err)
 {
-	char file[KEY_NAME_SIZE + 8], pem[ED25519_PEM_SIZE];
-	uint8_t old[ED25519_KEY];
+	char file[KEY_NAME_SIZE + 8], pem[KEY_PEM_SIZE];
+	struct public_key old;
 	bool all = str_empty(scope);
 
 	int r = name_check(NAME_KEY, name, err);
@@ -166,9 +167,9 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 	if (scratch < 0)
 		return scratch;
 	file_name(name, PUBLIC_END, file);
-	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !holds_public(dir, file, old))
+	if (faccessat(dir, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && !holds_public(dir, file, &old))
 		return in_the_way("trust", file, "it is no public key", err);
-	ed25519_public_pem(pub, pem);
+	key_public_pem(pub, pem);
 	AUTO_FREE char *text = str_printf("%s%s%s%s", all ? "" : KEY_SCOPE_LINE, all ? "" : scope,
 					  all ? "" : "\n", pem);
 	if (!text)
@@ -184,14 +185,14 @@ int keys_trust(struct store *s, const char *name, const uint8_t pub[ED25519_KEY]
 int keys_untrust(struct store *s, const char *name, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8];
-	uint8_t pub[ED25519_KEY];
+	struct public_key pub;
 
 	int r = name_check(NAME_KEY, name, err);
 	if (r < 0)
 		return r;
 	file_name(name, PUBLIC_END, file);
 	int dir = store_dir(s, STORE_TRUST);
-	if (dir < 0 || !holds_public(dir, file, pub))
+	if (dir < 0 || !holds_public(dir, file, &pub))
 		return mvm_error_set(err, dir < 0 ? dir : -ENOENT,
 				     "no trusted key has the name '%s'", name);
 	r = unlinkat(dir, file, 0) < 0 ? -errno : dir_sync(dir);
@@ -222,16 +223,15 @@ static bool read_public(int dir, const char *file, struct key_info *ret)
 {
 	AUTO_FREE char *text = NULL, *name = NULL;
 	const size_t len = strlen(file), end = strlen(PUBLIC_END);
-	uint8_t pub[ED25519_KEY];
+	struct public_key pub;
 
 	if (len <= end || strcmp(file + len - end, PUBLIC_END) != 0)
 		return false;
 	name = strndup(file, len - end);
 	if (!name || !name_valid(NAME_KEY, name) ||
-	    file_read_at(dir, file, FILE_MAX, &text, NULL) < 0 ||
-	    ed25519_parse_public(text, pub) < 0)
+	    file_read_at(dir, file, FILE_MAX, &text, NULL) < 0 || key_parse_public(text, &pub) < 0)
 		return false;
-	describe(name, pub, ret);
+	describe(name, &pub, ret);
 	return read_scope(text, ret->scope);
 }
 
@@ -253,6 +253,24 @@ int keys_list(struct store *s, bool trusted, struct key_list *ret, struct mvm_er
 	*ret = list;
 	list = (struct key_list){ 0 };
 	return 0;
+}
+
+int keys_find_public(struct store *s, const char *name, struct public_key *ret,
+		     struct mvm_error *err)
+{
+	for (int trusted = 0; trusted < 2; trusted++) {
+		AUTO_DONE(key_list) list = { 0 };
+		int r = keys_list(s, trusted, &list, err);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < list.n; i++) {
+			if (!str_eq(list.v[i].name, name))
+				continue;
+			*ret = list.v[i].pub;
+			return 0;
+		}
+	}
+	return mvm_error_set(err, -ENOENT, "there is no key '%.80s'", name);
 }
 
 bool keys_are_trusted(struct store *s, const char *fingerprint)

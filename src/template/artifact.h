@@ -27,15 +27,45 @@ int artifact_make(struct store *s, const struct revision *rev, bool image_only,
  * signature would make it run on hosts that trust the key. */
 int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_error *err);
 
-/* Sign a manifest with the key of this name, and write the blobs of the signature.  ret: its
- * manifest. */
-int artifact_sign(struct store *s, const char *key, const struct index_part *manifest,
-		  const struct blob_sink *sink, struct index_part *ret, struct mvm_error *err);
+/* Who signs. */
+struct sign_with {
+	const char *key; /* name of a pair of keys, or of the public key that `command` signs by */
+	const char *command; /* a program: what is to be signed goes in, the signature comes out */
+};
+
+/* A signature's documents. */
+struct signature {
+	char *bundle, *manifest;
+};
+void signature_done(struct signature *s);
+DEFINE_AUTO_DONE(signature, signature_done)
+
+/* Sign a manifest.  Errors: -ENOENT (no such key), -EPERM, -EACCES (the program fails), -EBADMSG
+ * (it prints no signature of this key), -ETIMEDOUT, -ECANCELED. */
+int signature_make(struct store *s, const struct sign_with *with, const struct index_part *manifest,
+		   const struct mvm_progress *progress, struct signature *ret,
+		   struct mvm_error *err);
+
+/* The same, and write its blobs.  ret: its manifest. */
+int artifact_sign(struct store *s, const struct sign_with *with, const struct index_part *manifest,
+		  const struct blob_sink *sink, const struct mvm_progress *progress,
+		  struct index_part *ret, struct mvm_error *err);
+
+/* attach.c: put a signature beside the manifest that it signs, of which only the digest counts: in
+ * the registry's list of referrers, or else under the tag that stands in for it. */
+struct session;
+int signature_attach(struct session *s, const struct mvm_digest *subject,
+		     const struct signature *signature, struct mvm_error *err);
 
 /* Which trusted key has signed the artifact?  repository: it came from, or NULL.  1 with the key's
  * fingerprint, 0, or -errno. */
 int artifact_signer(struct store *s, const struct artifact *a, const char *repository,
 		    char ret[DIGEST_HEX_SIZE], struct mvm_error *err);
+
+/* The same with the key's whole description. */
+struct key_info;
+int artifact_signing_key(struct store *s, const struct artifact *a, const char *repository,
+			 struct key_info *ret, struct mvm_error *err);
 
 /* Settings of a receipt. */
 struct artifact_receive {

@@ -86,6 +86,7 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	AUTO_DONE(revision) rev = REVISION_NONE;
 	AUTO_DONE(output) out = { .dir_fd = -1, .fd = -1 };
 	struct layout_writer layout;
+	const struct sign_with with = { options->key, options->sign_command };
 	struct index_part manifest, signature;
 
 	int r = revision_open(mvm, ref, &rev, err);
@@ -103,7 +104,7 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	r = artifact_make(mvm->store, &rev, options->image_only, &sink, progress, &manifest, result,
 			  err);
 	if (r == 0 && options->key)
-		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
+		r = artifact_sign(mvm->store, &with, &manifest, &sink, progress, &signature, err);
 	if (r == 0)
 		r = layout_end(&layout, &manifest, options->tag ? options->tag : rev.id,
 			       options->key ? &signature : NULL, err);

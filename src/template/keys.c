@@ -20,6 +20,7 @@ void mvm_key_info_free(struct mvm_key_info *info)
 	free(info->fingerprint);
 	free(info->path);
 	free(info->scope);
+	free(info->type);
 	free(info);
 }
 DEFINE_LIST_FREE(mvm_key_list_free, mvm_key_info, mvm_key_info_free)
@@ -40,6 +41,7 @@ static int give(const struct mvm *mvm, const struct key_info *key, bool trusted,
 	info->path = str_printf("%s/%s/%s.pub", store_path(mvm->store), trusted ? "trust" : "keys",
 				key->name);
 	info->trusted = trusted;
+	info->type = str_dup(key_type_name(key->pub.type), &failed);
 	info->scope = str_dup(key->scope[0] ? key->scope : NULL, &failed);
 	if (failed || !info->path)
 		return mvm_error_oom(err);
@@ -47,12 +49,16 @@ static int give(const struct mvm *mvm, const struct key_info *key, bool trusted,
 	return 0;
 }
 
-int mvm_key_generate(struct mvm *mvm, const char *name, struct mvm_key_info **ret,
+int mvm_key_generate(struct mvm *mvm, const char *name, const char *type, struct mvm_key_info **ret,
 		     struct mvm_error *err)
 {
+	enum key_type kind = KEY_ED25519;
 	struct key_info key;
 
-	int r = keys_generate(mvm->store, name, &key, err);
+	if (type && key_type_parse(type, &kind) < 0)
+		return mvm_error_set(err, -EINVAL, "'%.40s' is no type of keys: ed25519 or p256",
+				     type);
+	int r = keys_generate(mvm->store, name, kind, &key, err);
 	return r < 0 ? r : give(mvm, &key, false, ret, err);
 }
 
@@ -60,20 +66,21 @@ int mvm_key_trust(struct mvm *mvm, const char *path, const char *name, const cha
 		  struct mvm_key_info **ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	uint8_t pub[ED25519_KEY];
+	struct public_key pub;
 	struct key_info key;
 
 	int r = file_read_at(AT_FDCWD, path, FILE_MAX, &text, NULL);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
-	if (ed25519_parse_public(text, pub) < 0)
-		return mvm_error_set(err, -EINVAL, "'%s' is no public key of Ed25519 in PEM", path);
+	if (key_parse_public(text, &pub) < 0)
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no public key of Ed25519 or P-256 in PEM", path);
 	if (str_empty(scope) && str_starts(text, KEY_SCOPE_LINE)) {
 		r = mvm_error_set(err, -EINVAL, "'%s' is trusted for some repositories alone",
 				  path);
 		return mvm_error_hint(err, r, "name the repositories that the key counts for here");
 	}
-	r = keys_trust(mvm->store, name, pub, scope, &key, err);
+	r = keys_trust(mvm->store, name, &pub, scope, &key, err);
 	return r < 0 ? r : give(mvm, &key, true, ret, err);
 }
 

@@ -31,11 +31,11 @@ static const char *without_scheme(const char *ref)
 /* ---- push ---- */
 
 struct pushing {
-	struct staging staging; /* has the blobs, by their digests */
-	int fd;			/* of the blob in the making */
-	struct blob_list blobs; /* first those of the artifact, its manifest last */
-	size_t manifest;	/* its place among the blobs ... */
-	size_t signature;	/* ... and that of its signature's manifest; 0: none */
+	struct staging staging;	    /* has the blobs, by their digests */
+	int fd;			    /* of the blob in the making */
+	struct blob_list blobs;	    /* first those of the artifact, its manifest last */
+	size_t manifest;	    /* its place among the blobs */
+	struct signature signature; /* empty: none */
 	struct image_ref to;
 	struct session session;
 	struct progress_step step;
@@ -47,6 +47,7 @@ static void pushing_done(struct pushing *p)
 		close(p->fd);
 	session_done(&p->session);
 	image_ref_done(&p->to);
+	signature_done(&p->signature);
 	staging_done(&p->staging);
 	progress_failed(&p->step);
 }
@@ -95,11 +96,6 @@ static int open_blob(const struct pushing *p, const struct index_part *blob, str
 	return fd < 0 ? blob_failed(-errno, err) : fd;
 }
 
-static bool is_blob(const struct pushing *p, size_t i)
-{
-	return i != p->manifest && (!p->signature || i != p->signature);
-}
-
 /* Put a manifest under a name. */
 static int put_manifest(struct pushing *p, size_t i, const char *name, struct mvm_error *err)
 {
@@ -107,37 +103,6 @@ static int put_manifest(struct pushing *p, size_t i, const char *name, struct mv
 	return fd < 0 ? fd
 		      : session_put(&p->session, name, ARTIFACT_MANIFEST_TYPE, fd,
 				    p->blobs.v[i].bytes, err);
-}
-
-/* Registries without an API for signatures have their list under a tag. */
-static int list_signature(struct pushing *p, struct mvm_error *err)
-{
-	char tag[ARTIFACT_LIST_TAG_SIZE];
-	AUTO_FREE char *old = NULL, *text = NULL;
-	struct mvm_error why = { 0 };
-	size_t len = 0;
-
-	artifact_list_tag(&p->blobs.v[p->manifest].digest, tag);
-	int r = session_get(&p->session, tag, &old, &len, &why);
-	if (r < 0 && r != -ENOENT)
-		return mvm_error_hand_on(err, &why);
-	r = artifact_referrers_format(old, len, &p->blobs.v[p->signature], &text, err);
-	if (r <= 0)
-		return r;
-	AUTO_CLOSE int fd = memfd_create("signatures", MFD_CLOEXEC);
-	r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
-	if (r < 0)
-		return blob_failed(r, err);
-	return session_put(&p->session, tag, ARTIFACT_LIST_TYPE, fd, strlen(text), err);
-}
-
-static int put_signature(struct pushing *p, struct mvm_error *err)
-{
-	char digest[DIGEST_TEXT_SIZE];
-
-	digest_text(&p->blobs.v[p->signature].digest, digest);
-	int r = put_manifest(p, p->signature, digest, err);
-	return r < 0 ? r : list_signature(p, err);
 }
 
 /* Find out which blobs the repository lacks, and put them. */
@@ -148,7 +113,7 @@ static int upload_blobs(struct pushing *p, const struct mvm_progress *progress,
 	char moved[24], all[24];
 
 	for (size_t i = 0; i < p->blobs.n; i++) {
-		int r = is_blob(p, i) ? session_has(&p->session, &p->blobs.v[i].digest, err) : 1;
+		int r = i != p->manifest ? session_has(&p->session, &p->blobs.v[i].digest, err) : 1;
 		if (r < 0)
 			return r;
 		missing[i] = r == 0;
@@ -181,10 +146,11 @@ static int upload(struct pushing *p, const struct mvm_progress *progress,
 
 	digest_text(&p->blobs.v[p->manifest].digest, digest);
 	int r = upload_blobs(p, progress, result, err);
-	if (r == 0 && p->signature) {
+	if (r == 0 && p->signature.manifest) {
 		r = put_manifest(p, p->manifest, digest, err);
 		if (r == 0)
-			r = put_signature(p, err);
+			r = signature_attach(&p->session, &p->blobs.v[p->manifest].digest,
+					     &p->signature, err);
 	}
 	if (r == 0)
 		r = put_manifest(p, p->manifest, p->to.tag, err);
@@ -202,7 +168,8 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 		.begin = blob_begin, .write = blob_add, .end = blob_end, .arg = &p
 	};
 	AUTO_DONE(revision) rev = REVISION_NONE;
-	struct index_part manifest, signature;
+	const struct sign_with with = { options->key, options->sign_command };
+	struct index_part manifest;
 
 	int r = image_ref_parse(without_scheme(to), &p.to, err);
 	if (r == 0 && p.to.has_digest)
@@ -219,9 +186,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	if (r == 0)
 		p.manifest = p.blobs.n - 1;
 	if (r == 0 && options->key)
-		r = artifact_sign(mvm->store, options->key, &manifest, &sink, &signature, err);
-	if (r == 0 && options->key)
-		p.signature = p.blobs.n - 1;
+		r = signature_make(mvm->store, &with, &manifest, progress, &p.signature, err);
 	if (r == 0)
 		r = session_open(store_path(mvm->store), p.to.host, p.to.path, true, progress,
 				 &p.session, err);

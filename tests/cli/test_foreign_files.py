@@ -36,6 +36,8 @@ ARGUMENTS = {
     "pool set": ["web", "--size", "0"],
     "kernel add": ["kernel", "--name", "precious", "--force"],
     "kernel rm": ["precious"],
+    "template sign": ["localhost:1/x", "--key", "precious"],
+    "login": ["localhost:1", "-u", "me", "--password-stdin"],
     "help": [],
     "completion": ["bash"],
 }

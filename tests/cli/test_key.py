@@ -83,7 +83,7 @@ class Keys(KeyCase):
         self.assertIn("'mine' was trusted for everything: snapshots that it let in before still start", narrower.stderr)
         self.assertEqual(self.mvm("key", "trust", public, "--for", "reg.example/team/*", status=0).stderr, "")
 
-    def test_only_public_keys_of_ed25519_are_trusted(self):
+    def test_only_public_keys_are_trusted(self):
         key, _ = self.generate("mine")
         for path in key["path"].replace(".pub", ".pem"), self.write("x.pub", "nonsense"):
             self.mvm(*("key", "trust", path, "--name", "x"), status=1)

@@ -51,7 +51,7 @@ NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "
                  "wait", "pause", "resume", "suspend", "fork", "stop", "start", "restart", "kill", "rename", "rm", "volume inspect", "volume rm",
                  "network show", "network set"}
 PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch", # fetch needs apt
-                  "login", "logout", "template push", "template pull"} # and these a registry
+                  "login", "logout", "template sign", "template push", "template pull"} # and these a registry
 
 
 class Full(Revisions):

@@ -100,7 +100,7 @@ WRONG = {
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
     "label": ["", "=x", "a b"], "on-idle": ["", "9s", "1m=sleep"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
     "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
-    "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb"], "REF": [""], "remote": ["", "A:/x"], "REGISTRY": ["", "a/b", "http://x"],
+    "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb"], "REF": [""], "remote": ["", "A:/x"], "sign-command": [""], "key": NAMED, "REGISTRY": ["", "a/b", "http://x"],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,

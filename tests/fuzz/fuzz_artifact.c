@@ -74,7 +74,7 @@ static void look_at_index(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint8_t keys[1][ED25519_KEY] = { { 1 } };
+	static const struct public_key keys[1] = { { .bytes = { 1 } } };
 	static const struct mvm_digest about = { { 0 } };
 	struct artifact_manifest m;
 	struct index_part bundle;

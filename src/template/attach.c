@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts signatures into registries. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "image/oci_manifest.h"
+#include "pull/remote.h"
+#include "template/artifact.h"
+
+/* A file in memory, as blobs and manifests are put from descriptors. */
+static int open_text(const char *text, struct mvm_error *err)
+{
+	int fd = memfd_create("signature", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
+
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot make a file in memory: %s", strerror(-r)) : fd;
+}
+
+static int put_blob(struct session *s, const char *text, struct mvm_error *err)
+{
+	struct mvm_digest digest;
+
+	sha256_buf(text, strlen(text), &digest);
+	int r = session_has(s, &digest, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	AUTO_CLOSE int fd = open_text(text, err);
+	return fd < 0 ? fd : session_upload(s, &digest, fd, strlen(text), NULL, err);
+}
+
+static int put_document(struct session *s, const char *name, const char *type, const char *text,
+			struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = open_text(text, err);
+	return fd < 0 ? fd : session_put(s, name, type, fd, strlen(text), err);
+}
+
+/* Does a list of the registry's API have the signature?  -errno of reading it counts as no. */
+static bool list_has(const char *text, size_t len, const struct mvm_digest *signature)
+{
+	AUTO_DONE(oci_index) list = { 0 };
+	bool found = false;
+
+	if (oci_index_parse(text, len, "the list of signatures", &list, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < list.n; i++)
+		found |= !list.manifests[i].problem &&
+			 digest_equal(&list.manifests[i].digest, signature);
+	return found;
+}
+
+int signature_attach(struct session *s, const struct mvm_digest *subject,
+		     const struct signature *signature, struct mvm_error *err)
+{
+	struct index_part manifest = { .bytes = strlen(signature->manifest) };
+	char name[DIGEST_TEXT_SIZE], tag[ARTIFACT_LIST_TAG_SIZE];
+	AUTO_DONE(remote_lists) lists = { 0 };
+	AUTO_FREE char *text = NULL;
+	const char *old = NULL;
+	size_t old_len = 0;
+
+	sha256_buf(signature->manifest, manifest.bytes, &manifest.digest);
+	digest_text(&manifest.digest, name);
+	artifact_list_tag(subject, tag);
+	int r = put_blob(s, EMPTY_TEXT, err);
+	if (r == 0)
+		r = put_blob(s, signature->bundle, err);
+	if (r == 0)
+		r = put_document(s, name, ARTIFACT_MANIFEST_TYPE, signature->manifest, err);
+	if (r == 0)
+		r = remote_referrers(s, subject, &lists, err);
+	if (r < 0)
+		return r;
+	const size_t n_api = lists.n - (lists.has_tag ? 1 : 0);
+	for (size_t i = 0; i < n_api; i++) { /* its word alone that it has the API is not enough */
+		if (list_has(lists.v[i].text, lists.v[i].len, &manifest.digest))
+			return 0;
+	}
+	if (lists.has_tag) {
+		old = lists.v[n_api].text;
+		old_len = lists.v[n_api].len;
+	}
+	r = artifact_referrers_format(old, old_len, &manifest, &text, err);
+	return r <= 0 ? r : put_document(s, tag, ARTIFACT_LIST_TYPE, text, err);
+}
