@@ -12,6 +12,7 @@
 #include "guest_command.h"
 #include "handles.h"
 #include "json.h"
+#include "kernel_offer.h"
 #include "options.h"
 #include "out.h"
 #include "ports.h"
@@ -374,6 +375,7 @@ static const struct option options[] = {
 	{ .name = "pull",
 	  .kind = OPTION_FLAG,
 	  .help = "ask the registry whether IMAGE has changed, and build it again if so" },
+	OPTION_YES,
 	{ .name = "name",
 	  .letter = 'n',
 	  .kind = OPTION_STRING,

@@ -7,6 +7,7 @@
 #include "build_report.h"
 #include "handles.h"
 #include "json.h"
+#include "kernel_offer.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
@@ -91,11 +92,13 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 	return r;
 }
 
-static int build_one(struct cli_context *c, const char *id, struct mvm *mvm,
+static int build_one(struct cli_context *c, const char *id, bool yes, struct mvm *mvm,
 		     const struct mvm_build_options *options, struct jsonw *j)
 {
 	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 	int r = mvm_template_build(mvm, id, options, &c->progress, &result, &c->err);
+	if (r < 0 && !options->dry_run && (r = kernel_offer(c, mvm, yes, r)) > 0)
+		r = mvm_template_build(mvm, id, options, &c->progress, &result, &c->err);
 	if (r >= 0)
 		build_report(&result, j, c->json);
 	return r;
@@ -123,7 +126,7 @@ static int build(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	jsonw_open(&j, NULL, '[');
-	r = args_at(a, 0) ? build_one(c, args_at(a, 0), mvm, &options, &j)
+	r = args_at(a, 0) ? build_one(c, args_at(a, 0), args_flag(a, "yes"), mvm, &options, &j)
 			  : build_variants(c, a, mvm, &options, &j);
 	if (r < 0)
 		return r;
@@ -188,6 +191,7 @@ static const struct option build_options[] = {
 	  .help = "how much tar files and layers may unpack to (default: 256 times "
 		  "their size, but at least 1G and at most 64G)",
 	  .min = 1 },
+	OPTION_YES,
 	OPTION_STRICT,
 	OPTION_JSON,
 	{ 0 },

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "kernel_offer.h"
 #include "out.h"
 
 #define SCHEME "docker://"
@@ -61,6 +62,9 @@ int run_choose(struct cli_context *c, const struct args *a, struct mvm *mvm, con
 	options.force = args_flag(a, "pull");
 	options.backend = args_string(a, "backend");
 	r = mvm_template_of_image(mvm, word, &options, &c->progress, ret_made, &c->err);
+	r = kernel_offer(c, mvm, args_flag(a, "yes"), r);
+	if (r > 0 && !*ret_made)
+		r = mvm_template_of_image(mvm, word, &options, &c->progress, ret_made, &c->err);
 	*ret = *ret_made;
 	return r < 0 ? r : 0;
 }

@@ -2,7 +2,9 @@
 /* Debian's cloud kernel by apt: nothing is installed, and no state of this host's apt changes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <mvm/kernel.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,12 +39,13 @@ static char *arg(const char *s)
 }
 
 /*
- * Run one of apt's programs in dir_fd, and put its output into ret.  If dir_fd has lists of
- * packages, apt uses those instead of the host's.  Returns its wait status or an error.
+ * Run one of apt's programs in dir_fd, and put its output into ret.  option, package: may be NULL.
+ * If dir_fd has lists of packages, apt uses those instead of the host's.  Returns its wait status
+ * or an error.
  */
-static int apt(const char *program, const char *verb, const char *package, int dir_fd,
-	       unsigned seconds, const struct mvm_progress *progress, char ret[ASK_TEXT_MAX],
-	       struct mvm_error *err)
+static int apt(const char *program, const char *option, const char *verb, const char *package,
+	       int dir_fd, unsigned seconds, const struct mvm_progress *progress,
+	       char ret[ASK_TEXT_MAX], struct mvm_error *err)
 {
 	/* the user _apt, who downloads for root, may not enter the data folder */
 	static const char *const common[] = { "-qq", "-o", "APT::Sandbox::User=root" };
@@ -58,6 +61,8 @@ static int apt(const char *program, const char *verb, const char *package, int d
 		for (size_t i = 0; i < MVM_ARRAY_SIZE(own_lists); i++)
 			argv[n++] = arg(own_lists[i]);
 	}
+	if (option)
+		argv[n++] = arg(option);
 	argv[n++] = arg(verb);
 	argv[n] = arg(package); /* NULL: none */
 	int r = program_ask(argv, dir_fd, clock_now_ns() + (int64_t)seconds * NS_PER_S, progress,
@@ -104,7 +109,7 @@ static int ask_for_package(int dir_fd, const struct mvm_progress *progress, char
 			   struct mvm_error *err)
 {
 	char said[ASK_TEXT_MAX];
-	int r = apt("apt-cache", "depends", META_PACKAGE, dir_fd, ASK_S, progress, said, err);
+	int r = apt("apt-cache", NULL, "depends", META_PACKAGE, dir_fd, ASK_S, progress, said, err);
 	*ret = r == 0 ? versioned_package(said) : NULL;
 	return r < 0 ? r : 0;
 }
@@ -120,10 +125,11 @@ static int find_package(int dir_fd, const struct mvm_progress *progress, char **
 	int r = ask_for_package(dir_fd, progress, ret, err);
 	if (r < 0 || *ret)
 		return r;
-	progress_begin(&step, progress, "kernel: list of Debian's packages");
+	progress_begin(&step, progress,
+		       "kernel: lists of packages from the mirrors in apt's sources");
 	if (mkdirat(dir_fd, LISTS, 0755) < 0 || mkdirat(dir_fd, LISTS "/partial", 0755) < 0)
 		return mvm_error_set(err, -errno, "cannot make a folder: %s", strerror(errno));
-	r = apt("apt-get", "update", NULL, dir_fd, DOWNLOAD_S, progress, said, err);
+	r = apt("apt-get", NULL, "update", NULL, dir_fd, DOWNLOAD_S, progress, said, err);
 	if (r != 0)
 		return r < 0 ? r : apt_failed("update", said, err);
 	r = ask_for_package(dir_fd, progress, ret, err);
@@ -156,6 +162,28 @@ static int find_deb(int dir_fd, char **ret, struct mvm_error *err)
 	return newest && !*ret ? mvm_error_oom(err) : 0;
 }
 
+/* Say what is downloaded, and from where: apt's line is 'URL' NAME BYTES HASH.  An apt that does
+ * not say it downloads all the same. */
+static int begin_download(int dir_fd, const char *package, const struct mvm_progress *progress,
+			  struct progress_step *step, struct mvm_error *err)
+{
+	char said[ASK_TEXT_MAX], size[24];
+	uint64_t bytes = 0;
+
+	int r = apt("apt-get", "--print-uris", "download", package, dir_fd, ASK_S, progress, said,
+		    err);
+	if (r < 0)
+		return r;
+	if (r != 0 || sscanf(said, "'%*[^']' %*s %" SCNu64, &bytes) != 1) {
+		progress_begin(step, progress, "kernel: download %s", package);
+		return 0;
+	}
+	str_bytes(bytes, size, sizeof(size));
+	progress_begin(step, progress, "kernel: download %s: %.*s", size,
+		       (int)strcspn(said + 1, "'"), said + 1);
+	return 0;
+}
+
 /* Download the package into dir_fd; *ret_deb is its name there. */
 static int download(int dir_fd, const char *package, const struct mvm_progress *progress,
 		    char **ret_deb, struct mvm_error *err)
@@ -163,8 +191,10 @@ static int download(int dir_fd, const char *package, const struct mvm_progress *
 	char said[ASK_TEXT_MAX];
 	AUTO_DONE(progress_step) step = { 0 };
 
-	progress_begin(&step, progress, "kernel: download %s", package);
-	int r = apt("apt-get", "download", package, dir_fd, DOWNLOAD_S, progress, said, err);
+	int r = begin_download(dir_fd, package, progress, &step, err);
+	if (r == 0)
+		r = apt("apt-get", NULL, "download", package, dir_fd, DOWNLOAD_S, progress, said,
+			err);
 	if (r != 0)
 		return r < 0 ? r : apt_failed("download", said, err);
 	r = find_deb(dir_fd, ret_deb, err);

@@ -4,16 +4,18 @@
 import hashlib
 import json
 import os
+import pty
 import subprocess
 import sys
 
 import harness
 import oci_images as oci
+import registries
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
 
-UNSUPPORTED = 6
+NOT_FOUND, UNSUPPORTED = 3, 6
 ALL = {"virtio_mmio": "builtin", "virtio_pci": "builtin", "virtio_blk": "builtin",
        "virtio_net": "builtin", "virtio_console": "builtin", "vsock": "builtin",
        "ext4": "builtin", "overlay": "builtin"}
@@ -65,6 +67,7 @@ class Fetch(TestCase):
             echo 'E: No packages found' >&2; exit 100""",
                         f"""case $* in
             *update) touch lists/debian ;;
+            *--print-uris*) echo "'http://mirror.example/pool/k.deb' k.deb 3145728 SHA256:x" ;;
             *download*) echo >>{self.path('downloads')}; cp {self.path('k.deb')} {self.PACKAGE}_1_all.deb ;;
             esac""")
 
@@ -79,7 +82,8 @@ class Fetch(TestCase):
             self.assertEqual(self.mvm_ok("kernel", "fetch", "--name", "k", env=env),
                              f"k  6.1.0-test-cloud-amd64, 0 modules{words}\n")
         self.assertEqual(self.downloads(), 1)
-        self.mvm_ok("kernel", "fetch", "--name", "k", "--force", env=env)
+        done = self.mvm("kernel", "fetch", "--name", "k", "--force", env=env, status=0)
+        self.assertIn("kernel: download 3 MiB: http://mirror.example/pool/k.deb", done.stderr)
         self.assertEqual(self.downloads(), 2)
         self.assertEqual(os.listdir(self.path("data", "tmp")), [])
 
@@ -93,6 +97,43 @@ class Fetch(TestCase):
         self.assertEqual(self.downloads(), 1)
         self.assertEqual(os.listdir(folder), [self.PACKAGE + "_1_all.deb"])
         self.assertFalse(os.path.exists(self.data_dir))
+
+    @harness.needs_program("dpkg-deb")
+    def test_run_and_build_offer_to_fetch_one(self):
+        stub = self.enterContext(registries.Stub())
+        stub.add(oci.Image(Cmd=["/bin/sh"]).layer(oci.tar_of(oci.file("bin/sh", b"x", mode=0o755))), "v1")
+        env = {**self.debian(), "MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
+        # no terminal and no --yes: nothing is downloaded, neither kernel nor image
+        self.mvm_fails(NOT_FOUND, "run", stub.ref("v1"), env=env, says="hint: mvm kernel fetch")
+        self.assertEqual(self.mvm_json("kernel", "list"), [])
+        self.assertEqual((stub.requests("/blobs/"), self.mvm_json("template", "list")), ([], []))
+        done = self.mvm("run", "--yes", stub.ref("v1"), env=env) # there is no VMM to run it
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("from the mirrors in apt's sources", done.stderr)
+        self.assertIn("http://mirror.example/pool/k.deb", done.stderr)
+        self.assertIn("guests boot Debian's kernel 6.1.0-test-cloud-amd64 now", done.stderr)
+        self.assertEqual(len(self.mvm_json("kernel", "list")), 1)
+        self.assertTrue(self.mvm_json("template", "list")[0]["revision_hash"])
+        self.assertEqual(self.downloads(), 1)
+        # on a terminal the question says what comes from where
+        for answer, status in (b"n\n", NOT_FOUND), (b"y\n", 0):
+            self.mvm("kernel", "rm", "6.1.0-test-cloud-amd64")
+            pid, terminal = pty.fork()
+            if pid == 0:
+                os.execve(harness.MVM, ["mvm", "template", "build", "web-v1", "--force"], self.environment(env))
+            seen = b""
+            while b"[y/N]" not in seen:
+                seen += os.read(terminal, 4096)
+            os.write(terminal, answer)
+            try:
+                while more := os.read(terminal, 4096):
+                    seen += more
+            except OSError: # its other end is closed
+                pass
+            os.close(terminal)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), status, seen)
+            self.assertIn(b"with this host's apt, from the mirrors in apt's sources", seen)
+        self.assertEqual(self.downloads(), 2)
 
     def test_a_host_without_apt_gets_a_hint(self):
         err = self.mvm_fails(UNSUPPORTED, "kernel", "fetch", env={"PATH": self.path("none")},
