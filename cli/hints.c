@@ -26,8 +26,8 @@ static const struct hint {
 	  "it: echo '{\"format\": 1}' >%1$s/mvm-data.json",
 	  "name another folder, which mvm creates, with --data-dir" },
 	{ "data-folder-full",
-	  "make room on its disk: 'mvm rm', 'mvm template delete' and 'mvm kernel rm' work on a full "
-	  "one, and 'mvm template prune' then removes the files that nothing needs any more",
+	  "make room on its disk: 'mvm rm', 'mvm template delete' and 'mvm kernel rm' work on a "
+	  "full one, and 'mvm template prune' then removes the files that nothing needs any more",
 	  NULL },
 	{ "data-folder-low", "mvm template prune", NULL },
 	{ "data-folder-marker",
