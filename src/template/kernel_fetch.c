@@ -192,9 +192,9 @@ static int download(int dir_fd, const char *package, const struct mvm_progress *
 	AUTO_DONE(progress_step) step = { 0 };
 
 	int r = begin_download(dir_fd, package, progress, &step, err);
-	if (r == 0)
-		r = apt("apt-get", NULL, "download", package, dir_fd, DOWNLOAD_S, progress, said,
-			err);
+	if (r < 0)
+		return r;
+	r = apt("apt-get", NULL, "download", package, dir_fd, DOWNLOAD_S, progress, said, err);
 	if (r != 0)
 		return r < 0 ? r : apt_failed("download", said, err);
 	r = find_deb(dir_fd, ret_deb, err);
