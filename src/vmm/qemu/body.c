@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,20 +46,6 @@ static int watch_memory(struct qemu_body *q, struct loop *loop, struct mvm_error
 	return mvm_error_reason(err, r, "memory-sealed", NULL);
 }
 
-/*
- * Our environment, with one arena of malloc for all threads.  Otherwise glibc gives the virtual
- * CPU's thread another, which grows by a page with each system call: 800 of them, and 1.6 MiB,
- * until a clone has run its first commands under TCG.
- */
-static int make_env(struct strv *ret)
-{
-	for (char **env = environ; *env; env++)
-		strv_add(ret, *env);
-	if (!getenv("GLIBC_TUNABLES"))
-		strv_add(ret, "GLIBC_TUNABLES=glibc.malloc.arena_max=1");
-	return ret->failed ? -ENOMEM : 0;
-}
-
 static int start_failed(const struct qemu_body *q, const char *binary, int r, struct mvm_error *err)
 {
 	bool alone = r == -EACCES && q->child.user.fd >= 0;
@@ -81,12 +66,8 @@ static int spawn_process(struct qemu_body *q, const struct vmm_config *c, const 
 	int fds[QEMU_FD_END - QEMU_FD_QMP] = { qmp_fd, c->agent_fd, c->console_fd, net_fd };
 	for (int i = QEMU_FD_MEMORY; i < QEMU_FD_END; i++)
 		fds[i - QEMU_FD_QMP] = q->files.fds[i];
-	AUTO_DONE(strv) env = { 0 };
-	if (make_env(&env) < 0)
-		return mvm_error_oom(err);
 	const struct process_spec spec = {
 		.argv = args->v,
-		.env = env.v,
 		.cwd_fd = AT_FDCWD,
 		.stdin_fd = -1,
 		.stdout_fd = words_to,
