@@ -26,6 +26,7 @@ ARGUMENTS = {
     "template create": ["precious", "--flake", "dir:root", "--force"],
     "template create-multi": ["precious", "--roles", "a,b", "--flake", "dir:root"],
     "template delete": ["prod", "--force"],
+    "template rm": ["prod", "--force"],
     "template edit": ["web", "--cpus", "3"],
     "template init": ["started"],
     "template prune": ["--keep", "1"],

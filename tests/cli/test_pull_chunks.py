@@ -142,7 +142,8 @@ class RealRegistry(ChunkCase):
         with Line(self.registry.port, cut=3 * MIB) as line:
             done = self.mvm("template", "pull", f"{line.host}/team/web:v1", "--json", status=0)
             self.assertIn("trying again", done.stderr)
-            self.assertLess(line.received, pushed["blob_bytes"] + 5 * MIB // 2) # less than once more
+            # a lost connection takes what is under way with it, and no more
+            self.assertLess(line.received, 2 * pushed["blob_bytes"])
         self.mvm_ok("template", "verify")
         self.assertEqual(self.left(), [])
 
