@@ -82,13 +82,20 @@ static int flock_in_child(int fd, int how, int wake_fd, int64_t deadline_ns,
 	return progress_wait_either(progress, child.pidfd, wake_fd, deadline_ns);
 }
 
+int lock_take_fd(int fd, int64_t deadline_ns, const struct mvm_progress *progress)
+{
+	int r = flock_retry(fd, LOCK_EX | LOCK_NB);
+	if (r == -EBUSY)
+		r = flock_in_child(fd, LOCK_EX, -1, deadline_ns, progress);
+	return r == 0 || r == -ETIMEDOUT ? flock_retry(fd, LOCK_EX | LOCK_NB) : r;
+}
+
 /* The lock is taken, perhaps only by processes that look at it. */
 static int take_past_looks(int fd, int dir_fd, const char *name)
 {
 	if (lock_is_held_at(dir_fd, name))
 		return -EBUSY;
-	int r = flock_in_child(fd, LOCK_EX, -1, clock_deadline_ns(LOOK_MS), NULL);
-	return r == 0 || r == -ETIMEDOUT ? flock_retry(fd, LOCK_EX | LOCK_NB) : r;
+	return lock_take_fd(fd, clock_deadline_ns(LOOK_MS), NULL);
 }
 
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,

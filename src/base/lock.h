@@ -46,6 +46,16 @@ enum lock_flags {
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE]);
 
+/*
+ * Take the exclusive flock(2) of an open file or folder that is not of mvm's making, until the
+ * descriptor is closed.  It names no holder.
+ *
+ *   progress  its receiver stops the wait: -ECANCELED; NULL: nothing cancels
+ *
+ * Returns 0; -EBUSY after the deadline; or -errno.  Waits without polling.
+ */
+int lock_take_fd(int fd, int64_t deadline_ns, const struct mvm_progress *progress);
+
 /* Why a lock could not be taken, for people. */
 const char *lock_why(int code);
 

@@ -5,17 +5,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/lock.h"
 #include "codec/base64.h"
 #include "codec/json.h"
 #include "pull/session.h"
 
-#define PAUSE_MS    20
 #define PATIENCE_MS 5000
 
 void login_place_done(struct login_place *p)
@@ -97,27 +95,19 @@ static int read_document(struct auth_file *f, struct mvm_error *err)
 	return r;
 }
 
-/* Take the folder's lock.  It may be a folder of everybody's, so this waits for seconds at most. */
-static int take_lock(int dir)
-{
-	const struct timespec pause = { .tv_nsec = PAUSE_MS * NS_PER_MS };
-
-	for (int waited_ms = 0; flock(dir, LOCK_EX | LOCK_NB) < 0; waited_ms += PAUSE_MS) {
-		if (errno != EWOULDBLOCK || waited_ms >= PATIENCE_MS)
-			return -errno;
-		nanosleep(&pause, NULL);
-	}
-	return 0;
-}
-
-/* Make the folder, and keep other logins out of it until the file is closed. */
-static int lock_folder(struct auth_file *f, struct mvm_error *err)
+/* Make the folder, and keep other logins out of it until the file is closed.  It may be a folder of
+ * everybody's, so this waits for seconds at most. */
+static int lock_folder(struct auth_file *f, const struct mvm_progress *progress,
+		       struct mvm_error *err)
 {
 	int r = dir_make_path(f->folder);
 	if (r == 0) {
 		f->dir = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = f->dir < 0 ? -errno : take_lock(f->dir);
+		r = f->dir < 0 ? -errno
+			       : lock_take_fd(f->dir, clock_deadline_ns(PATIENCE_MS), progress);
 	}
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "the change of logins");
 	return r < 0 ? failed(r, "lock the folder of", f->path, err) : 0;
 }
 
@@ -184,11 +174,12 @@ static json_t *entry_of(const struct credentials *who, const char *program)
 }
 
 static int put_entry(struct auth_file *f, const char *host, const struct credentials *who,
-		     const char *program, struct mvm_error *err)
+		     const char *program, const struct mvm_progress *progress,
+		     struct mvm_error *err)
 {
 	json_t *auths = NULL;
 
-	int r = lock_folder(f, err);
+	int r = lock_folder(f, progress, err);
 	if (r == 0)
 		r = read_document(f, err); /* another login may have changed it */
 	if (r == 0)
@@ -219,7 +210,7 @@ int login_store(const char *host, const struct credentials *who,
 	if (r == 0 && program)
 		r = credential_program_store(program, host, who, progress, err);
 	if (r == 0)
-		r = put_entry(&f, host, who, program, err);
+		r = put_entry(&f, host, who, program, progress, err);
 	if (r < 0)
 		return r;
 	place.file = strdup(f.path);
@@ -268,7 +259,7 @@ static int forget_in(const char *path, const char *host, const struct mvm_progre
 		return erased;
 	if (drop_entries(json_object_get(f.doc, "auths"), host) == 0)
 		return erased;
-	r = lock_folder(&f, err);
+	r = lock_folder(&f, progress, err);
 	if (r == 0)
 		r = read_document(&f, err);
 	if (r < 0)

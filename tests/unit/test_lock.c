@@ -6,8 +6,10 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -344,6 +346,33 @@ static void waiting_for_a_lock_can_be_cancelled(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 }
 
+static int take_folder(int dir)
+{
+	AUTO_CLOSE int fd = openat(dir, "l", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return lock_take_fd(fd, DEADLINE_NONE, NULL);
+}
+
+static void a_folder_is_locked_until_a_deadline(void **state)
+{
+	int dir = scratch_fd(state), has[2], end[2];
+	char byte;
+	assert_int_equal(mkdirat(dir, "l", 0700), 0);
+	AUTO_CLOSE int held = openat(dir, "l", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int other = openat(dir, "l", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(lock_take_fd(held, DEADLINE_NONE, NULL), 0);
+	assert_int_equal(lock_take_fd(other, clock_now_ns() + NS_PER_MS, NULL), -EBUSY);
+	pid_t child = start_waiting(dir, held, take_folder, has, end);
+	close(TAKE_FD(held));
+	assert_int_equal(read(has[0], &byte, 1), 1);
+	close(end[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(has[0]);
+	close(has[1]);
+	close(end[0]);
+	assert_int_equal(lock_take_fd(other, DEADLINE_NONE, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +391,7 @@ int main(void)
 		T(a_killed_holder_leaves_no_lock_behind),
 		T(a_waiter_for_a_removed_lock_gets_the_new_lock),
 		T(locks_of_one_file_are_told_apart_by_their_number),
+		T(a_folder_is_locked_until_a_deadline),
 		cmocka_unit_test_setup_teardown(waiting_for_a_lock_can_be_cancelled, scratch_setup,
 						scratch_teardown),
 	};
