@@ -10,7 +10,8 @@
 #include "handles.h"
 #include "progress.h"
 
-/* What is downloaded, and from where; the step that does it names the package's address. */
+/* The question names the download and its source.  mvm_kernel_fetch() then prints the package's
+ * address. */
 static const char question[] =
 	"there is no guest kernel yet. Download Debian's kernel for cloud guests with this host's "
 	"apt, from the mirrors in apt's sources, and import it into the data folder (nothing is "

@@ -56,8 +56,9 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
  */
 int sha256_sparse_fd(int fd, struct progress_step *step, struct mvm_digest *ret);
 
-/* The same in parts, for a caller that has other things to do meanwhile: at most n pieces of data
- * (64 KiB) and holes.  Returns 0 with the digest, 1 when there is more, or -errno. */
+/* Compute the digest of sha256_sparse_fd() in parts, for a caller that does other work between
+ * them.  A call reads at most n pieces of the file: 64 KiB of data, or a hole.  Returns 0 with the
+ * digest, 1 if pieces are left, or -errno. */
 struct sha256_sparse {
 	struct sha256 h;
 	uint64_t at;

@@ -44,7 +44,7 @@ DEFINE_AUTO_DONE(session, session_done)
 int session_open(const char *data_dir, const char *host, const char *path, bool push,
 		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
 
-/* The same, with further rights, and for a user who is not in the files yet. */
+/* session_open() with any rights, and for a user whom no file names yet.  who: NULL: the files'. */
 enum session_rights {
 	SESSION_PUSH = 1u << 0,
 	SESSION_DELETE = 1u << 1,

@@ -112,7 +112,7 @@ int keys_generate(struct store *s, const char *name, enum key_type type, struct 
 		file_name(name, PUBLIC_END, public);
 		r = put_public(s, dir, public, &key.pub);
 		if (r < 0)
-			unlinkat(dir, file, 0); /* half a pair is of no use */
+			unlinkat(dir, file, 0); /* nobody can use a secret key alone */
 	}
 	if (r == -EEXIST)
 		return in_the_way("keys", public, "its secret key is missing", err);

@@ -46,7 +46,8 @@ int signature_make(struct store *s, const struct sign_with *with, const struct i
 		   const struct mvm_progress *progress, struct signature *ret,
 		   struct mvm_error *err);
 
-/* The same, and write its blobs.  ret: its manifest. */
+/* Sign a manifest by signature_make(), and write the signature's blobs.  ret: the signature's
+ * manifest. */
 int artifact_sign(struct store *s, const struct sign_with *with, const struct index_part *manifest,
 		  const struct blob_sink *sink, const struct mvm_progress *progress,
 		  struct index_part *ret, struct mvm_error *err);
@@ -62,7 +63,7 @@ int signature_attach(struct session *s, const struct mvm_digest *subject,
 int artifact_signer(struct store *s, const struct artifact *a, const char *repository,
 		    char ret[DIGEST_HEX_SIZE], struct mvm_error *err);
 
-/* The same with the key's whole description. */
+/* artifact_signer(), with the key's whole description. */
 struct key_info;
 int artifact_signing_key(struct store *s, const struct artifact *a, const char *repository,
 			 struct key_info *ret, struct mvm_error *err);
