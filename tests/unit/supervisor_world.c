@@ -288,15 +288,20 @@ void start_up(struct world *x)
 		fail_msg("%s", err.text);
 }
 
-void start_clone(struct world *x)
+void load_clone(struct world *x)
 {
-	struct mvm_error err = { 0 };
 	x->record.restore = true;
 	x->record.memory = RECORD_MEMORY_SHARED;
 	launch(x);
 	expect_spawn(x);
 	go_on(x);
 	expect_step(x, VMM_STEP_RESTORE);
+}
+
+void start_clone(struct world *x)
+{
+	struct mvm_error err = { 0 };
+	load_clone(x);
 	go_on(x);
 	answer_nonce(x, expect_call(x, CALL_RESTORED));
 	if (start_status(x, &err) < 0)
@@ -314,13 +319,9 @@ void freeze_clone(struct world *x)
 void stand_by(struct world *x)
 {
 	struct mvm_error err = { 0 };
-	x->record.restore = x->record.attached = true;
-	x->record.memory = RECORD_MEMORY_SHARED;
+	x->record.attached = true;
 	x->record.purpose = RECORD_FOR_POOL;
-	launch(x);
-	expect_spawn(x);
-	go_on(x);
-	expect_step(x, VMM_STEP_RESTORE);
+	load_clone(x);
 	go_on(x);
 	answer_nonce(x, expect_call(x, CALL_REHEARSE));
 	expect_step(x, VMM_STEP_PAUSE);
@@ -563,4 +564,28 @@ unsigned events(struct world *x, const char *event, const char *message)
 	for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n"))
 		n += strstr(line, key) && (!message || strstr(line, message));
 	return n;
+}
+
+void pause_vm(struct world *x, struct control *c)
+{
+	uint32_t call = begin_call(c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(c, call, NULL), 0);
+}
+
+void stop_vm(struct world *x, struct control *c)
+{
+	uint32_t call = begin_stop(c, 10000);
+	shut_down(x);
+	assert_int_equal(wait_reply(c, call, NULL), 0);
+	control_done(c);
+	expect_end(x, 0);
+}
+
+void expect_state(struct world *x, enum record_state state)
+{
+	AUTO_DONE(record) r = { 0 };
+	inspect(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(state));
 }

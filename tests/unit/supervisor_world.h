@@ -64,6 +64,9 @@ int start_status(struct world *x, struct mvm_error *err);
 /* launch() and boot_guest(); the start must succeed. */
 void start_up(struct world *x);
 
+/* Start a clone, up to the step that loads its snapshot. */
+void load_clone(struct world *x);
+
 /* Restore a clone, which is up then.  Later, after a SUSPEND or FORK: freeze it, up to the step
  * that saves its devices. */
 void start_clone(struct world *x);
@@ -112,6 +115,15 @@ uint32_t begin_adopt(struct world *x, struct control *c, const char *name);
 
 /* Call INSPECT.  The supervisor answers it between two steps, never during one. */
 void inspect(struct world *x, struct record *ret);
+
+/* Make the client call PAUSE, which succeeds. */
+void pause_vm(struct world *x, struct control *c);
+
+/* Make the client call STOP and hang up.  The guest shuts down, and the supervisor ends. */
+void stop_vm(struct world *x, struct control *c);
+
+/* Check the state that INSPECT tells. */
+void expect_state(struct world *x, enum record_state state);
 
 /* Wait until the supervisor ends by itself, with this status. */
 void expect_end(struct world *x, int status);

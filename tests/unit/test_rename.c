@@ -191,10 +191,7 @@ static void one_that_runs_is_renamed(void **state)
 
 	/* open connections go on, and the socket has moved along */
 	connect_client(x, &after);
-	uint32_t call = begin_call(&before, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(&before, call, NULL), 0);
+	pause_vm(x, &before);
 	assert_int_equal(rename_it(x, "web-2", "web-1", &err), 0); /* a paused one, too */
 	uint32_t stop = begin_stop(&after, 0);
 	expect_killed(x);

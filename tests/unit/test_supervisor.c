@@ -24,13 +24,6 @@ static void assert_record(struct world *x, enum record_state state, unsigned exi
 	assert_int_equal(r.exit_code, exit_code);
 }
 
-static void assert_state(struct world *x, enum record_state state)
-{
-	AUTO_DONE(record) r = { 0 };
-	inspect(x, &r);
-	assert_string_equal(record_state_name(r.state), record_state_name(state));
-}
-
 /* Wait for a state that the supervisor enters by itself once it has noticed a death. */
 static void await_state(struct world *x, enum record_state state)
 {
@@ -48,13 +41,9 @@ static void a_stop_shuts_the_guest_down(void **state)
 	struct world *x = *state;
 	struct control c;
 	start_up(x);
-	assert_state(x, RECORD_RUNNING);
+	expect_state(x, RECORD_RUNNING);
 	connect_client(x, &c);
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_record(x, RECORD_EXITED, 0);
 	assert_int_equal(events(x, "started", "booted in"), 1);
 	assert_int_equal(events(x, "stopped", NULL), 1);
@@ -493,7 +482,7 @@ static void a_guest_that_breaks_the_protocol_can_still_be_stopped(void **state)
 	assert_int_equal(wait_reply(&c, ping, &err), -EPROTO);
 	assert_int_equal(ask(&c, CALL_PING, &err), -EPROTO);
 	assert_non_null(strstr(err.text, "the guest broke the agent protocol"));
-	assert_state(x, RECORD_RUNNING);
+	expect_state(x, RECORD_RUNNING);
 	assert_int_equal(wait_reply(&c, begin_stop(&c, 10000), NULL), 0);
 	control_done(&c);
 	expect_end(x, 0);

@@ -74,12 +74,10 @@ static void a_client_that_gives_up_leaves_a_vm_that_runs(void **state)
 {
 	struct world *x = *state;
 	struct control c;
-	AUTO_DONE(record) r = { 0 };
 	begin_suspend(x, &c);
 	control_done(&c);
 	expect_it_goes_on(x);
-	inspect(x, &r);
-	assert_string_equal(record_state_name(r.state), record_state_name(RECORD_RUNNING));
+	expect_state(x, RECORD_RUNNING);
 	connect_client(x, &c);
 	begin_stop(&c, 10000);
 	expect_stopped(x);

@@ -98,11 +98,7 @@ static void a_vm_that_was_let_go_outlives_its_starter(void **state)
 	assert_int_equal(ask(&x->leash, CALL_KEEP, NULL), 0);
 	hang_up(x);
 	connect_client(x, &c);
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_record(x, RECORD_EXITED, NULL);
 }
 
@@ -122,11 +118,7 @@ static void a_starter_is_let_go_before_anything_is_written(void **state)
 	assert_int_equal(flock(lock_fd, LOCK_UN), 0);
 	hang_up(x);
 	connect_client(x, &c);
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_int_equal(events(x, "started", NULL), 1);
 }
 
@@ -217,11 +209,7 @@ static void a_vm_of_a_pool_can_be_adopted(void **state)
 	assert_string_equal(after.name, "mine");
 	assert_true(has_folder(x, "mine"));
 	assert_false(has_folder(x, "web-1"));
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_record(x, RECORD_EXITED, NULL);
 	assert_int_equal(events(x, "started", "restored in"), 1);
 }
@@ -380,12 +368,7 @@ static void a_sigbus_while_the_snapshot_loads_is_explained(void **state)
 {
 	struct world *x = *state;
 	struct mvm_error err = { 0 };
-	x->record.restore = true;
-	x->record.memory = RECORD_MEMORY_SHARED;
-	launch(x);
-	expect_spawn(x);
-	go_on(x);
-	expect_step(x, VMM_STEP_RESTORE);
+	load_clone(x);
 	assert_int_equal(kill(x->vmm, SIGBUS), 0);
 	assert_int_equal(start_status(x, &err), -EREMOTEIO);
 	/* test_vmm_bus.c has the cases */
@@ -413,10 +396,8 @@ static void die_paused(struct world *x, bool resumes)
 	struct control c;
 	start_up(x);
 	connect_client(x, &c);
-	uint32_t call = begin_call(&c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	pause_vm(x, &c);
+	uint32_t call = 0;
 	if (resumes) {
 		call = begin_call(&c, CALL_RESUME);
 		expect_step(x, VMM_STEP_RESUME);
@@ -454,11 +435,7 @@ static void a_vm_that_died_paused_is_up_again_after_its_restart(void **state)
 	uint32_t ping = begin_call(&c, CALL_PING);
 	answer_call(x, expect_call(x, CALL_PING), 0, NULL);
 	assert_int_equal(wait_reply(&c, ping, NULL), 0);
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_record(x, RECORD_EXITED, NULL);
 }
 

@@ -124,14 +124,6 @@ static void a_vm_that_cannot_be_suspended_is_stopped(void **state)
 	assert_int_equal(events(x, "stopped", "it could not be suspended: it has booted"), 1);
 }
 
-static void pause_it(struct world *x, struct control *c)
-{
-	uint32_t call = begin_call(c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(c, call, NULL), 0);
-}
-
 static void a_paused_vm_is_suspended(void **state)
 {
 	struct world *x = *state;
@@ -140,7 +132,7 @@ static void a_paused_vm_is_suspended(void **state)
 	x->record.ttl_action = RECORD_THEN_SUSPEND;
 	start_clone(x);
 	connect_client(x, &c);
-	pause_it(x, &c);
+	pause_vm(x, &c);
 	control_done(&c);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
@@ -169,7 +161,7 @@ static void a_paused_vm_that_cannot_be_suspended_is_shut_down(void **state)
 	x->record.ttl_action = RECORD_THEN_SUSPEND;
 	start_up(x);
 	connect_client(x, &c);
-	pause_it(x, &c);
+	pause_vm(x, &c);
 	control_done(&c);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
@@ -188,7 +180,7 @@ static void a_paused_vm_in_use_stays_paused(void **state)
 	connect_client(x, &c);
 	begin_call(&c, CALL_EXEC);
 	answer_call(x, expect_call(x, CALL_EXEC), 0, NULL);
-	pause_it(x, &c);
+	pause_vm(x, &c);
 	sleep_ms(500);
 	assert_state(x, RECORD_PAUSED);
 	assert_int_equal(events(x, "not-suspended", "clients run commands"), 1);
@@ -204,7 +196,7 @@ static void a_paused_vm_that_does_not_freeze_is_paused_again(void **state)
 	x->record.ttl_action = RECORD_THEN_SUSPEND;
 	start_clone(x);
 	connect_client(x, &c);
-	pause_it(x, &c);
+	pause_vm(x, &c);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
 	answer_call(x, expect_call(x, CALL_FREEZE), EBUSY, NULL);

@@ -11,20 +11,17 @@
 
 #include "supervisor_world.h"
 
-static void assert_state(struct world *x, enum record_state state)
+/* The supervisor kills the VMM and then answers the client's STOP. */
+static void expect_killed_by_stop(struct world *x, struct control *c, uint32_t stop)
 {
 	AUTO_DONE(record) r = { 0 };
-	inspect(x, &r);
-	assert_string_equal(record_state_name(r.state), record_state_name(state));
-}
-
-static void expect_exited(struct world *x, unsigned exit_code)
-{
-	AUTO_DONE(record) r = { 0 };
+	expect_killed(x);
+	assert_int_equal(wait_reply(c, stop, NULL), 0);
+	control_done(c);
 	expect_end(x, 0);
 	load_record(x, &r);
 	assert_string_equal(record_state_name(r.state), record_state_name(RECORD_EXITED));
-	assert_int_equal(r.exit_code, exit_code);
+	assert_int_equal(r.exit_code, 137);
 }
 
 static void a_pause_and_a_resume_show_in_the_record(void **state)
@@ -34,43 +31,33 @@ static void a_pause_and_a_resume_show_in_the_record(void **state)
 	struct control c;
 	start_up(x);
 	connect_client(x, &c);
-	uint32_t call = begin_call(&c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(&c, call, NULL), 0);
-	assert_state(x, RECORD_PAUSED);
+	pause_vm(x, &c);
+	expect_state(x, RECORD_PAUSED);
 	assert_int_equal(ask(&c, CALL_PAUSE, &err), -EBUSY);
 	assert_int_equal(ask(&c, CALL_PING, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "the VM is paused"));
-	call = begin_call(&c, CALL_RESUME);
+	uint32_t call = begin_call(&c, CALL_RESUME);
 	expect_step(x, VMM_STEP_RESUME);
 	fail_step(x);
 	assert_int_equal(wait_reply(&c, call, NULL), -EREMOTEIO);
-	assert_state(x, RECORD_PAUSED);
+	expect_state(x, RECORD_PAUSED);
 	call = begin_call(&c, CALL_RESUME);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
 	assert_int_equal(wait_reply(&c, call, NULL), 0);
-	assert_state(x, RECORD_RUNNING);
+	expect_state(x, RECORD_RUNNING);
 	assert_int_equal(ask(&c, CALL_RESUME, &err), -EBUSY);
-	uint32_t stop = begin_stop(&c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_end(x, 0);
+	stop_vm(x, &c);
 	assert_int_equal(events(x, "paused", NULL), 1);
 	assert_int_equal(events(x, "resumed", NULL), 1);
 }
 
-/* Pause it, and let this client ask it to stop. */
+/* Start and pause a VM, and let the client call STOP.  Returns that call. */
 static uint32_t stop_paused(struct world *x, struct control *c, uint64_t timeout_ms)
 {
 	start_up(x);
 	connect_client(x, c);
-	uint32_t pausing = begin_call(c, CALL_PAUSE);
-	expect_step(x, VMM_STEP_PAUSE);
-	go_on(x);
-	assert_int_equal(wait_reply(c, pausing, NULL), 0);
+	pause_vm(x, c);
 	return begin_stop(c, timeout_ms);
 }
 
@@ -81,10 +68,7 @@ static void a_paused_guest_that_does_not_stop_is_killed(void **state)
 	uint32_t stop = stop_paused(x, &c, 200);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
-	expect_killed(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_exited(x, 137);
+	expect_killed_by_stop(x, &c, stop);
 	assert_int_equal(events(x, "resumed", NULL), 1);
 }
 
@@ -95,10 +79,7 @@ static void a_paused_guest_that_does_not_resume_is_killed(void **state)
 	uint32_t stop = stop_paused(x, &c, 10000);
 	expect_step(x, VMM_STEP_RESUME);
 	fail_step(x);
-	expect_killed(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_exited(x, 137);
+	expect_killed_by_stop(x, &c, stop);
 	assert_int_equal(events(x, "stopped", NULL), 1);
 }
 
@@ -107,10 +88,7 @@ static void stop_with_no_time_kills_a_paused_vmm(void **state)
 	struct world *x = *state;
 	struct control c;
 	uint32_t stop = stop_paused(x, &c, 0);
-	expect_killed(x);
-	assert_int_equal(wait_reply(&c, stop, NULL), 0);
-	control_done(&c);
-	expect_exited(x, 137);
+	expect_killed_by_stop(x, &c, stop);
 	assert_int_equal(events(x, "resumed", NULL), 0);
 }
 

@@ -26,14 +26,8 @@
 /* The guest that was kept waiting runs on, and a stop is as always. */
 static void expect_up(struct world *x, struct control *c)
 {
-	AUTO_DONE(record) r = { 0 };
-	inspect(x, &r);
-	assert_string_equal(record_state_name(r.state), record_state_name(RECORD_RUNNING));
-	uint32_t stop = begin_stop(c, 10000);
-	shut_down(x);
-	assert_int_equal(wait_reply(c, stop, NULL), 0);
-	control_done(c);
-	expect_end(x, 0);
+	expect_state(x, RECORD_RUNNING);
+	stop_vm(x, c);
 }
 
 static void a_guest_that_does_not_thaw_in_time_runs_on(void **state)
@@ -166,15 +160,10 @@ static void fill_saved(struct world *x)
 
 static void resume_clone(struct world *x)
 {
-	x->record.restore = true;
-	x->record.memory = RECORD_MEMORY_SHARED;
 	x->record.continues = RECORD_CONTINUES_SUSPENDED;
 	x->record.machine_id = strdup("00112233445566778899aabbccddeeff");
 	x->fill_folder = fill_saved;
-	launch(x);
-	expect_spawn(x);
-	go_on(x);
-	expect_step(x, VMM_STEP_RESTORE);
+	load_clone(x);
 }
 
 static void kill_supervisor(struct world *x)
