@@ -23,15 +23,25 @@ struct forked {
 	char name[64];
 };
 
-static bool clients_use_guest(const struct clients *c, bool *ret_gone)
+/* A client whose call runs in the guest would lose it. */
+static int check_unused(const struct supervisor *s, struct mvm_error *err)
 {
+	const struct clients *c = &s->clients;
 	bool used = false;
-	*ret_gone = true;
 	for (unsigned i = 0; i < c->n_streams; i++) {
+		if (c->streams[i].client)
+			return mvm_error_set(err, -EBUSY,
+					     "clients run commands in its guest, copy files or "
+					     "wait for it, and would lose it: end them first");
 		used |= c->streams[i].used;
-		*ret_gone &= !c->streams[i].client;
 	}
-	return used;
+	if (!used)
+		return 0;
+	/* a client that hangs up cancels its calls, and a healthy agent ends them in a moment */
+	int r = mvm_error_set(err, -EBUSY,
+			      "its guest's agent does not answer, and has not ended what clients "
+			      "that are gone did there");
+	return mvm_error_reason(err, r, "vm-silent", s->record.name);
 }
 
 /* paused: it may be, since it is resumed first. */
@@ -59,18 +69,7 @@ static int check_may_save(const struct supervisor *s, const char *what, bool pau
 				     "it has booted, and only a VM that was restored from a "
 				     "snapshot can be %s",
 				     what);
-	bool gone, used = clients_use_guest(&s->clients, &gone);
-	if (used && gone) { /* they were told to end, at most a moment ago if the guest is well */
-		int r = mvm_error_set(err, -EBUSY,
-				      "its guest's agent does not answer, and has not ended what "
-				      "clients that are gone did there");
-		return mvm_error_reason(err, r, "vm-silent", rec->name);
-	}
-	if (used)
-		return mvm_error_set(err, -EBUSY,
-				     "clients run commands in its guest, copy files or wait for "
-				     "it, and would lose it: end them first");
-	return 0;
+	return check_unused(s, err);
 }
 
 /* From here on nobody but us talks to the guest. */
