@@ -371,6 +371,21 @@ int pages_load(pid_t pid, int mem_fd, int from_fd)
 
 /* ---- flatten ---- */
 
+/* Copy bytes from one file to the other.  buffer: CHUNK bytes. */
+static int copy_bytes(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t len,
+		      uint8_t *buffer)
+{
+	int r = 0;
+	for (uint64_t done = 0; r == 0 && done < len;) {
+		size_t n = len - done < CHUNK ? (size_t)(len - done) : CHUNK;
+		r = transfer(pread, from_fd, buffer, n, from + done);
+		if (r == 0)
+			r = transfer(put, to_fd, buffer, n, to + done);
+		done += n;
+	}
+	return r;
+}
+
 int pages_flatten(int from_fd, int memory_fd)
 {
 	AUTO_DONE(pages_map) map = { 0 };
@@ -382,17 +397,11 @@ int pages_flatten(int from_fd, int memory_fd)
 		return -errno;
 	int64_t file_at = read_map(from_fd, (uint64_t)st.st_size / PAGE, &map);
 	int r = file_at < 0 ? (int)file_at : 0;
-	for (size_t i = 0; i < map.n; i++) {
-		uint64_t at = map.v[i].first * PAGE, left = map.v[i].n * PAGE;
-		while (r == 0 && left > 0) {
-			size_t n = left < CHUNK ? (size_t)left : CHUNK;
-			r = transfer(pread, from_fd, buffer, n, (uint64_t)file_at);
-			if (r == 0)
-				r = transfer(put, memory_fd, buffer, n, at);
-			file_at += (int64_t)n;
-			at += n;
-			left -= n;
-		}
+	for (size_t i = 0; r == 0 && i < map.n; i++) {
+		const struct pages_extent *e = &map.v[i];
+		r = copy_bytes(from_fd, (uint64_t)file_at, memory_fd, e->first * PAGE, e->n * PAGE,
+			       buffer);
+		file_at += (int64_t)(e->n * PAGE);
 	}
 	return r;
 }
