@@ -98,7 +98,7 @@ static int start_process(struct fc_body *f, const struct vmm_config *c, struct v
 		c->memory == VMM_MEMORY_PRIVATE ? c->dir_fd : c->memory_dir_fd,
 	};
 	static char *const no_environment[] = { NULL };
-	struct fc_walls walls = { .binary = f->binary, .config = (void *)(uintptr_t)c };
+	struct fc_walls walls = { .binary = f->binary, .config = c };
 	struct process_spec spec = {
 		.argv = argv.v,
 		.cwd_fd = f->folder.fd,

@@ -49,11 +49,12 @@ struct fc_body {
 /* walls.c: VMM_ISOLATION_LANDLOCK, if a Firecracker without its jailer gets that wall here. */
 unsigned fc_walls_there_are(void);
 
-/* In the child, last before exec, with the descriptors of enum fc_fd and the working folder as its
- * own: open nothing else.  Only system calls.  arg: struct fc_walls.  Returns 0 or -errno. */
+/* Put up that wall.  Call this in the child, last before exec, when it has the descriptors of enum
+ * fc_fd and the working folder as its own.  Only system calls.  arg: struct fc_walls.  Returns 0 or
+ * -errno. */
 struct fc_walls {
 	const char *binary;
-	void *config; /* const struct vmm_config */
+	const struct vmm_config *config;
 };
 int fc_walls_enter(void *arg);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a Firecracker without its jailer may open.  Its own filters allow it to open files, and so
- * may whoever talks to its API; a jail has no others than those of the VM.
+ * Landlock's rules for a Firecracker without its jailer.  Firecracker's own filters let it open any
+ * file, also for whoever talks to its API.  A jail has only the VM's files, and so have these
+ * rules.
  */
 #include <fcntl.h>
 
@@ -24,7 +25,7 @@ static int allow_file(int rules_fd, enum fc_fd folder, const char *name, bool wr
 /* The files to which folder.c made links, through the same descriptors. */
 static int allow_files(void *arg, int rules_fd)
 {
-	const struct vmm_config *c = arg;
+	const struct vmm_config *c = ((const struct fc_walls *)arg)->config;
 	int r = landlock_allow(rules_fd, AT_FDCWD, ".", LANDLOCK_FILL);
 	if (r == 0)
 		r = landlock_allow(rules_fd, AT_FDCWD, ".", LANDLOCK_LISTEN);
@@ -47,12 +48,12 @@ static int allow_files(void *arg, int rules_fd)
 
 int fc_walls_enter(void *arg)
 {
-	struct fc_walls *w = arg;
+	const struct fc_walls *w = arg;
 	const struct walls walls = {
 		.binary = w->binary,
 		.kvm = true,
 		.allow = allow_files,
-		.arg = w->config,
+		.arg = arg,
 		.fd_above = FC_FD_REVISION + (int)FC_FD_COUNT,
 	};
 	return walls_limit(&walls, fc_walls_there_are());
