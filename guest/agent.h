@@ -65,7 +65,7 @@ struct agent {
 	unsigned n_streams;
 	uint64_t exec_serial;
 	uint64_t spare_group; /* number of the next command's cgroup, which exists; 0: none */
-	int spare_group_fd;   /* only with a number */
+	int spare_group_fd;   /* of that cgroup, while there is one */
 	struct rehearsal rehearsal;
 
 	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */

@@ -28,7 +28,7 @@ int cgroup_kill(int root_fd, const char *name);
 /* Wait until no process lives in the group.  Returns 0, -ETIMEDOUT or -errno. */
 int cgroup_wait_empty(int root_fd, const char *name, int64_t deadline_ns);
 
-/* Remove the groups whose names begin with prefix and that are empty, but for one. */
+/* Remove the empty groups whose names begin with prefix, except the group `but`. */
 void cgroup_sweep(int root_fd, const char *prefix, const char *but);
 
 /* Freeze every group below the root but one and wait until all their processes are frozen.  On

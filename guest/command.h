@@ -39,8 +39,8 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 /* Kill a command and everything that it started. */
 void command_kill(struct agent *a, const char *cgroup, const struct child *child);
 
-/* Remove the groups of commands that have ended, and make the next command's group in advance: in a
- * fresh clone that is a tenth of a command. */
+/* Remove the groups of commands that have ended, and make the next command's group in advance,
+ * which takes a tenth of a fresh clone's first command. */
 void command_sweep(struct agent *a);
 
 /* Remove the group that was made in advance.  Call this before all groups are frozen, since a

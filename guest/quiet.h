@@ -11,8 +11,8 @@
  * had used it before, so a VMM wakes for nobody.  Each wake-up takes a millisecond under TCG.
  *
  * The watchdog for locked-up processors wakes a thread of the highest priority every four seconds,
- * and in each clone before anything else, since its time is over there.  In a VM it reports a host
- * that was busy or asleep.
+ * and in each clone before anything else, since its timer is overdue there.  In a VM it reports a
+ * host that was busy or asleep.
  *
  * An image that wants these settings otherwise sets them later (sysctl.conf(5)).
  */

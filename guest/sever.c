@@ -187,7 +187,7 @@ void connections_sever(struct connections *c)
 		else
 			agent_log("clones share a connection of this guest: %s", strerror(errno));
 	}
-	/* a severed connection is not found again, one that cannot be (TLS in the kernel) is */
+	/* another search finds those again that cannot be severed (TLS in the kernel) */
 	bool more = c->more && severed > 0;
 	connections_done(c);
 	if (more) {

@@ -207,7 +207,7 @@ static void remember(const char *spec, const struct stat now[2], const struct us
 	clock_gettime(CLOCK_REALTIME, &clock); /* cannot fail with valid arguments */
 	last.known = strlen(spec) < sizeof(last.spec);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
-		/* also a time to come: the clock may have been set back */
+		/* a time in the future is not settled: the clock may have been set back */
 		last.known = last.known && now[i].st_ctim.tv_sec + SETTLED_S <= clock.tv_sec;
 		last.files[i] = now[i];
 	}

@@ -12,7 +12,7 @@
 
 #define READ_BLOCK 4096u
 
-/* Read all its output before the deadline. */
+/* Read a program's whole output. */
 static int read_output(int fd, size_t max, int64_t deadline_ns, const struct mvm_progress *progress,
 		       struct strbuf *ret)
 {
@@ -34,7 +34,7 @@ static int read_output(int fd, size_t max, int64_t deadline_ns, const struct mvm
 	}
 }
 
-/* A file in memory, as writing to a pipe could wait for a program that does not read. */
+/* Use a file in memory: a write to a pipe would wait for a program that does not read. */
 static int open_input(const void *in, size_t len)
 {
 	int fd = memfd_create("input", MFD_CLOEXEC);

@@ -40,9 +40,9 @@ static int open_lock(int dir_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Is it a lock file, not a foreign file with that name?  A lock file is empty or names its holder,
- * "<pid> <what>", of which a crash may leave the beginning, and has one hard link.  Returns 0,
- * -EPERM or -EMLINK. */
+/* Is it a lock file, not a foreign file with that name?  A lock file has one hard link.  It
+ * is empty or names its holder, "<pid> <what>", and a crash may have cut off the end of that.
+ * Returns 0, -EPERM or -EMLINK. */
 static int check_lock_file(int fd)
 {
 	char text[LOCK_HOLDER_SIZE];

@@ -47,7 +47,7 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE]);
 
 /*
- * Take the exclusive flock(2) of an open file or folder that is not of mvm's making, until the
+ * Take the exclusive flock(2) of an open file or folder that mvm may not have made, until the
  * descriptor is closed.  It names no holder.
  *
  *   progress  its receiver stops the wait: -ECANCELED; NULL: nothing cancels

@@ -12,10 +12,11 @@ struct rlimit_most {
 	uint64_t most;
 };
 
-/* Of one resource no more than this, and never more than there was.  Returns 0 or -errno. */
+/* Lower the limit of one resource to `most`.  A limit that is lower already stays.  Returns 0 or
+ * -errno. */
 int rlimit_lower(int what, uint64_t most);
 
-/* All of these.  Only system calls. */
+/* rlimit_lower() all of these.  Only system calls. */
 int rlimit_lower_all(const struct rlimit_most *limits, size_t n);
 
 #endif

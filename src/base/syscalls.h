@@ -22,7 +22,7 @@ enum syscalls_flags {
 	SYSCALLS_NETWORK = 1u << 0,   /* allow internet sockets */
 	SYSCALLS_KVM = 1u << 1,	      /* allow KVM's ioctls */
 	SYSCALLS_ACCEPT = 1u << 2,    /* allow accept4() on a socket that is there already */
-	SYSCALLS_READ_ONLY = 1u << 3, /* openat() opens what is there, for reading */
+	SYSCALLS_READ_ONLY = 1u << 3, /* openat() only opens existing files for reading */
 };
 
 /* Does a process of mvm put a filter on itself?  Sanitizers make system calls of their own. */

@@ -218,7 +218,8 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 	return r;
 }
 
-/* A root disk that has been over the snapshot's own image fits only that one, also in a boot. */
+/* A root disk that was written over the snapshot's own image fits no other, so a boot needs that
+ * image, too. */
 static int decide_image(const struct start_request *q, struct start_plan *plan,
 			struct mvm_error *err)
 {

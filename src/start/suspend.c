@@ -46,7 +46,7 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_pro
 	control_watch(&i->control, 0, 0);
 	r = control_call(&i->control, CALL_SUSPEND, NULL, NULL,
 			 clock_deadline_ns(SUSPEND_DEADLINE_MS), NULL, err);
-	if (r == -EREMOTEIO && is_suspended(mvm, name)) { /* by another call, at this moment */
+	if (r == -EREMOTEIO && is_suspended(mvm, name)) { /* another call has just done it */
 		r = mvm_error_set(err, -EBUSY, "it is suspended already");
 		r = mvm_error_reason(err, r, "instance-suspended", name);
 	}
@@ -72,7 +72,8 @@ static int resume(struct mvm *mvm, const char *name, struct again *a,
 		r = again_options(a, err);
 	if (r == 0)
 		r = start_suspended(mvm, &a->record, &a->options, progress, &vm, err);
-	if (r == -EBUSY && str_eq(err->reason, "instance-runs")) /* what that advises ends it */
+	/* without that reason, since its hint tells how to end the VM */
+	if (r == -EBUSY && str_eq(err->reason, "instance-runs"))
 		return mvm_error_set(err, r,
 				     "instance '%s' runs already, or another command resumes, "
 				     "stops or removes it at this moment",

@@ -9,7 +9,7 @@
 
 #define NEAR_NS	     (20 * NS_PER_MS) /* an answer after this shows that the clock is right */
 #define ATTEMPTS_MAX 8u
-#define PAUSE_MS     100  /* the first, of 13 s in all */
+#define PAUSE_MS     100  /* the first pause; all pauses take 13 s */
 #define ANSWER_MS    5000 /* a guest that does not answer has other troubles */
 
 static void on_answer(void *arg, int status, const char *message, const struct frame *reply)

@@ -9,8 +9,8 @@
  * A clone gets the time with its identity, but on a busy host a tenth of a second may pass until
  * the guest reads that message.  So the time is sent again, until an answer comes so fast that the
  * delay does not matter, or a limit of attempts is reached.  Each pause is twice the last one,
- * since fifty clones at once would make themselves busy with it.  The guest's clock goes back only
- * when the host's went back (CALL_CLOCK).
+ * so that the messages of fifty clones do not keep their host busy.  The guest's clock goes back
+ * only when the host's went back (CALL_CLOCK).
  *
  * Source: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; Linux reports the end of a sleep the same way
  * (kernel/time/timekeeping.c, timekeeping_resume(); before 5.14 by clock_was_set_delayed()).
@@ -31,8 +31,11 @@ struct clocksync {
 	int64_t pause_ms; /* before the next attempt */
 };
 
-/* Begin, or begin again.  first_ms: to the first message, which is in the way of a clone's first
- * command.  After a failure the guest may not learn of later jumps. */
+/*
+ * Begin, or begin again.  After a failure the guest may not learn of later jumps.
+ *
+ *   first_ms  wait before the first message, which would delay a clone's first command; 0: none
+ */
 int clocksync_start(struct clocksync *c, struct loop *loop, struct agent_client *agent,
 		    int64_t first_ms);
 

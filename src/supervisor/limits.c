@@ -13,8 +13,8 @@
 #include "base/clock.h"
 #include "supervisor/supervise.h"
 
-/* Refusals to freeze after which a guest does not escape its limit any longer.  Five minutes, for a
- * disk that is busy; a guest that does not even answer takes fifteen. */
+/* After so many refusals to freeze, a limit stops the guest.  They take five minutes, since a disk
+ * may be busy.  A guest that does not even answer takes fifteen. */
 #define UNFROZEN_TRIES 30u
 
 void limit_life(struct supervisor *s)

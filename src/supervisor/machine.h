@@ -137,7 +137,7 @@ int machine_take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], str
  *   ret_since_ns  since when its processes stand still
  *   was_away  the guest was suspended: give it entropy and the time, and reset its connections
  *
- * machine_continue() goes on with a suspended guest, which machine_load() has loaded.
+ * machine_continue() thaws a suspended guest that machine_load() has loaded.
  */
 int machine_freeze(struct machine *m, bool syncs, int64_t deadline_ns,
 		   char ret_nonce_sha256[DIGEST_HEX_SIZE], int64_t *ret_since_ns,

@@ -205,7 +205,7 @@ static int note_disks(struct supervisor *s, uint64_t client_id, struct mvm_error
 {
 	int r;
 	while ((r = warden_save_disks(&s->warden, err)) > 0) {
-		loop_run_once(s->loop, 0); /* what has happened; nothing is waited for */
+		loop_run_once(s->loop, 0); /* handle what has happened, without a wait */
 		r = check_goes_on(s, LIFE_SUSPENDING, err);
 		if (r == 0 && client_id && !clients_has(&s->clients, client_id))
 			r = mvm_error_set(err, -ECANCELED, "the suspend was cancelled");

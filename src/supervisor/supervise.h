@@ -193,7 +193,7 @@ int pause_guest(struct supervisor *s, struct mvm_error *err);
 int resume_guest(struct supervisor *s, struct mvm_error *err);
 
 /* CALL_SUSPEND and CALL_FORK.  suspend() takes the job over.  After suspend_now() the VMM is to
- * end; it is given up if the client hangs up before the disks are read. */
+ * end.  suspend_now() gives up if the client hangs up before the disks are read. */
 int suspend_now(struct supervisor *s, uint64_t client_id, struct mvm_error *err);
 /* May it be suspended?  paused: once it is resumed. */
 int check_may_suspend(const struct supervisor *s, bool paused, struct mvm_error *err);

@@ -62,7 +62,7 @@ struct warden {
 	int theirs[2];		  /* the VMM's ends of its agent and console, for spawn(); or -1 */
 	int memory_dir_fd;	  /* -1: none */
 	struct vmm_body *body;
-	bool stored, laid; /* its device state was moved that way, which is done once */
+	bool stored, laid; /* move_state() has stored, or laid, the VMM's device state */
 	struct ports6 ports;
 	struct oom_watch oom;
 	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named volumes; 0: none */

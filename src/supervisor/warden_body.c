@@ -19,8 +19,9 @@ static int answer_connect(struct warden *w, struct line_message *ret)
 	return fd < 0 ? fd : 0;
 }
 
-/* Once for each VMM and way: a capture ends it, and a restore is what it does first.  Each takes
- * the warden's memory, time, and for a store a process. */
+/* Store the state once for each VMM, since a capture ends it, and lay it once, since a restore is
+ * its first step.  A supervisor that a guest has broken into could ask again and again: each move
+ * takes the warden's time and memory, and a store takes a process. */
 static int answer_move_state(struct warden *w, bool store, struct mvm_error *err)
 {
 	int dir_fd = vmm_state_dir(w, store);

@@ -326,7 +326,7 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = save_state(w, info, err);
 	if (r == 0 && !fork)
 		while ((r = note_disks(w, err)) > 0)
-			; /* what the caller has not asked for before */
+			; /* the parts that the supervisor has not asked for */
 	if (r == 0)
 		r = save_info(w, info, &nonce, err);
 	if (r == 0)

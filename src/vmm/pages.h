@@ -65,7 +65,7 @@ int64_t pages_save(pid_t pid, int mem_fd, int to_fd);
  * Returns 0, -EBADMSG (no file of pages_save(), or of another size of memory) or -errno. */
 int pages_load(pid_t pid, int mem_fd, int from_fd);
 
-/* Write such pages into a copy of the memory file.  Likewise. */
+/* Write the pages of a pages_save() into a copy of the memory file.  Returns as pages_load(). */
 int pages_flatten(int from_fd, int memory_fd);
 
 /*

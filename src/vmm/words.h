@@ -28,8 +28,8 @@ struct words {
 		.fd = -1, .log_fd = -1                                                             \
 	}
 
-/* Take over the read end of a pipe, also if it blocks; not after a failure.  log_fd is duplicated
- * (-1: none). */
+/* Take over the read end of a pipe, and make it non-blocking.  After a failure the caller keeps it.
+ * log_fd is duplicated (-1: none). */
 int words_take(struct words *w, int fd, int log_fd);
 
 /* Read the pipe from the loop. */

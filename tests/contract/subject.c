@@ -71,7 +71,7 @@ struct vmm_config config_of(enum vmm_memory memory)
 	};
 }
 
-/* vmm_spawn(), and the body is known. */
+/* vmm_spawn() by its two halves, so that we have the body. */
 static int spawn_apart(struct machine *m, const struct vmm_config *c, int64_t deadline_ns,
 		       struct mvm_error *err)
 {
