@@ -27,7 +27,7 @@ int __wrap_sha256_sparse_some(struct sha256_sparse *s, int fd, unsigned n, struc
 	return 1;
 }
 
-/* Begin to suspend it, up to its disk. */
+/* Start a clone with a disk, and let a client suspend it, up to the reading of the disk. */
 static void begin_suspend(struct world *x, struct control *c)
 {
 	start_clone(x);
@@ -57,7 +57,7 @@ static void expect_stopped(struct world *x)
 	assert_string_equal(record_state_name(r.state), record_state_name(RECORD_EXITED));
 }
 
-static void a_stop_need_not_wait_for_the_disk(void **state)
+static void a_stop_ends_the_reading_of_the_disk(void **state)
 {
 	struct world *x = *state;
 	struct control c, other;
@@ -70,7 +70,7 @@ static void a_stop_need_not_wait_for_the_disk(void **state)
 	control_done(&c);
 }
 
-static void a_client_that_gives_up_leaves_a_vm_that_runs(void **state)
+static void the_vm_runs_on_when_the_client_gives_up(void **state)
 {
 	struct world *x = *state;
 	struct control c;
@@ -89,8 +89,8 @@ static void a_client_that_gives_up_leaves_a_vm_that_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_stop_need_not_wait_for_the_disk),
-		TEST(a_client_that_gives_up_leaves_a_vm_that_runs),
+		TEST(a_stop_ends_the_reading_of_the_disk),
+		TEST(the_vm_runs_on_when_the_client_gives_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,7 +71,7 @@ static void a_guest_that_may_freeze_later_is_thawed(void **state)
 	expect_up(x, &c);
 }
 
-static void a_guest_whose_answer_is_no_use_is_thawed(void **state)
+static void a_guest_that_answers_without_its_nonce_is_thawed(void **state)
 {
 	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
 	struct world *x = *state;
@@ -89,7 +89,7 @@ static void a_guest_whose_answer_is_no_use_is_thawed(void **state)
 	expect_up(x, &c);
 }
 
-static void what_a_client_that_is_gone_left_is_no_clients(void **state)
+static void a_gone_clients_command_blames_the_silent_agent(void **state)
 {
 	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
 	struct world *x = *state;
@@ -179,7 +179,7 @@ static bool is_marked(struct world *x)
 	return fstatat(x->folder.dir_fd, SAVED_DIR "/" SAVED_BEGUN, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static void a_killed_resume_leaves_what_was_suspended(void **state)
+static void a_killed_resume_leaves_the_vm_suspended(void **state)
 {
 	struct world *x = *state;
 	resume_clone(x);
@@ -191,7 +191,7 @@ static void a_killed_resume_leaves_what_was_suspended(void **state)
 	assert_false(is_marked(x));
 }
 
-static void a_failed_resume_leaves_what_was_suspended(void **state)
+static void a_failed_resume_leaves_the_vm_suspended(void **state)
 {
 	struct world *x = *state;
 	resume_clone(x);
@@ -220,11 +220,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_that_does_not_thaw_in_time_runs_on),
 		TEST(a_guest_that_may_freeze_later_is_thawed),
-		TEST(a_guest_whose_answer_is_no_use_is_thawed),
-		TEST(what_a_client_that_is_gone_left_is_no_clients),
+		TEST(a_guest_that_answers_without_its_nonce_is_thawed),
+		TEST(a_gone_clients_command_blames_the_silent_agent),
 		TEST(a_second_suspend_finds_it_suspended),
-		TEST(a_killed_resume_leaves_what_was_suspended),
-		TEST(a_failed_resume_leaves_what_was_suspended),
+		TEST(a_killed_resume_leaves_the_vm_suspended),
+		TEST(a_failed_resume_leaves_the_vm_suspended),
 		TEST(a_state_is_gone_when_its_processes_run),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
