@@ -176,6 +176,28 @@ class TestCase(unittest.TestCase):
         self.assertEqual(process.wait(timeout=self.timeout), 0, text)
         return text
 
+    def answer_on_terminal(self, answers, *args, env=None):
+        """Run mvm on a terminal of its own.  answers: (bytes to wait for, bytes to type then) in order.
+        Returns the exit status and the bytes that the terminal showed."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            try:
+                os.execve(MVM, [MVM, *args], self.environment(env))
+            finally:
+                os._exit(126)
+        shown = b""
+        for question, answer in answers:
+            while question not in shown:
+                shown += os.read(terminal, 4096)
+            os.write(terminal, answer)
+        try:
+            while part := os.read(terminal, 4096):
+                shown += part
+        except OSError: # its other end is closed
+            pass
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
     def full_pipe(self):
         """The ends of a full pipe.  The test closes the second one."""
         read_end, write_end = os.pipe()

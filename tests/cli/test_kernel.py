@@ -4,7 +4,6 @@
 import hashlib
 import json
 import os
-import pty
 import subprocess
 import sys
 
@@ -116,23 +115,12 @@ class Fetch(TestCase):
         self.assertTrue(self.mvm_json("template", "list")[0]["revision_hash"])
         self.assertEqual(self.downloads(), 1)
         # on a terminal the question says what comes from where
-        for answer, status in (b"n\n", NOT_FOUND), (b"y\n", 0):
+        for answer, wanted in (b"n\n", NOT_FOUND), (b"y\n", 0):
             self.mvm("kernel", "rm", "6.1.0-test-cloud-amd64")
-            pid, terminal = pty.fork()
-            if pid == 0:
-                os.execve(harness.MVM, ["mvm", "template", "build", "web-v1", "--force"], self.environment(env))
-            seen = b""
-            while b"[y/N]" not in seen:
-                seen += os.read(terminal, 4096)
-            os.write(terminal, answer)
-            try:
-                while more := os.read(terminal, 4096):
-                    seen += more
-            except OSError: # its other end is closed
-                pass
-            os.close(terminal)
-            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), status, seen)
-            self.assertIn(b"with this host's apt, from the mirrors in apt's sources", seen)
+            status, shown = self.answer_on_terminal([(b"[y/N]", answer)], "template", "build", "web-v1", "--force",
+                                                    env=env)
+            self.assertEqual(status, wanted, shown)
+            self.assertIn(b"with this host's apt, from the mirrors in apt's sources", shown)
         self.assertEqual(self.downloads(), 2)
 
     def test_a_host_without_apt_gets_a_hint(self):

@@ -4,7 +4,6 @@
 import base64
 import json
 import os
-import pty
 import subprocess
 import unittest
 
@@ -158,18 +157,11 @@ class Files(LoginCase):
         self.assertEqual(sorted(self.read(self.docker)["auths"]), sorted(hosts))
 
     def test_a_terminal_is_asked_and_does_not_show_the_password(self):
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execve(harness.MVM, ["mvm", "login", self.host], self.environment())
-        seen = b""
-        for question, answer in (b"user name: ", b"me\n"), (b"password: ", PASSWORD.encode() + b"\n"), (b"logged in as me", b""):
-            while question not in seen:
-                seen += os.read(terminal, 4096)
-            os.write(terminal, answer)
-        _, status = os.waitpid(pid, 0)
-        os.close(terminal)
-        self.assertEqual(os.waitstatus_to_exitcode(status), 0, seen)
-        self.assertNotIn(b"s3cret", seen)
+        status, shown = self.answer_on_terminal(
+            [(b"user name: ", b"me\n"), (b"password: ", PASSWORD.encode() + b"\n")], "login", self.host)
+        self.assertEqual(status, 0, shown)
+        self.assertIn(b"logged in as me", shown)
+        self.assertNotIn(b"s3cret", shown)
         self.assertTrue(self.may_read())
 
 

@@ -4,7 +4,6 @@
 import fcntl
 import json
 import os
-import pty
 import shlex
 import shutil
 import subprocess
@@ -252,20 +251,8 @@ class Locked(Revisions):
 class OnTerminal(Revisions):
     def answer(self, text):
         """Run delete on a terminal and type this; returns the exit status and the shown text."""
-        pid, fd = pty.fork()
-        if pid == 0:
-            os.execve(harness.MVM, [harness.MVM, "template", "delete", "web"], self.environment())
-        shown = b""
-        while b"[y/N]" not in shown:
-            shown += os.read(fd, 4096)
-        os.write(fd, text)
-        try:
-            while part := os.read(fd, 4096):
-                shown += part
-        except OSError:
-            pass # the terminal's other end is closed
-        os.close(fd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+        status, shown = self.answer_on_terminal([(b"[y/N]", text)], "template", "delete", "web")
+        return status, shown.decode()
 
     def test_delete_asks_and_only_a_yes_deletes(self):
         for text in b"n\n", b"\n", b"yellow\n", b"\x04":
