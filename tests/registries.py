@@ -96,10 +96,19 @@ http:
         return [line for line, _, _ in self.answers()]
 
 
+def only_for(folder, user, password):
+    """The lines for Registry's auth that let in this user alone."""
+    path = os.path.join(folder, "htpasswd")
+    with open(path, "w", encoding="ascii") as out:
+        subprocess.run(["htpasswd", "-Bbn", user, password], stdout=out, check=True)
+    return f"auth: {{htpasswd: {{realm: basic-realm, path: {path}}}}}"
+
+
 class Line:
     """A slow line to a server on this machine: bytes arrive delay_s later, and connections break.
 
-    rate: bytes a second from the server, of each connection; None: any.  cut: after so many bytes from the server, all connections break, once; None: never.
+    rate: bytes a second from the server, of each connection; None: any.  cut: after so many bytes from the
+    server, all connections break, once; None: never.
     """
 
     def __init__(self, port, delay_s=0.0, rate=None, cut=None):

@@ -50,10 +50,8 @@ class LoginCase(harness.TestCase):
 class Files(LoginCase):
     def setUp(self):
         super().setUp()
-        users = self.path("users")
-        with open(users, "w", encoding="ascii") as out:
-            subprocess.run(["htpasswd", "-Bbn", "me", PASSWORD], stdout=out, check=True)
-        self.registry = self.enterContext(Registry(self.folder, auth=f"auth:\n  htpasswd: {{realm: r, path: {users}}}"))
+        self.registry = self.enterContext(
+            Registry(self.folder, auth=registries.only_for(self.folder, "me", PASSWORD)))
         self.host = self.registry.host
 
     def may_read(self, env=None):

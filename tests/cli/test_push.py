@@ -88,10 +88,7 @@ class Pushing(PushCase):
 
     @harness.needs_program("htpasswd")
     def test_a_login_is_used(self):
-        users = self.path("users")
-        with open(users, "w", encoding="ascii") as out:
-            subprocess.run(["htpasswd", "-Bbn", "me", "secret"], stdout=out, check=True)
-        registry = self.serve(auth=f"auth:\n  htpasswd: {{realm: here, path: {users}}}")
+        registry = self.serve(auth=registries.only_for(self.folder, "me", "secret"))
         self.mvm_fails(FAILED, "template", "push", "web", self.there(registry), says="asks for a user name")
         for password, status in ("wrong", FAILED), ("secret", 0):
             self.write(".docker/config.json", json.dumps({"auths": {registry.host: {

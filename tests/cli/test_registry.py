@@ -210,14 +210,9 @@ class Pulling(RegistryCase):
 
 
 class Credentials(RegistryCase):
-    def htpasswd(self):
-        path = self.path("htpasswd")
-        run("htpasswd", "-Bbc", path, "me", "secret:word")
-        return f"auth: {{htpasswd: {{realm: basic-realm, path: {path}}}}}"
-
     @harness.needs_program("htpasswd")
     def test_a_user_and_password_come_from_dockers_files(self):
-        registry = self.serve(auth=self.htpasswd())
+        registry = self.serve(auth=registries.only_for(self.folder, "me", "secret:word"))
         self.push(registry, an_image(), "a:v1", "--dest-creds", "me:secret:word")
         self.create(registry.ref("a:v1"))
         self.mvm_fails(1, "template", "build", "t",
@@ -235,7 +230,7 @@ class Credentials(RegistryCase):
 
     @harness.needs_program("htpasswd")
     def test_a_credential_helper_is_asked(self):
-        registry = self.serve(auth=self.htpasswd())
+        registry = self.serve(auth=registries.only_for(self.folder, "me", "secret:word"))
         self.push(registry, an_image(), "a:v1", "--dest-creds", "me:secret:word")
         self.create(registry.ref("a:v1"))
         os.makedirs(self.path("bin"))

@@ -75,10 +75,7 @@ class Remote(PushCase):
 
     @harness.needs_program("htpasswd")
     def test_a_login_is_used(self):
-        users = self.path("users")
-        with open(users, "w", encoding="ascii") as out:
-            subprocess.run(["htpasswd", "-Bbn", "me", "secret"], stdout=out, check=True)
-        registry = self.serve(auth=f"auth:\n  htpasswd: {{realm: here, path: {users}}}")
+        registry = self.serve(auth=registries.only_for(self.folder, "me", "secret"))
         name = f"{registry.host}/team/web"
         self.mvm_fails(FAILED, "template", "list", "--remote", name, says=f"may do this: mvm login {registry.host}")
         self.mvm_ok("login", registry.host, "-u", "me", "--password-stdin", stdin="secret")
