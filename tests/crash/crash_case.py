@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the crash tests: running a command again and again, each time with one fault.
 
-Environment: MVM, FAULTS (the preloaded library), CRASH_DRIVER, CRASH_STEP (every how many calls).
+Environment: as for fault_case.py, and CRASH_DRIVER.
 """
 
 import concurrent.futures
@@ -10,41 +10,29 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 import harness
 from fake_instance import FakeInstance
-from tiny_kernel import tiny_kernel
+from fault_case import ERRORS, FAULTS, STEP, FaultCase, names_of, points
 
-FAULTS = os.environ["FAULTS"]
 DRIVER = os.environ["CRASH_DRIVER"]
-STEP = int(os.environ.get("CRASH_STEP", "1"))
-KILLS = ("kill-before", "kill-after", "kill-half")
-ERRORS = ("EIO", "ENOSPC")
 
 
-class CrashCase(harness.TestCase):
-    """Each test runs one command; self.base is the data folder before it."""
+class CrashCase(FaultCase):
+    """Each test runs one command; self.base has a template."""
 
     def setUp(self):
         super().setUp()
-        self.base = self.path("base")
         self.with_vm = False # a FakeInstance in each data folder
         self.vms = {} # of data folders
         self.addCleanup(lambda: [vm.close() for vm in self.vms.values()])
         self.config("web", 1)
-        with open(self.path("vmlinux"), "wb") as file:
-            file.write(tiny_kernel("6.1.0-test"))
         self.write("root/etc/hostname", "one\n")
-        self.in_base("kernel", "add", self.path("vmlinux"))
         self.in_base("template", "build", "--config", self.path("web.toml"))
 
     def config(self, name, vcpus):
         self.write(name + ".toml", f'template_id = "{name}"\nflake_ref = "dir:root"\n[[variants]]\n'
                    f'role = "worker"\nvcpus = {vcpus}\nmem_mib = 128\n')
-
-    def in_base(self, *args):
-        self.mvm_ok(*args, env={"MVM_DATA_DIR": self.base})
 
     def run_in(self, data, command, fault=None):
         env = self.environment({"MVM_DATA_DIR": data, **(fault or {})})
@@ -120,9 +108,7 @@ class CrashCase(harness.TestCase):
         self.remove(data)
 
     def copy_of_base(self):
-        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
-        os.rmdir(data)
-        subprocess.run(["cp", "-a", self.base, data], check=True)
+        data = super().copy_of_base()
         if self.with_vm:
             self.vms[data] = FakeInstance(data, "vm", "web-worker", self.current(data))
         return data
@@ -137,8 +123,7 @@ class CrashCase(harness.TestCase):
         log = self.path("calls")
         done = self.run_in(self.copy_of_base(), command, {"MVM_FAULT_LOG": log})
         self.assertEqual(done.returncode, 0, done.stderr)
-        with open(log, encoding="ascii") as file:
-            return [line.split()[1] for line in file]
+        return names_of(log)
 
     def in_parallel(self, function, arguments):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -149,13 +134,9 @@ class CrashCase(harness.TestCase):
         """Run the command with every fault at every call (CRASH_STEP)."""
         calls = self.calls_of(command)
         self.assertGreater(len(calls), 3)
-        points = []
-        for n, what in enumerate(KILLS + ERRORS):
-            for at in range(1 + n % STEP, len(calls) + 1, STEP):
-                if what != "kill-half" or "write" in calls[at - 1]:
-                    points.append((what, at))
-        self.in_parallel(self.one, [(command, what, at, after) for what, at in points])
-        print(f"# {' '.join(command[1:])}: {len(calls)} calls, {len(points)} faults",
+        tried = [(command, what, at, after) for what, at in points(calls)]
+        self.in_parallel(self.one, tried)
+        print(f"# {' '.join(command[1:])}: {len(calls)} calls, {len(tried)} faults",
               file=sys.stdout, flush=True)
 
     def current(self, data):

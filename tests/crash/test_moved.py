@@ -13,9 +13,8 @@ import urllib.request
 
 import harness
 import registries
-from crash_case import DRIVER, FAULTS, STEP, CrashCase
-
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+from crash_case import DRIVER, CrashCase
+from fault_case import FAULTS, STEP
 
 # In place of mvm-registry: the same with a fault.  mvm gives it no environment of its own.
 FAULTY = """#!/bin/sh
@@ -53,7 +52,7 @@ class Moved(CrashCase):
     def tag(self, data):
         """What the tag leads to; None: nothing yet."""
         request = urllib.request.Request(f"http://{self.registry.host}/v2/{self.name_of(data)}/manifests/v1",
-                                         headers={"Accept": MANIFEST})
+                                         headers={"Accept": registries.MANIFEST})
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)

@@ -5,33 +5,24 @@
 After each its VM runs on, or is suspended whole, or is lost with its supervisor; and the next
 command leaves nothing half-made.
 
-Environment: MVM, FAULTS (the preloaded library), SAVE_DRIVER, CRASH_STEP (every how many calls).
+Environment: as for fault_case.py, and SAVE_DRIVER.
 """
 
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 
 import harness
-from tiny_kernel import tiny_kernel
+from fault_case import ERRORS, FAULTS, FaultCase, names_of, points
 
-FAULTS = os.environ["FAULTS"]
 DRIVER = os.environ["SAVE_DRIVER"]
-STEP = int(os.environ.get("CRASH_STEP", "1"))
-KILLS = ("kill-before", "kill-after", "kill-half")
-ERRORS = ("EIO", "ENOSPC")
 FILES = ["data.ext4", "instance.json", "lock"]
 
 
-class Saved(harness.TestCase):
+class Saved(FaultCase):
     def setUp(self):
         super().setUp()
-        with open(self.path("vmlinux"), "wb") as file:
-            file.write(tiny_kernel("6.1.0-test"))
-        self.base = self.path("base") # the data folder before
-        self.mvm_ok("kernel", "add", self.path("vmlinux"), env={"MVM_DATA_DIR": self.base})
         self.write("snapshot/mem.bin", "memory\n")
         self.write("snapshot/vmstate.bin", "devices\n")
         folder = os.path.join(self.base, "instances", "vm")
@@ -60,9 +51,7 @@ class Saved(harness.TestCase):
         return done.returncode
 
     def copy_of_base(self):
-        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
-        os.rmdir(data)
-        subprocess.run(["cp", "-a", self.base, data], check=True)
+        data = super().copy_of_base()
         shutil.copytree(self.path("snapshot"), data + "-snapshot")
         return data
 
@@ -92,27 +81,23 @@ class Saved(harness.TestCase):
         if suspended:
             self.suspend(data)
         self.assertEqual(self.drive(data, verb, {"MVM_FAULT_LOG": log}), 0)
-        with open(log, encoding="ascii") as file:
-            return [line.split()[1] for line in file]
+        return names_of(log)
 
     def everywhere(self, verb, check, suspended=False):
         calls, tried = self.calls_of(verb, suspended), 0
         self.assertGreater(len(calls), 3)
-        for n, what in enumerate(KILLS + ERRORS):
-            for at in range(1 + n % STEP, len(calls) + 1, STEP):
-                if what == "kill-half" and "write" not in calls[at - 1]:
-                    continue
-                where = f"{verb}: {what} at call {at}, {calls[at - 1]}"
-                data = self.copy_of_base()
-                if suspended:
-                    self.suspend(data)
-                status = self.drive(data, verb, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
-                self.assertIn(status, (0, 1) if what in ERRORS else (0, -9), where)
-                with self.subTest(where):
-                    check(data, status, where)
-                shutil.rmtree(data)
-                shutil.rmtree(data + "-snapshot")
-                tried += 1
+        for what, at in points(calls):
+            where = f"{verb}: {what} at call {at}, {calls[at - 1]}"
+            data = self.copy_of_base()
+            if suspended:
+                self.suspend(data)
+            status = self.drive(data, verb, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
+            self.assertIn(status, (0, 1) if what in ERRORS else (0, -9), where)
+            with self.subTest(where):
+                check(data, status, where)
+            shutil.rmtree(data)
+            shutil.rmtree(data + "-snapshot")
+            tried += 1
         print(f"# {verb}: {len(calls)} calls, {tried} faults", flush=True)
 
     def test_a_suspend(self):
