@@ -57,6 +57,23 @@ class Misbehaving(PushCase):
             return when(request)
         self.fault = fault
 
+    def ask_for_tokens(self, ended, **more):
+        """Requests need a token, and another one once ended(request, tokens) says so.  Returns the tokens, to which
+        each one is added that a client has fetched.  more: what an answer with a token says besides."""
+        tokens = []
+
+        def fault(request):
+            if request.path.startswith("/token"):
+                tokens.append(f"t{len(tokens)}")
+                request.reply(200, json.dumps({"token": tokens[-1], **more}).encode())
+            elif not tokens or request.headers.get("Authorization") != f"Bearer {tokens[-1]}" or ended(request, tokens):
+                request.reply(401, WWW_Authenticate=f'Bearer realm="http://{self.stub.host}/token"')
+            else:
+                return False
+            return True
+        self.fault = fault
+        return tokens
+
     def run_measured(self, *args):
         """Run mvm; returns its exit status and standard error, and fails if it, or mvm-registry, took much
         memory."""
@@ -160,19 +177,7 @@ class Pulls(Misbehaving):
         self.assertEqual([headers for _, _, headers in store.seen if "Authorization" in headers], [])
 
     def test_a_token_that_ends_is_renewed(self):
-        tokens = []
-
-        def fault(request):
-            if request.path.startswith("/token"):
-                tokens.append(f"t{len(tokens)}")
-                request.reply(200, json.dumps({"token": tokens[-1], "expires_in": 1}).encode())
-            elif not tokens or request.headers.get("Authorization") != f"Bearer {tokens[-1]}" or (
-                    self.is_large(request) and len(tokens) == 1):
-                request.reply(401, WWW_Authenticate=f'Bearer realm="http://{self.stub.host}/token"')
-            else:
-                return False
-            return True
-        self.fault = fault
+        tokens = self.ask_for_tokens(lambda request, tokens: self.is_large(request) and len(tokens) == 1, expires_in=1)
         self.pulls()
         self.assertEqual(len(tokens), 2)
 
@@ -443,22 +448,11 @@ class Pushes(Misbehaving):
             self.refused(FAILED, "cannot push to")
 
     def test_a_token_that_ends_is_renewed(self):
-        tokens = []
-
-        def fault(request):
-            if request.path.startswith("/token"):
-                self.assertIn("push", request.path)
-                tokens.append(f"t{len(tokens)}")
-                request.reply(200, json.dumps({"token": tokens[-1]}).encode())
-            elif not tokens or request.headers.get("Authorization") != f"Bearer {tokens[-1]}" or (
-                    request.command == "PUT" and len(tokens) < 3):
-                request.reply(401, WWW_Authenticate=f'Bearer realm="http://{self.stub.host}/token"')
-            else:
-                return False
-            return True
-        self.fault = fault
+        tokens = self.ask_for_tokens(lambda request, tokens: request.command == "PUT" and len(tokens) < 3)
         self.push()
         self.assertEqual(len(tokens), 3)
+        for _, path in self.stub.requests("/token"):
+            self.assertIn("push", path)
         self.assert_whole()
 
     def test_busy_for_long(self):
