@@ -203,10 +203,7 @@ def main():
               "rows": table, "memory": memory, "idle": idle, "fan_out": many, "ratios": ratios(table),
               "skipped": bench.skipped}
     report(result)
-    if targets[0]:
-        with open(targets[0], "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(targets[0], result)
     if targets[1]:
         with open(targets[1], "w", encoding="utf-8") as file:
             file.write(plot.svg(result))

@@ -139,11 +139,7 @@ def main():
         print(f"{LABELS[key]} beside {LABELS['bare']}, N = {o.rounds}: " + ", ".join(
             f"{label} {row[name]['median']:.2f} ({row[name]['min']:.2f} to {row[name]['max']:.2f})"
             for name, label in NAMES.items()))
-    if target:
-        with open(target, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "mib": o.mib, "rounds": o.rounds, "rows": rows, "ratios": ratios}, file,
-                      indent=2)
-            file.write("\n")
+    measure.write_json(target, {"machine": machine, "mib": o.mib, "rounds": o.rounds, "rows": rows, "ratios": ratios})
 
 
 if __name__ == "__main__":

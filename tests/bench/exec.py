@@ -12,7 +12,6 @@ seconds of this host (QEMU, supervisor and client, or QEMU alone).
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -175,10 +174,7 @@ def main():
               f"ratio {ours['mb_per_s'] / floor['mb_per_s']:.2f}")
     print("exec true, in a guest that has done it before: "
           + ", ".join(f"{key} {value}" for key, value in result["exec_true"].items()))
-    if o.json:
-        with open(o.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(o.json, result)
 
 
 if __name__ == "__main__":

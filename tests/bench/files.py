@@ -138,10 +138,7 @@ def main():
     for label, row in rows.items():
         print(f"{label:16} {row['seconds']:8.2f} s  {row['bytes'] / 1e6 / row['seconds']:8.1f} MB/s")
     print(f"logs -f of a guest that prints without end: {result['logs_mb_per_s']} MB/s")
-    if o.json:
-        with open(o.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(o.json, result)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ for all clones together, the CPU time, the wake-ups and the private memory of a 
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -71,10 +70,7 @@ def main():
           f"{ENDS} {result['last_starts_p50_ms']} ms; each takes {result['cpu_percent_each']} % of a core, "
           f"{result['wakeups_per_s_each']} wake-ups a second, {result['guest_private_mib_p50']} MiB of its "
           f"guest's memory and {result['vmm_private_mib_p50']} MiB of its VMM's")
-    if o.json:
-        with open(o.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(o.json, result)
 
 
 if __name__ == "__main__":

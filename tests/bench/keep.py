@@ -242,10 +242,7 @@ def main():
               "n": given.n, "machine": machine, "rows": table, "many": found, "dirty": pauses,
               "chain": generations, "ratios": ratios(table)}
     report(result)
-    if target:
-        with open(target, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(target, result)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Statistics of samples, and facts about the machine that a benchmark must report."""
 
 import ctypes
+import json
 import math
 import mmap
 import os
@@ -139,6 +140,14 @@ def vmm(machine_record):
     """The name and version of the VMM that a result's machine names."""
     backend = next(name for name in VMMS if name in machine_record)
     return f"{VMMS[backend]} {machine_record[backend]}"
+
+
+def write_json(path, result):
+    """Write a result, if a path was asked for."""
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
 
 
 def machine():

@@ -260,10 +260,7 @@ def main():
         print("no row for passt: there is none")
     if not has_tap:
         print("no row for a bare tap device: only root makes one")
-    if o.json:
-        with open(o.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-            file.write("\n")
+    measure.write_json(o.json, result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ have.  One round takes one sample of each and gives one ratio.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -78,11 +77,7 @@ def main():
         ratio = ratios[part]
         print(f"large to small, {label}, N = {o.n}: {ratio['median']:.2f} "
               f"({ratio['min']:.2f} to {ratio['max']:.2f})")
-    if target:
-        with open(target, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "n": o.n, "sizes": SIZES, "rows": rows, "ratios": ratios}, file,
-                      indent=2)
-            file.write("\n")
+    measure.write_json(target, {"machine": machine, "n": o.n, "sizes": SIZES, "rows": rows, "ratios": ratios})
 
 
 if __name__ == "__main__":

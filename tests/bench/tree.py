@@ -191,11 +191,7 @@ def main():
     report(f"{o.forks} clones of that VM, committed with its memory", result["committed"])
     since.remove(record)
     machine["load_after"] = os.getloadavg()[0]
-    if target:
-        with open(target, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "mib": o.mib, "forks": o.forks, "rounds": o.rounds, "rows": result}, file,
-                      indent=2)
-            file.write("\n")
+    measure.write_json(target, {"machine": machine, "mib": o.mib, "forks": o.forks, "rounds": o.rounds, "rows": result})
 
 
 if __name__ == "__main__":
