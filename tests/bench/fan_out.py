@@ -18,9 +18,8 @@ def fan_out(mvm, clones, rounds):
     """Start, measure and remove clones; a failure ends the benchmark.  Times in ms, sizes in MiB."""
     totals, own = [], []
     for _ in range(rounds):
-        totals.append(mvm.timed("run", "--template", mvm.template, "-d", "--require-snapshot",
-                                "--backend", mvm.backend, "--count", str(clones), "--name", "fan"))
-        records = [json.loads(mvm.run("inspect", f"fan-{i + 1}")) for i in range(clones)]
+        records, wall = mvm.start_many(clones, "fan")
+        totals.append(wall)
         for record in records:
             own.append(measure.memory_mib(record["vmm_pid"], record["mem_mib"]))
         mvm.remove(*records)

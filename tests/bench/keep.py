@@ -11,7 +11,6 @@ rows are of one guest, restored from one snapshot.  doc/benchmark.md describes t
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -59,31 +58,23 @@ class Vm:
     def first_exec(self, name):
         return self.mvm.timed("exec", name, "--", "true")
 
-    def paused_ms(self):
-        """How long the last fork's origin stood still."""
-        for line in reversed(self.mvm.run("events", "--json").splitlines()):
-            event = json.loads(line)
-            if event["event"] == "forked" and event["instance"] == self.name:
-                return float(re.search(r"([\d.]+) ms", event["message"])[1])
-        sys.exit("bench: no event tells of the fork")
-
     def suspend(self):
         result = {"suspend": self.mvm.timed("suspend", self.name),
                   "resume": self.mvm.timed("resume", self.name)}
         return result | {"resume.first_exec": self.first_exec(self.name)}
 
     def fork(self, origin=None, name="bench-fork"):
-        result = {"fork": self.mvm.timed("fork", origin or self.name, "--name", name)}
-        result["fork.first_exec"] = self.first_exec(name)
-        return result | {"fork.pause": self.paused_ms()} if not origin else result
+        _, wall = self.mvm.fork(origin or self.name, name)
+        result = {"fork": wall, "fork.first_exec": self.first_exec(name)}
+        return result | {"fork.pause": self.mvm.paused_ms(self.name)} if not origin else result
 
     def fork_and_remove(self):
         result = self.fork()
-        self.mvm.run("rm", "--force", "bench-fork")
+        self.mvm.remove_names("bench-fork")
         return result
 
     def end(self):
-        self.mvm.run("rm", "--force", self.name)
+        self.mvm.remove_names(self.name)
 
 
 class Rivals:
@@ -109,8 +100,8 @@ def many(vm, n):
     """N forks at once: the whole command, until the first and then all have answered, and what each has for itself."""
     totals, first, answered, own, shared = [], [], [], [], []
     for _ in range(ROUNDS_OF_MANY):
-        names = [f"bench-fork-{i + 1}" for i in range(n)] if n > 1 else ["bench-fork"]
-        totals.append(vm.mvm.timed("fork", vm.name, "--count", str(n), "--name", "bench-fork"))
+        names, wall = vm.mvm.fork(vm.name, "bench-fork", n)
+        totals.append(wall)
         took = [vm.first_exec(name) for name in names]
         first.append(totals[-1] + took[0])
         answered.append(totals[-1] + sum(took))
@@ -119,7 +110,7 @@ def many(vm, n):
             sizes = measure.memory_mib(record["vmm_pid"], record["mem_mib"])
             own.append(sizes["guest_private_mib"])
             shared.append(sizes["guest_shared_mib"])
-        vm.mvm.run("rm", "--force", *names)
+        vm.mvm.remove_names(*names)
     return {"forks": n, "rounds": ROUNDS_OF_MANY, "total_p50_ms": round(statistics.median(totals), 1),
             "total_max_ms": round(max(totals), 1), "each_p50_ms": round(statistics.median(totals) / n, 1),
             "first_answer_p50_ms": round(statistics.median(first), 1),
@@ -158,10 +149,10 @@ def chain(vm, depth):
         row["guest_private_mib"] = measure.memory_mib(record["vmm_pid"], record["mem_mib"])["guest_private_mib"]
         rows.append({key: round(value, 1) for key, value in row.items()})
         if origin != vm.name:
-            vm.mvm.run("rm", "--force", origin)
+            vm.mvm.remove_names(origin)
         origin = name
     if rows:
-        vm.mvm.run("rm", "--force", origin)
+        vm.mvm.remove_names(origin)
     return rows
 
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mvm program as the benchmark runs it, and the records of started instances."""
 
+import atexit
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +15,21 @@ POOL_READY_S = 60
 
 
 class Mvm:
+    """One template's instances.  Those that are left are removed when the benchmark ends, however it ends."""
+
     def __init__(self, program, template, backend="qemu"):
         self.program = os.path.abspath(program)
         self.template = template
         self.backend = backend
         self.serial = 0
+        self.names = set() # of instances that may exist
+        atexit.register(self.end)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # atexit does not see a signal
+
+    def end(self):
+        for name in self.names:
+            subprocess.run([self.program, "rm", "--force", name], check=False, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=DEADLINE_S)
 
     def run(self, *args, env=None):
         done = subprocess.run([self.program, *args], capture_output=True, text=True, check=False,
@@ -36,12 +49,43 @@ class Mvm:
         """Start an instance; returns its record and the wall time of `mvm run -d` in ms."""
         self.serial += 1
         name = f"bench-{os.getpid()}-{self.serial}"
+        self.names.add(name)
         wall = self.timed("run", "--template", self.template, "--name", name, "-d", "--backend",
                           self.backend, *options, env=env)
         return json.loads(self.run("inspect", name)), wall
 
+    def start_many(self, count, name):
+        """Start clones at once; returns their records and the wall time in ms."""
+        names = self.expect(name, count)
+        wall = self.timed("run", "--template", self.template, "-d", "--require-snapshot", "--backend",
+                          self.backend, "--count", str(count), "--name", name)
+        return [json.loads(self.run("inspect", one)) for one in names], wall
+
+    def fork(self, origin, name, count=1):
+        """Fork an instance; returns the forks' names and the wall time in ms."""
+        names = self.expect(name, count)
+        return names, self.timed("fork", origin, "--count", str(count), "--name", name)
+
+    def expect(self, name, count):
+        """The names that mvm gives to so many instances."""
+        names = [f"{name}-{i + 1}" for i in range(count)] if count > 1 else [name]
+        self.names.update(names)
+        return names
+
+    def paused_ms(self, origin):
+        """How long the last fork's origin stood still."""
+        for line in reversed(self.run("events", "--json").splitlines()):
+            event = json.loads(line)
+            if event["event"] == "forked" and event["instance"] == origin:
+                return float(re.search(r"([\d.]+) ms", event["message"])[1])
+        sys.exit("bench: no event tells of the fork")
+
     def remove(self, *records):
-        self.run("rm", "--force", *[record["name"] for record in records])
+        self.remove_names(*[record["name"] for record in records])
+
+    def remove_names(self, *names):
+        self.run("rm", "--force", *names)
+        self.names.difference_update(names)
 
     def revision(self):
         """The current revision's record."""

@@ -114,27 +114,21 @@ class Tree:
     def fork(self, mvm, origin, name):
         """Forks at once, until each has answered."""
         began = time.perf_counter()
-        mvm.run("fork", origin, "--count", str(self.forks), "--name", name)
-        names = [f"{name}-{i + 1}" for i in range(self.forks)] if self.forks > 1 else [name]
+        names, _ = mvm.fork(origin, name, self.forks)
         for one in names:
             mvm.run("exec", one, "--", "/bin/busybox", "true")
         return names, (time.perf_counter() - began) * 1000
 
-    def paused_ms(self, mvm, name):
-        events = map(json.loads, mvm.run("events", "--json").splitlines())
-        return [float(re.search(r"([\d.]+) ms", e["message"])[1]) for e in events
-                if (e["event"], e["instance"]) == ("forked", name)][-1]
-
     def tree(self, mvm, name, ready, with_children):
         """{row: its samples} of the forks of a VM and, if wanted, of their forks."""
         names, took = self.fork(mvm, name, "bench-tree")
-        rows = {"forks": self.sizes(mvm, names, ready), "ms": took, "pause_ms": self.paused_ms(mvm, name)}
+        rows = {"forks": self.sizes(mvm, names, ready), "ms": took, "pause_ms": mvm.paused_ms(name)}
         if with_children:
             more, took = self.fork(mvm, names[0], "bench-leaf")
             rows |= {"leaves": self.sizes(mvm, more, ready), "leaves_ms": took,
-                     "leaves_pause_ms": self.paused_ms(mvm, names[0])}
+                     "leaves_pause_ms": mvm.paused_ms(names[0])}
             names += more
-        mvm.run("rm", "--force", *names)
+        mvm.remove_names(*names)
         return rows
 
     def committed(self, mvm, name):
