@@ -2,6 +2,7 @@
 """The mvm program as the benchmark runs it, and the records of started instances."""
 
 import atexit
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 
 DEADLINE_S = 300
 POOL_READY_S = 60
+serials = itertools.count(1) # of the instances of all templates
 
 
 class Mvm:
@@ -21,7 +23,6 @@ class Mvm:
         self.program = os.path.abspath(program)
         self.template = template
         self.backend = backend
-        self.serial = 0
         self.names = set() # of instances that may exist
         atexit.register(self.end)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # atexit does not see a signal
@@ -47,8 +48,7 @@ class Mvm:
 
     def start(self, *options, env=None):
         """Start an instance; returns its record and the wall time of `mvm run -d` in ms."""
-        self.serial += 1
-        name = f"bench-{os.getpid()}-{self.serial}"
+        name = f"bench-{os.getpid()}-{next(serials)}"
         self.names.add(name)
         wall = self.timed("run", "--template", self.template, "--name", name, "-d", "--backend",
                           self.backend, *options, env=env)
