@@ -228,6 +228,16 @@ static pid_t start_waiting(int dir, int held, int (*take)(int dir), int ret_has[
 	return child;
 }
 
+/* Tell the child that has the lock to end, and wait for it. */
+static void end_waiting(pid_t child, const int has[2], const int end[2])
+{
+	close(end[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(end[0]);
+	close(has[0]);
+	close(has[1]);
+}
+
 static int take_l(int dir)
 {
 	return lock_take_at(dir, "l", 0, "waited", NULL);
@@ -263,12 +273,7 @@ static void a_waiter_for_a_removed_lock_gets_the_new_lock(void **state)
 		assert_int_equal(cases[i].span ? lock_span_at(dir, "l", &all, LOCK_NOWAIT)
 					       : lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL),
 				 -EBUSY);
-		assert_int_equal(write(end[1], "x", 1), 1);
-		assert_int_equal(waitpid(child, NULL, 0), child);
-		for (size_t k = 0; k < 2; k++) {
-			close(has[k]);
-			close(end[k]);
-		}
+		end_waiting(child, has, end);
 	}
 }
 
@@ -317,11 +322,7 @@ static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
 	pid_t child = start_waiting(dir, held, wait_l, has, end);
 	close(TAKE_FD(held));
 	assert_int_equal(read(has[0], &byte, 1), 1);
-	close(end[1]);
-	assert_int_equal(waitpid(child, NULL, 0), child);
-	close(has[0]);
-	close(has[1]);
-	close(end[0]);
+	end_waiting(child, has, end);
 }
 
 static void waiting_for_a_lock_can_be_cancelled(void **state)
@@ -365,11 +366,7 @@ static void a_folder_is_locked_until_a_deadline(void **state)
 	pid_t child = start_waiting(dir, held, take_folder, has, end);
 	close(TAKE_FD(held));
 	assert_int_equal(read(has[0], &byte, 1), 1);
-	close(end[1]);
-	assert_int_equal(waitpid(child, NULL, 0), child);
-	close(has[0]);
-	close(has[1]);
-	close(end[0]);
+	end_waiting(child, has, end);
 	assert_int_equal(lock_take_fd(other, DEADLINE_NONE, NULL), 0);
 }
 
