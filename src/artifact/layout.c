@@ -192,14 +192,9 @@ static int choose(const struct artifact *a, const struct oci_index *list, const 
 	return 0;
 }
 
-/* Is this entry perhaps a signature's manifest, or a list of those of our manifest?  One that is
- * known already counts once. */
+/* Is this entry perhaps the manifest of a signature? */
 static bool may_be_signature(const struct artifact *a, const struct oci_descriptor *d)
 {
-	for (uint32_t i = 0; i < a->n_signatures; i++) {
-		if (digest_equal(&a->signatures[i].digest, &d->digest))
-			return false;
-	}
 	return !d->problem && !d->ref_name && d->size <= ARTIFACT_MANIFEST_MAX &&
 	       str_eq(d->media_type, ARTIFACT_MANIFEST_TYPE) &&
 	       !digest_equal(&d->digest, &a->manifest.digest);
