@@ -128,9 +128,8 @@ struct mvm_sign_options {
 	size_t size;	 /* MVM_SIGN_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *key; /* name of a pair of keys, or with sign_command of a public key */
 	/* A program that signs, for keys that are elsewhere: its path, or a name on PATH.  No shell
-	 * reads it, and it gets no arguments.  What is to be signed is its standard input, the
-	 * signature, plain or in base64, its output.  It has two minutes.  NULL: the key is here.
-	 */
+	 * reads it, and it gets no arguments.  It reads the bytes to sign from standard input, and
+	 * prints the signature, plain or in base64, within two minutes.  NULL: the key is here. */
 	const char *sign_command;
 };
 #define MVM_SIGN_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_sign_options)
@@ -138,9 +137,10 @@ struct mvm_sign_options {
 /*
  * Sign a template's artifact that is in a registry.
  *
- *   ref         "reg.example/team/web@sha256:..."; a tag only for an artifact without a snapshot,
- * as a tag may move progress    may be NULL ret_digest  of the manifest that is signed now; may be
- * NULL
+ *   ref         "reg.example/team/web@sha256:...".  A tag is enough for an artifact without a
+ *               snapshot only, as a tag may move
+ *   progress    may be NULL
+ *   ret_digest  of the signed manifest; may be NULL
  *
  * Errors: -ENOENT (no such artifact, or no such key), -EPERM (a snapshot by its tag), -EACCES (the
  * registry or the program refuses), -EBADMSG (the program prints no signature of the key),
@@ -191,8 +191,8 @@ struct mvm_pull_options {
  *   ret       may be NULL
  *
  * Only chunks that no local revision has are fetched.  A pull that was stopped goes on where it
- * was. Two pulls of one artifact run one after the other. Errors: as mvm_template_import();
- * -EACCES, -EBUSY (too many requests), -EREMOTEIO.
+ * was.  Two pulls of one artifact run one after the other.
+ * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO.
  */
 MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,
 			      const struct mvm_pull_options *options,
