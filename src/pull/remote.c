@@ -153,12 +153,6 @@ int remote_look(struct session *s, const char *reference, struct remote_about *r
 
 /* ---- what refers to a manifest ---- */
 
-static void keep(struct remote_lists *l, char *text, size_t len)
-{
-	l->v[l->n].text = text;
-	l->v[l->n++].len = len;
-}
-
 /* The API's pages, as many as there is room for beside the tag's list. */
 static int ask_api(struct session *s, const char *digest, struct remote_lists *ret,
 		   struct mvm_error *err)
@@ -175,8 +169,7 @@ static int ask_api(struct session *s, const char *digest, struct remote_lists *r
 		what = next;
 		if (r <= 0)
 			return r;
-		keep(ret, text, len);
-		ret->has_api = true;
+		ret->v[ret->n++] = (struct remote_list){ text, len, false };
 	}
 	return 0;
 }
@@ -208,7 +201,6 @@ int remote_referrers(struct session *s, const struct mvm_digest *subject, struct
 		free(text);
 		return 0;
 	}
-	keep(ret, text, len);
-	ret->has_tag = true;
+	ret->v[ret->n++] = (struct remote_list){ text, len, true };
 	return 0;
 }

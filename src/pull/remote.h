@@ -2,7 +2,8 @@
 #ifndef PULL_REMOTE_H
 #define PULL_REMOTE_H
 
-/* What a repository has: its tags, and what refers to a manifest.  Nothing is kept here. */
+/* Looks at a repository: its tags, its manifests, and the lists of what refers to a manifest.
+ * Stores nothing. */
 
 #include "base/str.h"
 #include "pull/session.h"
@@ -13,7 +14,7 @@
  * such repository; -EFBIG: too many. */
 int remote_tags(struct session *s, const char *name, struct strv *ret, struct mvm_error *err);
 
-/* What the documents of an artifact or image say of it. */
+/* A manifest, as far as it tells about an artifact or image. */
 struct remote_about {
 	struct mvm_digest digest; /* of the manifest's bytes */
 	uint64_t bytes;		  /* of its blobs; 0 for an index */
@@ -28,18 +29,19 @@ int remote_look(struct session *s, const char *reference, struct remote_about *r
 		struct mvm_error *err);
 
 /*
- * The lists of what refers to a manifest: those of the registry's API, and the one under the tag
- * that stands in for it.  What the registry's answers hold is not checked.
+ * Lists of the manifests that refer to a manifest: those of the registry's API, and the one under
+ * the tag that stands in for the API.  Nobody has checked the texts.
  */
 #define REMOTE_LISTS_MAX 5u
+struct remote_list {
+	char *text;
+	size_t len;
+	bool is_tagged; /* it is the one under the tag */
+};
+
 struct remote_lists {
-	struct {
-		char *text;
-		size_t len;
-	} v[REMOTE_LISTS_MAX];
+	struct remote_list v[REMOTE_LISTS_MAX];
 	size_t n;
-	bool has_api; /* all but a last one are the API's ... */
-	bool has_tag; /* ... and that is the tag's */
 };
 void remote_lists_done(struct remote_lists *l);
 DEFINE_AUTO_DONE(remote_lists, remote_lists_done)

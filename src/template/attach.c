@@ -42,16 +42,16 @@ static int put_document(struct session *s, const char *name, const char *type, c
 }
 
 /* Does a list of the registry's API have the signature?  -errno of reading it counts as no. */
-static bool list_has(const char *text, size_t len, const struct mvm_digest *signature)
+static bool list_has(const struct remote_list *list, const struct mvm_digest *signature)
 {
-	AUTO_DONE(oci_index) list = { 0 };
+	AUTO_DONE(oci_index) index = { 0 };
 	bool found = false;
 
-	if (oci_index_parse(text, len, "the list of signatures", &list, NULL) < 0)
+	if (oci_index_parse(list->text, list->len, "the list of signatures", &index, NULL) < 0)
 		return false;
-	for (size_t i = 0; i < list.n; i++)
-		found |= !list.manifests[i].problem &&
-			 digest_equal(&list.manifests[i].digest, signature);
+	for (size_t i = 0; i < index.n; i++)
+		found |= !index.manifests[i].problem &&
+			 digest_equal(&index.manifests[i].digest, signature);
 	return found;
 }
 
@@ -62,8 +62,7 @@ int signature_attach(struct session *s, const struct mvm_digest *subject,
 	char name[DIGEST_TEXT_SIZE], tag[ARTIFACT_LIST_TAG_SIZE];
 	AUTO_DONE(remote_lists) lists = { 0 };
 	AUTO_FREE char *text = NULL;
-	const char *old = NULL;
-	size_t old_len = 0;
+	struct remote_list old = { 0 };
 
 	sha256_buf(signature->manifest, manifest.bytes, &manifest.digest);
 	digest_text(&manifest.digest, name);
@@ -77,15 +76,13 @@ int signature_attach(struct session *s, const struct mvm_digest *subject,
 		r = remote_referrers(s, subject, &lists, err);
 	if (r < 0)
 		return r;
-	const size_t n_api = lists.n - (lists.has_tag ? 1 : 0);
-	for (size_t i = 0; i < n_api; i++) { /* its word alone that it has the API is not enough */
-		if (list_has(lists.v[i].text, lists.v[i].len, &manifest.digest))
-			return 0;
+	for (size_t i = 0; i < lists.n; i++) {
+		const struct remote_list *list = &lists.v[i];
+		if (list->is_tagged)
+			old = *list;
+		else if (list_has(list, &manifest.digest))
+			return 0; /* the registry's word alone that it has the API is not enough */
 	}
-	if (lists.has_tag) {
-		old = lists.v[n_api].text;
-		old_len = lists.v[n_api].len;
-	}
-	r = artifact_referrers_format(old, old_len, &manifest, &text, err);
+	r = artifact_referrers_format(old.text, old.len, &manifest, &text, err);
 	return r <= 0 ? r : put_document(s, tag, ARTIFACT_LIST_TYPE, text, err);
 }

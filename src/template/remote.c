@@ -160,15 +160,15 @@ static int is_signature(struct session *s, const struct mvm_digest *digest,
 }
 
 /* Delete a list's signatures.  Returns whether it listed nothing else, or -errno. */
-static int delete_listed(struct session *s, const char *text, size_t len,
+static int delete_listed(struct session *s, const struct remote_list *list,
 			 const struct mvm_digest *subject, struct mvm_error *err)
 {
-	AUTO_DONE(oci_index) list = { 0 };
+	AUTO_DONE(oci_index) index = { 0 };
 	bool all = true;
 
-	int r = oci_index_parse(text, len, "the list of signatures", &list, err);
-	for (size_t i = 0; r == 0 && i < list.n; i++) {
-		const struct oci_descriptor *d = &list.manifests[i];
+	int r = oci_index_parse(list->text, list->len, "the list of signatures", &index, err);
+	for (size_t i = 0; r == 0 && i < index.n; i++) {
+		const struct oci_descriptor *d = &index.manifests[i];
 		struct mvm_error why = { 0 };
 		int is = d->problem ? 0 : is_signature(s, &d->digest, subject, &why);
 		if (is == -ENOENT) /* the registry has removed it with its subject */
@@ -186,12 +186,13 @@ static int delete_signatures(struct session *s, const struct mvm_digest *subject
 			     const struct remote_lists *lists, struct mvm_error *err)
 {
 	for (size_t i = 0; i < lists->n; i++) {
-		bool tagged = lists->has_tag && i + 1 == lists->n;
+		const struct remote_list *list = &lists->v[i];
 		struct mvm_digest digest;
-		int r = delete_listed(s, lists->v[i].text, lists->v[i].len, subject, err);
-		sha256_buf(lists->v[i].text, lists->v[i].len, &digest);
-		if (r > 0 && tagged)
+		int r = delete_listed(s, list, subject, err);
+		if (r > 0 && list->is_tagged) {
+			sha256_buf(list->text, list->len, &digest);
 			r = session_delete(s, &digest, err);
+		}
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
