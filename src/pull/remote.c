@@ -17,6 +17,7 @@
 
 void remote_about_done(struct remote_about *a)
 {
+	free(a->text);
 	free(a->created);
 	*a = (struct remote_about){ 0 };
 }
@@ -122,16 +123,14 @@ int remote_look(struct session *s, const char *reference, struct remote_about *r
 		struct mvm_error *err)
 {
 	AUTO_DONE(remote_about) about = { 0 };
-	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
-	size_t len;
 
-	int r = session_get(s, reference, &text, &len, err);
+	int r = session_get(s, reference, &about.text, &about.len, err);
 	if (r == 0)
-		r = json_read(text, len, reference, &doc, err);
+		r = json_read(about.text, about.len, reference, &doc, err);
 	if (r < 0)
 		return r;
-	sha256_buf(text, len, &about.digest);
+	sha256_buf(about.text, about.len, &about.digest);
 	const json_t *config = json_object_get(doc, "config");
 	const char *type = json_string_value(json_object_get(config, "mediaType"));
 	about.is_template = str_eq(type, ARTIFACT_CONFIG_TYPE);

@@ -16,7 +16,9 @@ int remote_tags(struct session *s, const char *name, struct strv *ret, struct mv
 
 /* A manifest, as far as it tells about an artifact or image. */
 struct remote_about {
-	struct mvm_digest digest; /* of the manifest's bytes */
+	char *text; /* its bytes, NUL-terminated ... */
+	size_t len;
+	struct mvm_digest digest; /* ... and their digest */
 	uint64_t bytes;		  /* of its blobs; 0 for an index */
 	char *created;		  /* as its annotation says; NULL: unknown */
 	bool is_template, has_snapshot;

@@ -46,25 +46,19 @@ static int find_manifest(struct session *s, const struct image_ref *ref, struct 
 			 struct mvm_error *err)
 {
 	AUTO_DONE(remote_about) about = { 0 };
-	AUTO_FREE char *text = NULL;
 	struct artifact_manifest parsed;
 	char digest[DIGEST_TEXT_SIZE];
-	size_t len;
 
 	if (ref->has_digest)
 		digest_text(&ref->digest, digest);
 	int r = remote_look(s, ref->has_digest ? digest : ref->tag, &about, err);
 	if (r == 0)
 		r = check_snapshot(ref, &about, err);
-	if (r < 0)
-		return r;
-	digest_text(&about.digest, digest); /* exactly what was looked at */
-	r = session_get(s, digest, &text, &len, err);
 	if (r == 0)
-		r = artifact_manifest_parse(text, len, ref->path, &parsed, err);
+		r = artifact_manifest_parse(about.text, about.len, ref->path, &parsed, err);
 	if (r < 0)
 		return r;
-	*ret = (struct index_part){ about.digest, len };
+	*ret = (struct index_part){ about.digest, about.len };
 	return 0;
 }
 
