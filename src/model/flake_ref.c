@@ -8,8 +8,7 @@
 #include "base/str.h"
 #include "model/image_ref.h"
 
-#define REF_MAX	 4096
-#define REGISTRY "docker://"
+#define REF_MAX 4096
 
 /* Schemes with a path after them.  url: how the absolute URL begins, NULL if it is no URL. follows:
  * characters that end the path. */
@@ -91,9 +90,9 @@ int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct
 	if (has_empty_path(ref))
 		return mvm_error_set(err, -EINVAL, "'%s' has an empty path", ref);
 
-	if (str_starts(ref, REGISTRY)) {
+	if (str_starts(ref, IMAGE_REF_SCHEME)) {
 		AUTO_DONE(image_ref) image = { 0 };
-		int r = image_ref_parse(ref + strlen(REGISTRY), &image, err);
+		int r = image_ref_parse(ref + strlen(IMAGE_REF_SCHEME), &image, err);
 		if (r < 0)
 			return r;
 	}

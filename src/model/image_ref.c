@@ -97,7 +97,7 @@ static bool is_path(const char *s)
 	return false;
 }
 
-static bool is_tag(const char *s)
+bool image_ref_is_tag(const char *s)
 {
 	size_t len = strlen(s);
 
@@ -106,6 +106,11 @@ static bool is_tag(const char *s)
 			return false;
 	}
 	return len > 0 && len <= TAG_MAX;
+}
+
+const char *image_ref_bare(const char *text)
+{
+	return str_starts(text, IMAGE_REF_SCHEME) ? text + strlen(IMAGE_REF_SCHEME) : text;
 }
 
 /* Does the reference begin with a host?  As docker decides it. */
@@ -191,7 +196,7 @@ int image_ref_parse(const char *text, struct image_ref *ret, struct mvm_error *e
 		*colon = '\0';
 		tag = colon + 1;
 	}
-	if (!is_tag(tag))
+	if (!image_ref_is_tag(tag))
 		return refuse(text, "its tag is not valid", err);
 	ref.tag = str_dup(tag, &failed);
 	if (failed)

@@ -22,6 +22,7 @@
 #define IMAGE_REF_MAX	   512u /* bytes of a reference */
 #define IMAGE_REF_PATH_MAX 255u /* of its path */
 #define IMAGE_REF_HUB	   "docker.io"
+#define IMAGE_REF_SCHEME   "docker://"
 
 struct image_ref {
 	char *host; /* "docker.io", "reg.example:5000", "[::1]:5000"; lower case */
@@ -43,6 +44,11 @@ DEFINE_AUTO_DONE(image_ref, image_ref_done)
  * -ENOMEM.
  */
 int image_ref_parse(const char *text, struct image_ref *ret, struct mvm_error *err);
+
+/* The part of a text behind IMAGE_REF_SCHEME, or all of it without one. */
+const char *image_ref_bare(const char *text);
+
+bool image_ref_is_tag(const char *s);
 
 /* Is this host[:port] the machine itself: localhost, 127.0.0.0/8 or [::1]? */
 bool image_ref_is_loopback(const char *host);

@@ -6,11 +6,9 @@
 
 #include "artifact/document.h"
 #include "codec/json.h"
-#include "image/oci_digest.h"
-#include "image/oci_manifest.h"
+#include "model/image_ref.h"
 
 #define PAGES_MAX   100u
-#define TAG_MAX	    128u
 #define LIST_PREFIX "sha256-"
 #define SNAPSHOT    "snapshot/"
 #define CREATED_MAX 64u
@@ -39,14 +37,6 @@ static bool is_of_a_digest(const char *tag)
 	       strspn(tag + n, "0123456789abcdef") >= DIGEST_HEX_SIZE - 1;
 }
 
-static bool is_tag(const char *s)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-";
-	const size_t len = strlen(s);
-	return len > 0 && len <= TAG_MAX && strspn(s, letters) == len && !strchr(".-", s[0]);
-}
-
 /* Add a page's tags.  Returns how many it has, or -errno. */
 static ssize_t add_tags(const char *text, size_t len, const char *name, struct strv *ret,
 			struct mvm_error *err)
@@ -63,7 +53,7 @@ static ssize_t add_tags(const char *text, size_t len, const char *name, struct s
 	json_array_foreach(list, i, each)
 	{
 		const char *tag = json_string_value(each);
-		if (!tag || !is_tag(tag))
+		if (!tag || !image_ref_is_tag(tag))
 			return json_error(&root, "tags", err, "has something that is no tag");
 		if (!is_of_a_digest(tag))
 			strv_add(ret, tag);

@@ -18,7 +18,6 @@
 
 #define BUILD_OPTIONS_FIRST STRUCT_END(struct mvm_build_options, update_hash)
 
-#define SCHEME	    "docker://"
 #define DIGITS	    12u /* of a digest, in a name */
 #define HASH_DIGITS 8u
 
@@ -42,8 +41,8 @@ static int look_at(struct mvm *mvm, const char *id, const struct image_ref *imag
 		r = store_spec_load(mvm->store, id, &spec, err) < 0 ? err->code : 1;
 	if (r <= 0)
 		return r;
-	if (str_starts(spec.flake_ref, SCHEME) &&
-	    image_ref_parse(spec.flake_ref + strlen(SCHEME), &other, NULL) == 0 &&
+	if (str_starts(spec.flake_ref, IMAGE_REF_SCHEME) &&
+	    image_ref_parse(spec.flake_ref + strlen(IMAGE_REF_SCHEME), &other, NULL) == 0 &&
 	    is_same_image(image, &other))
 		return 1;
 	return mvm_error_set(err, -EEXIST, "template '%s' has another source, '%s'", id,
@@ -100,7 +99,7 @@ static int create(struct mvm *mvm, const char *id, const char *image,
 		  const struct image_ref *parsed, const struct mvm_progress *progress,
 		  struct mvm_error *err)
 {
-	AUTO_FREE char *ref = str_printf(SCHEME "%s", image);
+	AUTO_FREE char *ref = str_printf(IMAGE_REF_SCHEME "%s", image);
 	const char *const refs[] = { ref }, *const points[] = { "boot" };
 	const struct mvm_template_setting settings[] = {
 		{ .key = "flake_ref", .values = refs, .n_values = 1 },
@@ -198,8 +197,7 @@ int mvm_template_of_image(struct mvm *mvm, const char *image,
 	if (r < 0)
 		return r;
 	bool again = taken.force;
-	if (str_starts(image, SCHEME))
-		image += strlen(SCHEME);
+	image = image_ref_bare(image);
 	r = image_ref_parse(image, &ref, err);
 	if (r == 0)
 		r = find_id(mvm, &ref, id, err);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -20,13 +19,7 @@
 #include "template/artifact.h"
 #include "template/pull_files.h"
 
-#define SCHEME	 "docker://"
 #define BLOB_NEW "new"
-
-static const char *without_scheme(const char *ref)
-{
-	return str_starts(ref, SCHEME) ? ref + strlen(SCHEME) : ref;
-}
 
 /* ---- push ---- */
 
@@ -171,7 +164,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	const struct sign_with with = { options->key, options->sign_command };
 	struct index_part manifest;
 
-	int r = image_ref_parse(without_scheme(to), &p.to, err);
+	int r = image_ref_parse(image_ref_bare(to), &p.to, err);
 	if (r == 0 && p.to.has_digest)
 		r = mvm_error_set(err, -EINVAL, "'%s': name a tag to push to, no digest", to);
 	if (r == 0)
@@ -249,7 +242,7 @@ static int pull(struct mvm *mvm, const char *from, const struct mvm_pull_options
 	struct pull_found found;
 	char signer[DIGEST_HEX_SIZE];
 
-	int r = pull_open(mvm->store, without_scheme(from), 0, progress, &p, err);
+	int r = pull_open(mvm->store, image_ref_bare(from), 0, progress, &p, err);
 	if (r < 0)
 		return r;
 	const char *id = options->id ? options->id : pull_short_name(p);

@@ -14,8 +14,6 @@
 #include "model/image_ref.h"
 #include "start/context.h"
 
-#define SCHEME "docker://"
-
 /* ---- a repository ---- */
 
 struct remote {
@@ -42,7 +40,7 @@ static int remote_open(struct mvm *mvm, const char *text, unsigned rights,
 		       const struct mvm_progress *progress, struct remote *ret,
 		       struct mvm_error *err)
 {
-	const char *ref = str_starts(text, SCHEME) ? text + strlen(SCHEME) : text;
+	const char *ref = image_ref_bare(text);
 	const char *slash = strrchr(ref, '/');
 
 	int r = image_ref_parse(ref, &ret->ref, err);

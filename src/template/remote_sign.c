@@ -15,13 +15,6 @@
 #include "store/keys.h"
 #include "template/artifact.h"
 
-#define SCHEME "docker://"
-
-static const char *without_scheme(const char *ref)
-{
-	return str_starts(ref, SCHEME) ? ref + strlen(SCHEME) : ref;
-}
-
 /* ---- signing ---- */
 
 /* A tag may move between the look at a snapshot, which is a running program, and its signature. */
@@ -70,7 +63,7 @@ static int sign(struct mvm *mvm, const char *text, const struct mvm_sign_options
 	AUTO_DONE(session) s = SESSION_NONE;
 	AUTO_DONE(signature) signature = { 0 };
 
-	int r = image_ref_parse(without_scheme(text), &ref, err);
+	int r = image_ref_parse(image_ref_bare(text), &ref, err);
 	if (r == 0 && !options->key)
 		r = mvm_error_set(err, -EINVAL, "name the key to sign with");
 	if (r == 0)
@@ -155,7 +148,7 @@ static int verify(struct mvm *mvm, const char *ref, const struct mvm_progress *p
 	struct pull_found found;
 	struct key_info key;
 
-	int r = pull_open(mvm->store, without_scheme(ref), 0, progress, &p, err);
+	int r = pull_open(mvm->store, image_ref_bare(ref), 0, progress, &p, err);
 	if (r == 0)
 		r = pull_resolve(p, &found, err);
 	if (r == 0)
