@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a session asks of a registry's API beside manifests and blobs. */
-#include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "base/file.h"
+/* Requests for more than manifests and blobs: logins, lists, deletion. */
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "pull/session.h"
@@ -26,28 +20,16 @@ int session_list(struct session *s, const char *what, char **ret, size_t *ret_le
 {
 	AUTO_JSON json_t *answer = NULL;
 	AUTO_FREE char *text = NULL, *next = NULL;
-	struct json_out out = { 0 };
 	struct json_at root;
 	size_t len;
 
-	AUTO_CLOSE int fd = memfd_create("list", MFD_CLOEXEC);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot make a file in memory: %s",
-				     strerror(errno));
-	json_t *o = json_new(&out);
-	json_put_string(&out, o, "list", what);
-	json_put_u64(&out, o, "max", SESSION_PAGE_MAX);
-	int r = session_call(s, &out, o, fd, NULL, 0, &answer, err);
+	int r = session_fetch(s, "list", what, SESSION_PAGE_MAX, &text, &len, &answer, err);
 	if (r < 0 || json_is_false(json_object_get(answer, "found")))
 		return r;
 	json_root(&root, "mvm-registry", answer);
 	r = json_get_string(&root, "next", JSON_OPTIONAL, &next, err);
 	if (r < 0)
 		return r;
-	/* mvm-registry shares the offset */
-	r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : file_read_fd(fd, SESSION_PAGE_MAX, &text, &len);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot read the list: %s", strerror(-r));
 	*ret = TAKE_PTR(text);
 	*ret_len = len;
 	*ret_next = TAKE_PTR(next);

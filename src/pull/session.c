@@ -286,28 +286,38 @@ int session_head(struct session *s, const char *tag, struct mvm_digest *ret, str
 	return r < 0 ? r : 1;
 }
 
+int session_fetch(struct session *s, const char *key, const char *name, size_t max, char **ret,
+		  size_t *ret_len, json_t **ret_answer, struct mvm_error *err)
+{
+	struct json_out out = { 0 };
+
+	AUTO_CLOSE int fd = memfd_create(key, MFD_CLOEXEC);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot make a file in memory: %s",
+				     strerror(errno));
+	json_t *o = json_new(&out);
+	json_put_string(&out, o, key, name);
+	json_put_u64(&out, o, "max", max);
+	int r = session_call(s, &out, o, fd, NULL, 0, ret_answer, err);
+	if (r < 0)
+		return r;
+	/* mvm-registry shares the offset */
+	r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : file_read_fd(fd, max, ret, ret_len);
+	return r < 0 ? mvm_error_set(err, r, "cannot read the registry's answer: %s", strerror(-r))
+		     : 0;
+}
+
 int session_get(struct session *s, const char *reference, char **ret, size_t *ret_len,
 		struct mvm_error *err)
 {
 	AUTO_JSON json_t *answer = NULL;
 	AUTO_FREE char *text = NULL;
-	struct json_out out = { 0 };
 	struct mvm_digest named, digest;
 	size_t len;
 
-	AUTO_CLOSE int fd = memfd_create("manifest", MFD_CLOEXEC);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot make a file in memory: %s",
-				     strerror(errno));
-	json_t *o = json_new(&out);
-	json_put_string(&out, o, "get", reference);
-	json_put_u64(&out, o, "max", OCI_JSON_MAX);
-	int r = session_call(s, &out, o, fd, NULL, 0, &answer, err);
+	int r = session_fetch(s, "get", reference, OCI_JSON_MAX, &text, &len, &answer, err);
 	if (r < 0)
 		return r;
-	r = file_read_fd(fd, OCI_JSON_MAX, &text, &len);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot read the manifest: %s", strerror(-r));
 	sha256_buf(text, len, &digest);
 	if (oci_digest_parse(reference, &named) == 0 && !digest_equal(&named, &digest))
 		return mvm_error_set(err, -EBADMSG, "the manifest %.19s has other bytes",

@@ -123,4 +123,9 @@ int session_call(struct session *s, struct json_out *out, struct json_t *o, int 
 		 struct progress_step *step, uint64_t total, struct json_t **ret,
 		 struct mvm_error *err);
 
+/* Ask for a document: session_call() with {key: name}.  ret: at most max bytes, NUL-terminated, the
+ * caller's; ret_answer: as there. */
+int session_fetch(struct session *s, const char *key, const char *name, size_t max, char **ret,
+		  size_t *ret_len, struct json_t **ret_answer, struct mvm_error *err);
+
 #endif
