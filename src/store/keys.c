@@ -329,3 +329,14 @@ bool key_covers(const struct key_info *key, const char *repository)
 {
 	return !key->scope[0] || (repository && scope_matches(key->scope, repository));
 }
+
+int keys_count_for(struct store *s, const char *repository, size_t *ret, struct mvm_error *err)
+{
+	AUTO_DONE(key_list) trusted = { 0 };
+
+	*ret = 0;
+	int r = keys_list(s, true, &trusted, err);
+	for (size_t i = 0; r == 0 && i < trusted.n; i++)
+		*ret += key_covers(&trusted.v[i], repository);
+	return r;
+}

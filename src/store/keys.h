@@ -57,4 +57,7 @@ bool keys_are_trusted(struct store *s, const char *fingerprint);
  * stands for one or more. */
 bool key_covers(const struct key_info *key, const char *repository);
 
+/* How many trusted keys count for a repository? */
+int keys_count_for(struct store *s, const char *repository, size_t *ret, struct mvm_error *err);
+
 #endif

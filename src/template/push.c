@@ -211,23 +211,13 @@ int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 
 /* ---- pull ---- */
 
-/* Is there a trusted key that may have signed what comes from this repository? */
-static int has_key_for(struct store *s, const char *repository, struct mvm_error *err)
-{
-	AUTO_DONE(key_list) trusted = { 0 };
-	bool found = false;
-
-	int r = keys_list(s, true, &trusted, err);
-	for (size_t i = 0; r == 0 && i < trusted.n; i++)
-		found |= key_covers(&trusted.v[i], repository);
-	return r < 0 ? r : found;
-}
-
 static int find_signer(struct mvm *mvm, struct pull *p, struct artifact *a, int dir_fd,
 		       char ret[DIGEST_HEX_SIZE], struct mvm_error *err)
 {
-	int r = has_key_for(mvm->store, pull_name(p), err);
-	if (r > 0)
+	size_t n_keys;
+
+	int r = keys_count_for(mvm->store, pull_name(p), &n_keys, err);
+	if (r == 0 && n_keys) /* one of them may have signed it */
 		r = pull_signatures(p, dir_fd, a, err);
 	return r < 0 ? r : artifact_signer(mvm->store, a, pull_name(p), ret, err);
 }

@@ -109,17 +109,6 @@ void mvm_signature_info_free(struct mvm_signature_info *info)
 }
 DEFINE_AUTO(mvm_signature_info, mvm_signature_info_free)
 
-/* How many trusted keys count for the repository? */
-static int count_keys(struct store *s, const char *repository, size_t *ret, struct mvm_error *err)
-{
-	AUTO_DONE(key_list) trusted = { 0 };
-
-	int r = keys_list(s, true, &trusted, err);
-	for (size_t i = 0; r == 0 && i < trusted.n; i++)
-		*ret += key_covers(&trusted.v[i], repository);
-	return r;
-}
-
 static int describe(const struct artifact *a, const char *repository, const struct key_info *key,
 		    struct mvm_signature_info *info, struct mvm_error *err)
 {
@@ -158,7 +147,7 @@ static int verify(struct mvm *mvm, const char *ref, const struct mvm_progress *p
 	if (r == 0)
 		r = pull_signatures(p, staging.fd, &a, err);
 	if (r == 0)
-		r = count_keys(mvm->store, pull_name(p), &info->n_keys, err);
+		r = keys_count_for(mvm->store, pull_name(p), &info->n_keys, err);
 	if (r < 0)
 		return r;
 	int is_signed = artifact_signing_key(mvm->store, &a, pull_name(p), &key, err);
