@@ -38,13 +38,14 @@ int store_image_keep(struct store *s, const struct mvm_digest *image,
 	return store_mend(s, r, err);
 }
 
-static bool is_own_link(int dir, const char *name, struct stat *ret)
+/* Is this a file of ours with a digest's name?  Whoever sweeps leaves all others. */
+static bool is_own_file(int dir, const char *name, struct stat *ret)
 {
 	struct mvm_digest digest;
 
 	return digest_parse(name, &digest) == 0 &&
 	       fstatat(dir, name, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode) &&
-	       (ret->st_mode & 07777) == 0444 && ret->st_uid == geteuid();
+	       ret->st_uid == geteuid();
 }
 
 int store_image_drop(struct store *s, const char *image, bool dry_run,
@@ -62,8 +63,8 @@ int store_image_drop(struct store *s, const char *image, bool dry_run,
 		return dir == -ENOENT || dir == -ENOTDIR || dir == -EXDEV ? 0 : dir;
 	int r = dir_list(dir, &names);
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
-		if (!is_own_link(dir, names.v[i], &st))
-			continue;
+		if (!is_own_file(dir, names.v[i], &st) || (st.st_mode & 07777) != 0444)
+			continue; /* no link to a blob */
 		r = fn ? fn(arg, &st) : 0;
 		if (r == 0 && !dry_run && unlinkat(dir, names.v[i], 0) < 0)
 			r = -errno;
@@ -76,7 +77,6 @@ int store_image_drop(struct store *s, const char *image, bool dry_run,
 int store_sweep_pulls(struct store *s, bool dry_run, uint64_t *ret_bytes)
 {
 	AUTO_DONE(strv) names = { 0 };
-	struct mvm_digest digest;
 	struct stat st;
 	int n = 0;
 
@@ -85,9 +85,7 @@ int store_sweep_pulls(struct store *s, bool dry_run, uint64_t *ret_bytes)
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		AUTO_DONE(turn) turn = TURN_NONE;
 		const char *name = names.v[i];
-		if (digest_parse(name, &digest) < 0 ||
-		    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-		    st.st_uid != geteuid())
+		if (!is_own_file(dir, name, &st))
 			continue;
 		if (!dry_run && turn_take(s, name, "sweep", &turn, NULL) < 0)
 			continue; /* somebody fetches it */
@@ -103,16 +101,13 @@ int store_sweep_chunks(struct store *s, bool dry_run, uint64_t *ret_bytes)
 {
 	const int64_t old_s = clock_wall_ns() / NS_PER_S - CHUNKS_KEPT_S;
 	AUTO_DONE(strv) names = { 0 };
-	struct mvm_digest digest;
 	struct stat st;
 	int n = 0;
 
 	int r = store_dir_names(s, STORE_CHUNKS, &names, NULL);
 	int dir = store_dir(s, STORE_CHUNKS);
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
-		if (digest_parse(names.v[i], &digest) < 0 ||
-		    fstatat(dir, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mtime > old_s)
+		if (!is_own_file(dir, names.v[i], &st) || st.st_mtime > old_s)
 			continue;
 		if (!dry_run && unlinkat(dir, names.v[i], 0) < 0)
 			continue;
