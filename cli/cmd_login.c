@@ -3,8 +3,8 @@
 #include <mvm/registry.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "confirm.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
@@ -51,7 +51,7 @@ static int take_user(struct cli_context *c, const struct args *a, char **ret_use
 
 	if (piped && !user)
 		return cli_usage(c, "--password-stdin needs --user");
-	if (!piped && (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)))
+	if (!piped && !can_ask())
 		return cli_usage(c, "there is no terminal to ask on: give --user and "
 				    "--password-stdin");
 	if (user)

@@ -9,11 +9,16 @@
 
 #include "text.h"
 
+bool can_ask(void)
+{
+	return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 int confirm(struct cli_context *c, const char *question)
 {
 	char answer[16] = "";
 
-	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+	if (!can_ask())
 		return cli_usage(c, "there is no terminal to ask on: give --force to do it");
 	print_text(stderr, question);
 	fputs("? [y/N] ", stderr);

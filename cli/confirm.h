@@ -4,6 +4,9 @@
 
 #include "command.h"
 
+/* Is there a terminal to ask on, and to read the answer from? */
+bool can_ask(void);
+
 /*
  * Ask before something is lost.
  *

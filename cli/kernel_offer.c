@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/str.h"
 #include "confirm.h"
@@ -40,7 +39,7 @@ int kernel_offer(struct cli_context *c, struct mvm *mvm, bool yes, int result)
 		return result;
 	if (yes)
 		return fetch(c, mvm);
-	if (c->json || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+	if (c->json || !can_ask())
 		return result;
 	int r = confirm(c, question);
 	if (r == -ECANCELED) {
