@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* template delete, rm */
-#include <mvm/registry.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,8 +8,6 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
-
-DEFINE_LIST(mvm_remote_tag, mvm_remote_list_free)
 
 static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 {
@@ -48,7 +45,7 @@ static bool names_one(const char *ref)
 	return slash && strpbrk(slash, ":@");
 }
 
-/* The digest is found before the question, so that what was asked about is what goes. */
+/* Finds the digest before it asks, so that exactly the manifest that the user agreed to goes. */
 static int delete_remote(struct cli_context *c, const struct args *a)
 {
 	const char *ref = args_string(a, "remote");

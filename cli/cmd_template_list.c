@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* template list */
-#include <mvm/registry.h>
 #include <stdio.h>
 
 #include "handles.h"
@@ -12,8 +11,6 @@
 
 /* How many rows are kept before they are printed. */
 #define ROWS_MAX 1000
-
-DEFINE_LIST(mvm_remote_tag, mvm_remote_list_free)
 
 struct listing {
 	struct cli_context *c;

@@ -9,6 +9,7 @@
 #include <mvm/kernel.h>
 #include <mvm/mvm.h>
 #include <mvm/pool.h>
+#include <mvm/registry.h>
 #include <mvm/revisions.h>
 #include <mvm/store.h>
 
@@ -38,6 +39,7 @@ DEFINE_AUTO(mvm_verify_result, mvm_verify_result_free)
 DEFINE_LIST(mvm_instance_info, mvm_instance_list_free)
 DEFINE_LIST(mvm_kernel, mvm_kernel_list_free)
 DEFINE_LIST(mvm_pool_info, mvm_pool_list_free)
+DEFINE_LIST(mvm_remote_tag, mvm_remote_list_free)
 DEFINE_LIST(mvm_revision_summary, mvm_revision_list_free)
 DEFINE_LIST(mvm_backend_info, mvm_backend_list_free)
 
