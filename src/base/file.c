@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -152,6 +153,16 @@ int file_write_all(int fd, const void *data, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int file_in_memory(const void *data, size_t len)
+{
+	AUTO_CLOSE int fd = memfd_create("bytes", MFD_CLOEXEC);
+
+	int r = fd < 0 ? -errno : file_write_all(fd, data, len);
+	if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+		r = -errno;
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 static int pwrite_all(int fd, const char *p, size_t len, off_t offset)

@@ -52,6 +52,9 @@ int file_write_all(int fd, const void *data, size_t len);
  * file must be long enough already. */
 int file_write_sparse(int fd, const void *data, size_t len, off_t offset);
 
+/* Make a file in memory with these bytes.  A descriptor at its start, to close, or -errno. */
+int file_in_memory(const void *data, size_t len);
+
 /* Create a file that must not exist, write, fsync it.  Not atomic: for staging folders. */
 int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode);
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -34,26 +33,14 @@ static int read_output(int fd, size_t max, int64_t deadline_ns, const struct mvm
 	}
 }
 
-/* Use a file in memory: a write to a pipe would wait for a program that does not read. */
-static int open_input(const void *in, size_t len)
-{
-	int fd = memfd_create("input", MFD_CLOEXEC);
-
-	int r = fd < 0 ? -errno : file_write_all(fd, in, len);
-	if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
-		r = -errno;
-	if (r < 0 && fd >= 0)
-		close(fd);
-	return r < 0 ? r : fd;
-}
-
 int program_filter(char *const argv[], const void *in, size_t len, int stderr_fd, size_t max,
 		   int64_t deadline_ns, const struct mvm_progress *progress, struct strbuf *ret)
 {
 	AUTO_DONE(process) child = { 0 };
 	int out[2], status = 0;
 
-	AUTO_CLOSE int in_fd = open_input(in, len);
+	/* writing to a pipe could wait for a program that does not read */
+	AUTO_CLOSE int in_fd = file_in_memory(in, len);
 	if (in_fd < 0)
 		return in_fd;
 	if (pipe2(out, O_CLOEXEC) < 0)

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Puts signatures into registries. */
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "codec/sha256.h"
@@ -11,15 +8,12 @@
 #include "pull/remote.h"
 #include "template/artifact.h"
 
-/* A file in memory, as blobs and manifests are put from descriptors. */
+/* A session sends blobs and manifests from descriptors. */
 static int open_text(const char *text, struct mvm_error *err)
 {
-	int fd = memfd_create("signature", MFD_CLOEXEC);
-	int r = fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
-
-	if (r < 0 && fd >= 0)
-		close(fd);
-	return r < 0 ? mvm_error_set(err, r, "cannot make a file in memory: %s", strerror(-r)) : fd;
+	int fd = file_in_memory(text, strlen(text));
+	return fd < 0 ? mvm_error_set(err, fd, "cannot make a file in memory: %s", strerror(-fd))
+		      : fd;
 }
 
 static int put_blob(struct session *s, const char *text, struct mvm_error *err)
