@@ -86,7 +86,7 @@ static int print_signed(struct cli_context *c, const struct mvm_signature_info *
 	return jsonw_print(&j, stdout);
 }
 
-/* What a pull would do with it. */
+/* Nobody trusted has signed it: say why, and how a pull would treat it. */
 static int not_signed(struct cli_context *c, const struct mvm_signature_info *s)
 {
 	int r = cli_error(c, -EACCES,

@@ -14,7 +14,7 @@ int check_names(struct cli_context *c, const struct args *a);
  * that has the value, "option '--config'". */
 int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what);
 
-/* Refuse what cannot be the value of --remote, a name in a registry.  The library looks closer. */
+/* Refuse a value of --remote that can be no name in a registry.  The library looks closer. */
 int check_remote(struct cli_context *c, const char *ref);
 
 #endif

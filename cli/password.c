@@ -31,7 +31,7 @@ static ssize_t read_line(char *to)
 	size_t n = 0;
 
 	for (;;) {
-		ssize_t got = read(STDIN_FILENO, to + n, 1); /* what follows is not ours */
+		ssize_t got = read(STDIN_FILENO, to + n, 1); /* leaves the rest of the input */
 		if (got < 0)
 			return errno == EINTR ? -ECANCELED : -errno;
 		if (got == 0 || to[n] == '\n')

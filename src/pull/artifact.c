@@ -65,7 +65,7 @@ static int get_referrers(struct session *s, void *arg, struct mvm_error *err)
 	return remote_referrers(s, l->subject, &l->lists, err);
 }
 
-/* Find out which manifests may be those of signatures. */
+/* List the manifests that may be signatures. */
 static int list_signatures(struct pull *p, struct artifact *a, struct mvm_error *err)
 {
 	struct referrers l = { .subject = &a->manifest.digest };

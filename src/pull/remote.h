@@ -48,7 +48,7 @@ struct remote_lists {
 void remote_lists_done(struct remote_lists *l);
 DEFINE_AUTO_DONE(remote_lists, remote_lists_done)
 
-/* No list is success.  Errors: those of asking for the tag. */
+/* Success also without any list.  Errors are those of asking for the tag. */
 int remote_referrers(struct session *s, const struct mvm_digest *subject, struct remote_lists *ret,
 		     struct mvm_error *err);
 

@@ -53,7 +53,7 @@ static int send_message(struct session *s, struct json_out *out, json_t *o, int 
 	return r < 0 ? mvm_error_set(err, -EPROTO, PROGRAM " has ended: %s", strerror(-r)) : 0;
 }
 
-/* Is this the host that we gave it, and nothing for a terminal? */
+/* Is this the name of a host, with nothing that would steer a terminal? */
 static bool is_plain(const char *host)
 {
 	for (const char *c = host; *c; c++) {

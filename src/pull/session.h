@@ -92,8 +92,7 @@ int session_put(struct session *s, const char *reference, const char *type, int 
 
 /* ---- api.c ---- */
 
-/* Does the registry take the session's user?  1, 0 (it asks for none) or -errno, as login_check().
- */
+/* Does the registry take the session's user?  Returns as login_check(). */
 int session_check(struct session *s, struct mvm_error *err);
 
 /*

@@ -30,7 +30,7 @@ int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_er
 /* Who signs. */
 struct sign_with {
 	const char *key; /* name of a pair of keys, or of the public key that `command` signs by */
-	const char *command; /* a program: what is to be signed goes in, the signature comes out */
+	const char *command; /* a program that reads the bytes to sign and prints the signature */
 };
 
 /* A signature's documents. */

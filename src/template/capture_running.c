@@ -100,7 +100,7 @@ int capture_from_running(struct capture *c, const struct capture_source *from,
 		r = make_disks(c, from, err);
 	if (r == 0)
 		r = link_image(c, from, err);
-	if (r == 0) /* what only the frozen guest's agent knows */
+	if (r == 0) /* only the frozen guest's agent knows the nonce */
 		snprintf(c->nonce_sha256, sizeof(c->nonce_sha256), "%s", saved.nonce_sha256);
 	return r;
 }

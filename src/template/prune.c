@@ -179,7 +179,7 @@ static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
-/* What does each revision of a template take, and may it go? */
+/* Add each revision of a template to the budget, and whether it may go. */
 static int weigh_template(struct run *run, const char *id, struct budget *b, struct mvm_error *err)
 {
 	AUTO_DONE(history) h = { 0 };

@@ -83,7 +83,7 @@ static int still_damaged(const struct pull_files *p, const struct assembly *a,
 			      pull_name(p->pull));
 }
 
-/* Fetch what is missing. */
+/* Fetch the missing chunks. */
 static int fetch(const struct pull_files *p, const struct artifact *a, struct assembly *files,
 		 int ranges_fd, struct mvm_artifact_result *result, struct mvm_error *err)
 {

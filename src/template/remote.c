@@ -179,7 +179,7 @@ static int delete_listed(struct session *s, const struct remote_list *list,
 	return r < 0 ? r : all;
 }
 
-/* What refers to a manifest that is gone serves nobody. */
+/* Signatures of a deleted manifest serve nobody. */
 static int delete_signatures(struct session *s, const struct mvm_digest *subject,
 			     const struct remote_lists *lists, struct mvm_error *err)
 {

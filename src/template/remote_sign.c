@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signatures of what is in a registry: makes one, and says whose is there. */
+/* Signs artifacts in registries, and tells who has signed them. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
