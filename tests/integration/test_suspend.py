@@ -275,7 +275,9 @@ print(json.dumps(steps))
                           ("vm", "nobody has used it for 10 s")):
             self.assertTrue(guests.wait_until(
                 lambda name=name: self.inspect(name)["state"] == "suspended"), name)
-            self.assertRegex(self.mvm_ok("events"), f"suspended +{name}: {why}")
+            said = re.compile(f"suspended +{name}: {why}") # written after the record
+            self.assertTrue(guests.wait_until(lambda said=said: said.search(self.mvm_ok("events"))),
+                            self.mvm_ok("events"))
         self.mvm_ok("resume", "vm")
         self.assertIn("<title>", guests.get(port, "/index.html"))
         self.assertEqual(self.inspect("vm")["on_idle_ms"], 10000)
