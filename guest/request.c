@@ -43,6 +43,7 @@ static const struct {
 	{ FIELD_RESTORE_SIGNAL, NUMBER, "RESTORE_SIGNAL", AT(restore_signal), 64 },
 	{ FIELD_RESTORE_RESTART, NUMBER, "RESTORE_RESTART", AT(restore_restart), 1 },
 	{ FIELD_NO_WORKLOAD, NUMBER, "NO_WORKLOAD", AT(no_workload), 1 },
+	{ FIELD_PORT, NUMBER, "PORT", AT(port), UINT16_MAX },
 	{ FIELD_PATH, TEXT, "PATH", AT(path), 4095 },
 	{ FIELD_NAME, TEXT, "NAME", AT(name), 255 },
 	{ FIELD_HOSTNAME, TEXT, "HOSTNAME", AT(hostname), HOSTNAME_MAX },

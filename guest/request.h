@@ -30,6 +30,7 @@ struct request {
 	uint64_t memory_bytes, stop_signal;
 	uint64_t tty, rows, columns, has_stdin, contents, follow, holes, back, sever, sync;
 	uint64_t hold, owner, size, restore_signal, restore_restart, no_workload;
+	uint64_t port;
 };
 
 /*

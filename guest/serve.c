@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "clone.h"
+#include "connect.h"
 #include "exec.h"
 #include "health.h"
 #include "identity.h"
@@ -149,7 +150,7 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static bool needs_processes(uint64_t call)
 {
 	return call == CALL_EXEC || call == CALL_HEALTH || call == CALL_PUT || call == CALL_GET ||
-	       call == CALL_PREPARE || call == CALL_FREEZE;
+	       call == CALL_PREPARE || call == CALL_FREEZE || call == CALL_CONNECT;
 }
 
 /* The reason why the agent cannot answer this call now; NULL when it can. */
@@ -157,7 +158,8 @@ static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
 	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT && call != CALL_SIGNAL &&
-	    call != CALL_PROCESSES && call != CALL_COMMIT && call != CALL_FREEZE)
+	    call != CALL_PROCESSES && call != CALL_COMMIT && call != CALL_FREEZE &&
+	    call != CALL_CONNECT)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -198,6 +200,9 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_GET:
 	case CALL_COMMIT:
 		exec_call(a, id, q);
+		break;
+	case CALL_CONNECT:
+		connect_call(a, id, q);
 		break;
 	case CALL_AWAIT:
 		workload_await(a, id);

@@ -160,6 +160,42 @@ MVM_API int mvm_exec_signal(struct mvm_exec *exec, int signal, struct mvm_error 
 /* Hang up.  A running command is killed, with all processes it started.  NULL is fine. */
 MVM_API void mvm_exec_close(struct mvm_exec *exec);
 
+/* ---- connections and tars ---- */
+
+/*
+ * Connect to a TCP port of the guest's loopback, whether or not the instance has a network.
+ *
+ *   ret  the connection, driven by the functions above; mvm_exec_close() it
+ *
+ * MVM_EXEC_STARTED (no pid): it stands.  MVM_EXEC_STDOUT: what the server sends.  mvm_exec_write()
+ * sends, and mvm_exec_close_stdin() ends what is sent; the server may still answer.
+ * MVM_EXEC_EXITED: the server has closed its side, and the connection is over; status is 0 or a
+ * Linux errno.  An open connection counts as use of the VM, and no VM is suspended or forked while
+ * it has one.
+ *
+ * Errors: those of mvm_exec_start().  The first mvm_exec_read() fails with -ECONNREFUSED when
+ * nothing listens there, and with -EOPNOTSUPP when the guest's agent is older than this call.
+ */
+MVM_API int mvm_port_open(struct mvm *mvm, const char *instance, uint16_t port,
+			  struct mvm_exec **ret, struct mvm_error *err);
+
+/*
+ * Read a file or folder of the guest as a tar, or unpack one there (mvm/copy.h has the rules).
+ *
+ *   guest_path  absolute.  To be read: its last component is the tar's top entry; one that ends in
+ *               "/." means the contents of that folder.  To be written: the folder for the tar's
+ *               entries, made if missing.
+ *   ret         driven by the functions above: the tar is MVM_EXEC_STDOUT, or mvm_exec_write()
+ * takes it and mvm_exec_close_stdin() ends it; mvm_exec_close() it
+ *
+ * MVM_EXEC_STDERR says what was left out or went wrong.  The status is 0 or a Linux errno.
+ * Errors: those of mvm_exec_start(); -EINVAL (the path).
+ */
+MVM_API int mvm_tar_read(struct mvm *mvm, const char *instance, const char *guest_path,
+			 struct mvm_exec **ret, struct mvm_error *err);
+MVM_API int mvm_tar_write(struct mvm *mvm, const char *instance, const char *guest_path,
+			  struct mvm_exec **ret, struct mvm_error *err);
+
 /* ---- logs ---- */
 
 /* The logs of an instance. */

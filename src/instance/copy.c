@@ -17,7 +17,7 @@
 #define PAGE_BYTES 4096u
 
 /* Does the path stand for a folder's contents?  "a/b/.", "a/b/.." and "/" do. */
-static bool means_contents(const char *path)
+bool copy_means_contents(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *last = slash ? slash + 1 : path;
@@ -25,7 +25,7 @@ static bool means_contents(const char *path)
 }
 
 /* The last component of a path, without trailing slashes.  The caller frees it. */
-static char *last_name(const char *path)
+char *copy_last_name(const char *path)
 {
 	size_t end = strlen(path), start;
 	while (end > 0 && path[end - 1] == '/')
@@ -157,8 +157,8 @@ int copy_in(struct control *c, const char *host_path, const char *guest_path,
 	if (r < 0)
 		return r;
 	if (host_path) {
-		bool contents = means_contents(host_path);
-		AUTO_FREE char *name = contents ? strdup(".") : last_name(host_path);
+		bool contents = copy_means_contents(host_path);
+		AUTO_FREE char *name = contents ? strdup(".") : copy_last_name(host_path);
 		return name ? copy_put(c, AT_FDCWD, host_path, guest_path, contents, name,
 				       OWNER_ROOT, o, ret_note, err)
 			    : mvm_error_oom(err);
@@ -184,8 +184,8 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 	int r = check_guest_path(guest_path, err);
 	if (r < 0)
 		return r;
-	bool contents = means_contents(guest_path);
-	name = contents ? strdup(".") : last_name(guest_path);
+	bool contents = copy_means_contents(guest_path);
+	name = contents ? strdup(".") : copy_last_name(guest_path);
 	if (!name)
 		return mvm_error_oom(err);
 	wire_put_str(&args, FIELD_PATH, guest_path);

@@ -33,6 +33,12 @@ int copy_in(struct control *c, const char *host_path, const char *guest_path,
 int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct copy_options *options, struct strbuf *ret_note, struct mvm_error *err);
 
+/* Does the path stand for a folder's contents?  "a/b/.", "a/b/.." and "/" do. */
+bool copy_means_contents(const char *path);
+
+/* The last component of a path, without trailing slashes.  The caller frees it. */
+char *copy_last_name(const char *path);
+
 /*
  * The parts of copy_in() and copy_out(), with more options.
  *

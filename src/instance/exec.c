@@ -51,21 +51,51 @@ static void put_options(struct strbuf *args, const struct mvm_exec_start_options
 	}
 }
 
-int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
-	       struct mvm_exec **ret, struct mvm_error *err)
+/* A handle that makes no call yet.  instance is taken over. */
+static int exec_new(struct mvm_instance *instance, struct mvm_exec **ret, struct mvm_error *err)
 {
-	AUTO_DONE(strbuf) args = { 0 };
-	struct mvm_exec_start_options o;
 	struct mvm_exec *e = calloc(1, sizeof(*e));
-
 	if (!e) {
 		instance_close(instance);
 		return mvm_error_oom(err);
 	}
 	e->instance = instance;
+	e->deadline_ns = DEADLINE_NONE;
 	instance->control.channel.out_limit = OUT_MAX;
-	int r = mvm_struct_take(
-		&o, sizeof(o), STRUCT_END(struct mvm_exec_start_options, timeout_ms), options, err);
+	*ret = e;
+	return 0;
+}
+
+int exec_stream(struct mvm_instance *instance, unsigned call, const struct strbuf *args, bool input,
+		struct mvm_exec **ret, struct mvm_error *err)
+{
+	struct mvm_exec *e = NULL;
+
+	int r = exec_new(instance, &e, err);
+	if (r < 0)
+		return r;
+	e->input_open = input;
+	r = flow_begin(&e->flow, &instance->control, call, args, err);
+	if (r < 0) {
+		mvm_exec_close(e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
+	       struct mvm_exec **ret, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	struct mvm_exec_start_options o;
+	struct mvm_exec *e = NULL;
+
+	int r = exec_new(instance, &e, err);
+	if (r < 0)
+		return r;
+	r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_exec_start_options, timeout_ms),
+			    options, err);
 	if (r == 0 && (!o.command || !o.command[0]))
 		r = mvm_error_set(err, -EINVAL, "no command was given");
 	if (r == 0 && o.timeout_ms < 0)

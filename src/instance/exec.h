@@ -16,6 +16,15 @@
 int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
 	       struct mvm_exec **ret, struct mvm_error *err);
 
+/*
+ * Make a call whose stream is read and written as that of a command.
+ *
+ *   instance  taken over, also when it fails
+ *   input     the caller will write
+ */
+int exec_stream(struct mvm_instance *instance, unsigned call, const struct strbuf *args, bool input,
+		struct mvm_exec **ret, struct mvm_error *err);
+
 /* Add the fields of a CALL_EXEC that session.c and exec.c share; lists may be NULL.
  * A workdir or user that is NULL or "" is the workload's. */
 void exec_put_command(struct strbuf *args, const char *const *command, const char *const *env,

@@ -200,6 +200,14 @@ enum agent_call {
 	 */
 	CALL_FREEZE = 18,
 
+	/*
+	 * Connect to PORT of the guest's loopback: a stream as of CALL_EXEC whose stdin and stdout
+	 * are the connection.  The reply comes when the connection stands; ECONNREFUSED: nothing
+	 * listens there.  The end of stdin is the end of what the host sends.  The stream ends
+	 * when the server has closed its side: EXIT_CODE 0, or an errno.
+	 */
+	CALL_CONNECT = 23,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the text of instance.json.  Result: JSON. */
 	CALL_INSPECT = 64,
@@ -295,6 +303,7 @@ enum agent_field {
 	FIELD_NO_WORKLOAD,     /* 0 or 1 */
 	FIELD_SEVER,	       /* 0 or 1 */
 	FIELD_SYNC,	       /* 0 or 1 */
+	FIELD_PORT = 55,       /* 1 to 65535 */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

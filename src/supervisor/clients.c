@@ -218,7 +218,8 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_PUT:
 	case CALL_GET:
 	case CALL_COMMIT:
-		return open_stream(client, f, true, call != CALL_EXEC);
+	case CALL_CONNECT:
+		return open_stream(client, f, true, call != CALL_EXEC && call != CALL_CONNECT);
 	case CALL_LOGS:
 		return clients_await_logs(client->owner, client->id, f);
 	default:
