@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "kept.h"
 #include "output.h"
 #include "stream.h"
 
@@ -23,6 +24,7 @@ void agent_done(struct agent *a)
 {
 	while (a->streams)
 		stream_close(a->streams);
+	kept_done(a);
 	children_done(&a->children);
 	output_done(a);
 	loop_source_free(a->channel_source);

@@ -27,6 +27,7 @@
 #define AGENT_CGROUP "mvm-agent"
 
 struct stream;
+struct kept;
 struct agent;
 
 typedef void (*rehearsed_fn)(struct agent *a, uint32_t id);
@@ -63,6 +64,7 @@ struct agent {
 	struct children children;
 	struct stream *streams;
 	unsigned n_streams;
+	struct kept *kept; /* commands that outlive their streams (kept.h) */
 	uint64_t exec_serial;
 	uint64_t spare_group; /* number of the next command's cgroup, which exists; 0: none */
 	int spare_group_fd;   /* of that cgroup, while there is one */

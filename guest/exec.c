@@ -15,6 +15,7 @@
 #include "commit.h"
 #include "copy.h"
 #include "disks.h"
+#include "files.h"
 #include "net/agent.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -404,6 +405,17 @@ static int commit_main(const void *arg)
 	return commit_send(arg);
 }
 
+struct files {
+	const struct request *q;
+	struct user user;
+};
+
+static int files_main(const void *arg)
+{
+	const struct files *f = arg;
+	return files_run(&f->q->args, &f->user);
+}
+
 /* The function that the child runs instead of a program; NULL: none. */
 static child_main_fn main_of(uint64_t call)
 {
@@ -411,6 +423,8 @@ static child_main_fn main_of(uint64_t call)
 		return put_main;
 	if (call == CALL_COMMIT)
 		return commit_main;
+	if (call == CALL_FILES)
+		return files_main;
 	return call == CALL_EXEC ? NULL : get_main;
 }
 
@@ -425,19 +439,32 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	bool commits = q->call == CALL_COMMIT;
 	struct stdio io = STDIO_NONE;
 	struct put put = { .q = q };
+	struct files files = { .q = q };
+	const void *main_arg = q;
 	bool copies = q->call != CALL_EXEC;
-	struct user user;
+	const char *user = q->user || copies ? q->user : a->user;
+	struct user owner;
 
 	if (commits && (a->cgroup_fd < 0 || a->image_fd < 0))
 		return mvm_error_set(err, -EOPNOTSUPP, "the guest's kernel has no cgroup v2");
 	if (q->owner) {
-		int found = user_find(a->user, &user, err);
+		int found = user_find(a->user, &owner, err);
 		if (found < 0)
 			return found;
-		put.owner = (struct unpack_owner){ user.uid, user.gid };
+		put.owner = (struct unpack_owner){ owner.uid, owner.gid };
 		disks_note_volume(a->upper_fd, q->path, q->name);
 	}
-	bool has_stdin = copies ? q->call == CALL_PUT : q->has_stdin;
+	if (q->call == CALL_FILES) {
+		int found = user_find(q->user, &files.user, err);
+		if (found < 0)
+			return found;
+		main_arg = &files;
+		user = NULL; /* root does it; USER owns new files */
+	} else if (q->call == CALL_PUT) {
+		main_arg = &put;
+	}
+	bool takes_input = q->call == CALL_EXEC || q->call == CALL_FILES;
+	bool has_stdin = takes_input ? q->has_stdin : q->call == CALL_PUT;
 	int r = e->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
 		       : stdio_pipes(has_stdin, &io);
 	e->out[0].fd = io.out[0];
@@ -451,10 +478,10 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 		struct command cmd = {
 			.args = copies ? &copy_args : &q->args,
 			.main = main_of(q->call),
-			.main_arg = q->call == CALL_PUT ? (const void *)&put : q,
+			.main_arg = main_arg,
 			.env = &q->env,
 			.workdir = q->workdir || copies ? q->workdir : a->workdir,
-			.user = q->user || copies ? q->user : a->user,
+			.user = user,
 			.fds = { commits ? a->image_fd : io.theirs[0], io.theirs[1], io.theirs[2] },
 			.tty = e->tty,
 		};
@@ -469,7 +496,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 void exec_call(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
-	bool lacks_args = q->call == CALL_EXEC && q->args.n == 0;
+	bool lacks_args = (q->call == CALL_EXEC || q->call == CALL_FILES) && q->args.n == 0;
 	struct exec *e = lacks_args ? NULL : calloc(1, sizeof(*e));
 	if (!e) {
 		stream_reply(a, id, lacks_args ? -EINVAL : -ENOMEM,

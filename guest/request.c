@@ -26,6 +26,7 @@ static const struct {
 	{ FIELD_TIMEOUT_MS, NUMBER, "TIMEOUT_MS", AT(timeout_ms), TIMEOUT_MS_MAX },
 	{ FIELD_HEALTH_TCP, NUMBER, "HEALTH_TCP", AT(health_tcp), UINT16_MAX },
 	{ FIELD_MEMORY_BYTES, NUMBER, "MEMORY_BYTES", AT(memory_bytes), UINT64_MAX },
+	{ FIELD_PID, NUMBER, "PID", AT(pid), INT32_MAX },
 	{ FIELD_TTY, NUMBER, "TTY", AT(tty), 1 },
 	{ FIELD_ROWS, NUMBER, "ROWS", AT(rows), UINT16_MAX },
 	{ FIELD_COLUMNS, NUMBER, "COLUMNS", AT(columns), UINT16_MAX },
@@ -46,6 +47,7 @@ static const struct {
 	{ FIELD_PORT, NUMBER, "PORT", AT(port), UINT16_MAX },
 	{ FIELD_PATH, TEXT, "PATH", AT(path), 4095 },
 	{ FIELD_NAME, TEXT, "NAME", AT(name), 255 },
+	{ FIELD_NOTE, TEXT, "NOTE", AT(note), NOTE_MAX },
 	{ FIELD_HOSTNAME, TEXT, "HOSTNAME", AT(hostname), HOSTNAME_MAX },
 	{ FIELD_MACHINE_ID, TEXT, "MACHINE_ID", AT(machine_id), 32 },
 	{ FIELD_GENERATION, TEXT, "GENERATION", AT(generation), GENERATION_MAX },
@@ -158,9 +160,9 @@ int request_parse(const void *payload, size_t len, struct request *ret, struct m
 
 void request_done(struct request *q)
 {
-	char *texts[] = { q->hostname, q->machine_id,  q->generation, q->boot_id,
-			  q->address,  q->gateway,     q->dns,	      q->workdir,
-			  q->user,     q->health_http, q->path,	      q->name };
+	char *texts[] = { q->hostname, q->machine_id, q->generation, q->boot_id, q->address,
+			  q->gateway,  q->dns,	      q->workdir,    q->user,	 q->health_http,
+			  q->path,     q->name,	      q->note };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	strv_done(&q->args);

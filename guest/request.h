@@ -23,11 +23,11 @@ struct request {
 	char *hostname, *machine_id, *generation, *boot_id; /* NULL: not given, as for all text */
 	char *address, *gateway, *dns;
 	char *workdir, *user, *health_http;
-	char *path, *name;
+	char *path, *name, *note;
 	uint8_t entropy[ENTROPY_MAX];
 	uint64_t entropy_len;
 	uint64_t time_ns, interval_ms, timeout_ms, health_tcp; /* 0: not given */
-	uint64_t memory_bytes, stop_signal;
+	uint64_t memory_bytes, stop_signal, pid;
 	uint64_t tty, rows, columns, has_stdin, contents, follow, holes, back, sever, sync;
 	uint64_t hold, owner, size, restore_signal, restore_restart, no_workload;
 	uint64_t port;

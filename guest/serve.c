@@ -14,6 +14,7 @@
 #include "exec.h"
 #include "health.h"
 #include "identity.h"
+#include "kept.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "network.h"
@@ -150,16 +151,22 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static bool needs_processes(uint64_t call)
 {
 	return call == CALL_EXEC || call == CALL_HEALTH || call == CALL_PUT || call == CALL_GET ||
-	       call == CALL_PREPARE || call == CALL_FREEZE || call == CALL_CONNECT;
+	       call == CALL_PREPARE || call == CALL_FREEZE || call == CALL_KEPT_START ||
+	       call == CALL_FILES || call == CALL_CONNECT;
+}
+
+/* Is it a call for a guest that is up and not frozen? */
+static bool needs_life(uint64_t call)
+{
+	return needs_processes(call) || call == CALL_CLOCK || call == CALL_AWAIT ||
+	       call == CALL_SIGNAL || call == CALL_PROCESSES || call == CALL_COMMIT ||
+	       call == CALL_KEPT_ATTACH || call == CALL_KEPT_LIST;
 }
 
 /* The reason why the agent cannot answer this call now; NULL when it can. */
 static const char *not_now(const struct agent *a, uint64_t call)
 {
-	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
-	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT && call != CALL_SIGNAL &&
-	    call != CALL_PROCESSES && call != CALL_COMMIT && call != CALL_FREEZE &&
-	    call != CALL_CONNECT)
+	if (!needs_life(call))
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -199,10 +206,20 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_PUT:
 	case CALL_GET:
 	case CALL_COMMIT:
+	case CALL_FILES:
 		exec_call(a, id, q);
 		break;
 	case CALL_CONNECT:
 		connect_call(a, id, q);
+		break;
+	case CALL_KEPT_START:
+		kept_start(a, id, q);
+		break;
+	case CALL_KEPT_ATTACH:
+		kept_attach(a, id, q);
+		break;
+	case CALL_KEPT_LIST:
+		kept_list(a, id);
 		break;
 	case CALL_AWAIT:
 		workload_await(a, id);

@@ -58,6 +58,15 @@ struct mvm_exec_start_options {
 	bool tty;		/* give the command a terminal; all its output is then stdout */
 	uint16_t rows, columns; /* of the terminal; 0: not known */
 	int64_t timeout_ms;	/* then the command is killed; 0: none */
+	/* The command outlives this handle: mvm_exec_close() only lets go of it, and so does the
+	 * end of this process.  It goes on in a suspended VM and in forks.  mvm_exec_attach() takes
+	 * hold of it again.  The agent keeps the timeout, a day at most. */
+	bool keep;
+	const char *note; /* of a kept one, for mvm_exec_list(): at most 2048 bytes; NULL: "" */
+	/* No program: the agent itself does something with files, as root, and new ones belong to
+	 * `user`.  The command is a verb and its arguments (doc/agent-protocol.md, "Files").  The
+	 * status is 0 or a Linux errno, which standard error explains.  Not with keep and tty. */
+	bool files;
 };
 #define MVM_EXEC_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_exec_start_options)
 
@@ -99,6 +108,34 @@ struct mvm_exec_event {
 MVM_API int mvm_exec_start(struct mvm *mvm, const char *instance,
 			   const struct mvm_exec_start_options *options, struct mvm_exec **ret,
 			   struct mvm_error *err);
+
+/*
+ * Take hold of a command that was started with `keep`.
+ *
+ *   pid  from MVM_EXEC_STARTED or mvm_exec_list()
+ *   ret  as of mvm_exec_start(), with input if the command has some; mvm_exec_close() it
+ *
+ * Any number of handles may hold one command.  Each gets its output from now on, as fast as the
+ * slowest of them reads, and may send input, signals and the terminal's size.  Output that comes
+ * while there is no handle is lost.  The ends of a VM's last 32 commands stay known, so a handle
+ * may give MVM_EXEC_EXITED at once.
+ *
+ * Errors: as of mvm_exec_start().  The first mvm_exec_read() fails with -ENOENT (no such command is
+ * kept) or -EOPNOTSUPP (an agent older than this call).
+ */
+MVM_API int mvm_exec_attach(struct mvm *mvm, const char *instance, int64_t pid,
+			    struct mvm_exec **ret, struct mvm_error *err);
+
+/* Returns 0 to go on; a negative errno ends the list with it.  note is borrowed. */
+typedef int (*mvm_exec_list_fn)(void *arg, int64_t pid, const char *note);
+
+/*
+ * List the kept commands that run, the oldest first.  One answer of the agent has room for some
+ * dozens with long notes; the rest is left out.  Errors as for mvm_instance_kill().
+ */
+MVM_API int mvm_exec_list(struct mvm *mvm, const char *instance,
+			  const struct mvm_progress *progress, mvm_exec_list_fn fn, void *arg,
+			  struct mvm_error *err);
 
 /* The descriptor to wait for.  It does not change during the handle's life. */
 MVM_API int mvm_exec_fd(const struct mvm_exec *exec);
@@ -157,7 +194,8 @@ MVM_API int mvm_exec_resize(struct mvm_exec *exec, uint16_t rows, uint16_t colum
  */
 MVM_API int mvm_exec_signal(struct mvm_exec *exec, int signal, struct mvm_error *err);
 
-/* Hang up.  A running command is killed, with all processes it started.  NULL is fine. */
+/* Hang up.  A running command is killed, with all processes it started, unless it is kept.  NULL is
+ * fine. */
 MVM_API void mvm_exec_close(struct mvm_exec *exec);
 
 /* ---- connections and tars ---- */

@@ -42,6 +42,14 @@ static void put_options(struct strbuf *args, const struct mvm_exec_start_options
 {
 	exec_put_command(args, o->command, o->env, o->workdir, o->user);
 	wire_put_u64(args, FIELD_STDIN, o->input);
+	if (o->keep) {
+		uint64_t max_ms = UINT64_C(24) * 3600 * 1000;
+		wire_put_str(args, FIELD_NOTE, o->note);
+		if (o->timeout_ms)
+			wire_put_u64(args, FIELD_TIMEOUT_MS,
+				     (uint64_t)o->timeout_ms < max_ms ? (uint64_t)o->timeout_ms
+								      : max_ms);
+	}
 	if (!o->tty)
 		return;
 	wire_put_u64(args, FIELD_TTY, 1);
@@ -49,6 +57,25 @@ static void put_options(struct strbuf *args, const struct mvm_exec_start_options
 		wire_put_u64(args, FIELD_ROWS, o->rows);
 		wire_put_u64(args, FIELD_COLUMNS, o->columns);
 	}
+}
+
+static int take_options(const struct mvm_exec_start_options *options,
+			struct mvm_exec_start_options *ret, struct mvm_error *err)
+{
+	size_t first = STRUCT_END(struct mvm_exec_start_options, timeout_ms);
+	int r = mvm_struct_take(ret, sizeof(*ret), first, options, err);
+	if (r < 0)
+		return r;
+	if (!ret->command || !ret->command[0])
+		return mvm_error_set(err, -EINVAL, "no command was given");
+	if (ret->timeout_ms < 0)
+		return mvm_error_set(err, -EINVAL, "a timeout cannot be negative");
+	if (ret->files && (ret->keep || ret->tty))
+		return mvm_error_set(err, -EINVAL,
+				     "files are not for a kept command or a terminal");
+	if (ret->note && strlen(ret->note) > NOTE_MAX)
+		return mvm_error_set(err, -EINVAL, "the note is longer than %u bytes", NOTE_MAX);
+	return 0;
 }
 
 /* A handle that makes no call yet.  instance is taken over. */
@@ -84,6 +111,13 @@ int exec_stream(struct mvm_instance *instance, unsigned call, const struct strbu
 	return 0;
 }
 
+static unsigned call_of(const struct mvm_exec_start_options *o)
+{
+	if (o->keep)
+		return CALL_KEPT_START;
+	return o->files ? CALL_FILES : CALL_EXEC;
+}
+
 int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
 	       struct mvm_exec **ret, struct mvm_error *err)
 {
@@ -94,17 +128,13 @@ int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_option
 	int r = exec_new(instance, &e, err);
 	if (r < 0)
 		return r;
-	r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_exec_start_options, timeout_ms),
-			    options, err);
-	if (r == 0 && (!o.command || !o.command[0]))
-		r = mvm_error_set(err, -EINVAL, "no command was given");
-	if (r == 0 && o.timeout_ms < 0)
-		r = mvm_error_set(err, -EINVAL, "a timeout cannot be negative");
+	r = take_options(options, &o, err);
 	if (r == 0) {
-		e->input_open = o.input;
-		e->deadline_ns = o.timeout_ms ? clock_deadline_ns(o.timeout_ms) : DEADLINE_NONE;
+		e->input_open = o.input || (o.keep && o.tty);
+		if (o.timeout_ms && !o.keep) /* else the agent's */
+			e->deadline_ns = clock_deadline_ns(o.timeout_ms);
 		put_options(&args, &o);
-		r = flow_begin(&e->flow, &instance->control, CALL_EXEC, &args, err);
+		r = flow_begin(&e->flow, &instance->control, call_of(&o), &args, err);
 	}
 	if (r < 0) {
 		mvm_exec_close(e);

@@ -34,6 +34,7 @@
 /* The agent runs commands that do nothing in advance.  Their frames go to this stream, which no
  * host opens, and which every host ignores. */
 #define REHEARSAL_STREAM UINT32_C(0xffffffff)
+#define NOTE_MAX	 2048u	/* bytes of a FIELD_NOTE */
 #define DATA_MAX	 32768u /* bytes of one FRAME_DATA, its channel byte not counted */
 
 enum frame_type {
@@ -201,6 +202,26 @@ enum agent_call {
 	CALL_FREEZE = 18,
 
 	/*
+	 * Run a command as CALL_EXEC does, and keep it: it outlives the stream, which is its first
+	 * viewer.  RESET only ends the viewer.  NOTE: a text of the host's for KEPT_LIST;
+	 * TIMEOUT_MS: the agent kills it then.  At most 256 run at once (EBUSY).
+	 */
+	CALL_KEPT_START = 19,
+	/*
+	 * Look at the kept command with this PID: a stream as of KEPT_START.  Its output from now
+	 * on goes to all viewers, as fast as the slowest takes it.  The ends of the last 32 are
+	 * kept, so the stream may end at once.  ENOENT: no such one.
+	 */
+	CALL_KEPT_ATTACH = 20,
+	/* List the kept commands that run: PID and NOTE of each, in turn, as many as fit. */
+	CALL_KEPT_LIST = 21,
+	/*
+	 * Do something with files: a stream as of CALL_EXEC, whose ARGs are a verb and its
+	 * arguments (guest/files.h).  The agent itself does it, as root; new files belong to USER.
+	 * The end's EXIT_CODE is 0 or an errno, which standard error explains in one sentence.
+	 */
+	CALL_FILES = 22,
+	/*
 	 * Connect to PORT of the guest's loopback: a stream as of CALL_EXEC whose stdin and stdout
 	 * are the connection.  The reply comes when the connection stands; ECONNREFUSED: nothing
 	 * listens there.  The end of stdin is the end of what the host sends.  The stream ends
@@ -303,7 +324,8 @@ enum agent_field {
 	FIELD_NO_WORKLOAD,     /* 0 or 1 */
 	FIELD_SEVER,	       /* 0 or 1 */
 	FIELD_SYNC,	       /* 0 or 1 */
-	FIELD_PORT = 55,       /* 1 to 65535 */
+	FIELD_NOTE,	       /* text of the host's about a kept command */
+	FIELD_PORT,	       /* 1 to 65535 */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

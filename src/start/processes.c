@@ -2,6 +2,7 @@
 /* List the processes in a guest, and signal its workload. */
 #include <errno.h>
 #include <inttypes.h>
+#include <mvm/stream.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,5 +105,33 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, const struct mvm_p
 	if (r == 0 && n == 0) /* not even the agent: an empty folder is in the place of /proc */
 		r = mvm_error_set(err, -EIO, "instance '%s': the guest's /proc shows no process",
 				  name);
+	return r;
+}
+
+int mvm_exec_list(struct mvm *mvm, const char *instance, const struct mvm_progress *progress,
+		  mvm_exec_list_fn fn, void *arg, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+	struct progress_watch watch;
+	uint64_t pid = 0;
+
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = call(mvm, instance, CALL_KEPT_LIST, NULL, progress, &reply, err);
+	if (r < 0)
+		return r;
+	struct wire_reader reader = { (const uint8_t *)reply.data, reply.len };
+	while (r == 0 && wire_next(&reader, &field) > 0) {
+		AUTO_FREE char *note = NULL;
+		if (field.tag == FIELD_PID && (wire_get_u64(&field, &pid) < 0 || pid > INT32_MAX))
+			r = -EPROTO;
+		else if (field.tag == FIELD_NOTE)
+			r = wire_get_str(&field, &note);
+		if (r < 0)
+			return mvm_error_set(err, r, "the agent's list of commands is damaged");
+		if (note)
+			r = fn(arg, (int64_t)pid, note);
+	}
 	return r;
 }

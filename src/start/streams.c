@@ -79,6 +79,14 @@ int mvm_tar_write(struct mvm *mvm, const char *instance, const char *guest_path,
 	return open_call(mvm, instance, CALL_PUT, &args, true, ret, err);
 }
 
+int mvm_exec_attach(struct mvm *mvm, const char *instance, int64_t pid, struct mvm_exec **ret,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_PID, (uint64_t)pid);
+	return open_call(mvm, instance, CALL_KEPT_ATTACH, &args, true, ret, err);
+}
+
 int mvm_log_stream_open(struct mvm *mvm, const char *instance,
 			const struct mvm_log_stream_options *options, struct mvm_log_stream **ret,
 			struct mvm_error *err)

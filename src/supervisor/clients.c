@@ -213,13 +213,18 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_AWAIT:
 	case CALL_SIGNAL:
 	case CALL_PROCESSES:
+	case CALL_KEPT_LIST:
 		return open_stream(client, f, false, false);
 	case CALL_EXEC:
 	case CALL_PUT:
 	case CALL_GET:
 	case CALL_COMMIT:
+	case CALL_KEPT_START:
+	case CALL_KEPT_ATTACH:
+	case CALL_FILES:
 	case CALL_CONNECT:
-		return open_stream(client, f, true, call != CALL_EXEC && call != CALL_CONNECT);
+		return open_stream(client, f, true,
+				   call == CALL_PUT || call == CALL_GET || call == CALL_COMMIT);
 	case CALL_LOGS:
 		return clients_await_logs(client->owner, client->id, f);
 	default:

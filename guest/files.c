@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parse.h"
+#include "copy.h"
+#include "room.h"
+
+#define CHUNK	   65536u
+#define DEPTH_MAX  128u
+#define LOOK_EVERY (4u << 20) /* bytes between two checks of the free memory */
+
+static int failed(struct mvm_error *err, const char *path)
+{
+	return mvm_error_set(err, -errno, "'%s': %s", path, strerror(errno));
+}
+
+/* Add one part of a path to ret, which has no "." and "..". */
+static void add_part(struct strbuf *ret, const char *part, size_t len)
+{
+	if (len == 0 || (len == 1 && part[0] == '.'))
+		return;
+	if (len == 2 && part[0] == '.' && part[1] == '.') {
+		while (ret->len > 0 && ret->data[--ret->len] != '/')
+			;
+		return;
+	}
+	strbuf_add(ret, "/", 1);
+	strbuf_add(ret, part, len);
+}
+
+static void add_parts(struct strbuf *ret, const char *path)
+{
+	for (size_t n; *path; path += n + (path[n] == '/')) {
+		n = strcspn(path, "/");
+		add_part(ret, path, n);
+	}
+}
+
+/* Make a path absolute, as files.h says. */
+static int resolve(const struct user *user, const char *path, char ret[PATH_MAX],
+		   struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	bool home = path[0] == '~' && (path[1] == '/' || !path[1]);
+	if (home || path[0] != '/')
+		add_parts(&b, user->home);
+	add_parts(&b, home ? path + 1 : path);
+	if (b.failed || b.len >= PATH_MAX)
+		return mvm_error_set(err, -ENAMETOOLONG, "the path is too long");
+	snprintf(ret, PATH_MAX, "%.*s", (int)b.len, b.len ? b.data : "");
+	if (!ret[0])
+		strcpy(ret, "/");
+	return 0;
+}
+
+static char type_of(mode_t mode)
+{
+	if (S_ISREG(mode))
+		return 'f';
+	if (S_ISDIR(mode))
+		return 'd';
+	return S_ISLNK(mode) ? 'l' : 'o';
+}
+
+/* Where a link leads to, as far as it leads. */
+static void follow(const char *path, char ret[PATH_MAX])
+{
+	ssize_t n;
+	if (realpath(path, ret))
+		return;
+	n = readlink(path, ret, PATH_MAX - 1);
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+static const char *owner_name(uid_t uid, char number[16])
+{
+	const struct passwd *pw = getpwuid(uid);
+	snprintf(number, 16, "%u", (unsigned)uid);
+	return pw ? pw->pw_name : number;
+}
+
+static const char *group_name(gid_t gid, char number[16])
+{
+	const struct group *gr = getgrgid(gid);
+	snprintf(number, 16, "%u", (unsigned)gid);
+	return gr ? gr->gr_name : number;
+}
+
+/* Print an entry.  path is absolute. */
+static int put_entry(const char *path, struct mvm_error *err)
+{
+	char target[PATH_MAX] = "", owner[16], group[16];
+	struct stat st, to;
+
+	if (lstat(path, &st) < 0)
+		return failed(err, path);
+	to = st;
+	if (S_ISLNK(st.st_mode)) {
+		follow(path, target);
+		if (stat(path, &to) < 0)
+			to = st;
+	}
+	printf("%c%c%o%c%lld%c%lld%c%s%c%s%c%s%c%s%c%c", type_of(to.st_mode), 0,
+	       (unsigned)to.st_mode & 07777, 0, (long long)st.st_size, 0,
+	       (long long)st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec, 0,
+	       owner_name(st.st_uid, owner), 0, group_name(st.st_gid, group), 0, path, 0, target, 0,
+	       0);
+	return ferror(stdout) ? mvm_error_set(err, -EIO, "cannot write the stream") : 0;
+}
+
+/* list ------------------------------------------------------------------------------------- */
+
+static int list_below(const char *path, unsigned depth, unsigned level, struct mvm_error *err);
+
+static int list_one(const char *path, const char *name, unsigned depth, unsigned level,
+		    struct mvm_error *err)
+{
+	char child[PATH_MAX];
+	struct stat st;
+	int n = snprintf(child, sizeof(child), "%s/%s", path[1] ? path : "", name);
+
+	if (n >= (int)sizeof(child) || lstat(child, &st) < 0)
+		return 0; /* too deep to name, or gone meanwhile */
+	int r = put_entry(child, err);
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0 && depth > 1 && level < DEPTH_MAX && S_ISDIR(st.st_mode))
+		r = list_below(child, depth - 1, level + 1, err);
+	return r;
+}
+
+static int list_below(const char *path, unsigned depth, unsigned level, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_CLOSE int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && level > 0)
+		return 0; /* gone meanwhile */
+	if (dir < 0)
+		return failed(err, path);
+	int r = dir_list(dir, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "'%s': %s", path, strerror(-r));
+	strv_sort(&names);
+	for (size_t i = 0; r == 0 && i < names.n; i++)
+		r = list_one(path, names.v[i], depth, level, err);
+	return r;
+}
+
+/* Changes ---------------------------------------------------------------------------------- */
+
+/* Make a folder and those above it, the user's. */
+static int make_folders(char *path, const struct user *user, struct mvm_error *err)
+{
+	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
+		if (slash)
+			*slash = '\0';
+		int r = mkdir(path, 0755);
+		if (r == 0 && lchown(path, user->uid, user->gid) < 0)
+			r = -1;
+		if (r < 0 && errno != EEXIST)
+			return failed(err, path);
+		if (!slash)
+			return 0;
+		*slash = '/';
+	}
+}
+
+static int make_above(const char *path, const struct user *user, struct mvm_error *err)
+{
+	char above[PATH_MAX];
+	snprintf(above, sizeof(above), "%s", path);
+	char *slash = strrchr(above, '/');
+	if (!slash || slash == above)
+		return 0;
+	*slash = '\0';
+	return make_folders(above, user, err);
+}
+
+static int do_mkdir(char *path, const struct user *user, struct mvm_error *err)
+{
+	struct stat st;
+	if (stat(path, &st) == 0)
+		return S_ISDIR(st.st_mode)
+			       ? mvm_error_set(err, -EEXIST, "'%s' exists already", path)
+			       : mvm_error_set(err, -ENOTDIR, "'%s' exists and is no folder", path);
+	int r = make_folders(path, user, err);
+	return r < 0 ? r : put_entry(path, err);
+}
+
+static int do_move(const char *from, const char *to, const struct user *user, struct mvm_error *err)
+{
+	struct stat st;
+	if (lstat(from, &st) < 0)
+		return failed(err, from);
+	int r = make_above(to, user, err);
+	if (r == 0 && rename(from, to) < 0)
+		r = failed(err, to);
+	return r < 0 ? r : put_entry(to, err);
+}
+
+static int do_remove(const char *path, struct mvm_error *err)
+{
+	struct stat st;
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : failed(err, path);
+	int r = tree_remove_at(AT_FDCWD, path);
+	return r < 0 && r != -ENOENT ? mvm_error_set(err, r, "'%s': %s", path, strerror(-r)) : 0;
+}
+
+/* Contents --------------------------------------------------------------------------------- */
+
+static int do_read(const char *path, struct mvm_error *err)
+{
+	static char chunk[CHUNK];
+	struct stat st;
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return failed(err, path);
+	if (S_ISDIR(st.st_mode))
+		return mvm_error_set(err, -EISDIR, "'%s' is a folder", path);
+	if (!S_ISREG(st.st_mode))
+		return mvm_error_set(err, -EINVAL, "'%s' is no regular file", path);
+	int r = put_entry(path, err);
+	fflush(stdout);
+	/* a file of /proc has no size; of others no more comes than the entry says */
+	for (off_t left = st.st_size ? st.st_size : LONG_MAX; r == 0 && left > 0;) {
+		ssize_t n = read(fd, chunk, left < (off_t)CHUNK ? (size_t)left : CHUNK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return failed(err, path);
+		if (n == 0)
+			break;
+		left -= n;
+		if (file_write_all(STDOUT_FILENO, chunk, (size_t)n) < 0)
+			r = mvm_error_set(err, -EIO, "cannot write the stream");
+	}
+	return r;
+}
+
+static int copy_input(int fd, const char *path, struct mvm_error *err)
+{
+	static char chunk[CHUNK];
+	size_t since_look = LOOK_EVERY;
+	for (;;) {
+		struct room room;
+		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mvm_error_set(err, -errno, "cannot read the stream");
+		if (n == 0)
+			return 0;
+		since_look += (size_t)n;
+		if (since_look >= LOOK_EVERY) {
+			room_look(path, &room);
+			if (room.in_memory && room.bytes == 0)
+				return mvm_error_set(err, -ENOSPC, "its memory is full");
+			since_look = 0;
+		}
+		int r = file_write_all(fd, chunk, (size_t)n);
+		if (r < 0)
+			return mvm_error_set(err, r, "'%s': %s", path, strerror(-r));
+	}
+}
+
+static int do_write(const char *path, const struct user *user, struct mvm_error *err)
+{
+	struct stat st;
+	int r = make_above(path, user, err);
+	if (r < 0)
+		return r;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return mvm_error_set(err, -EISDIR, "'%s' is a folder", path);
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return failed(err, path);
+	if (fchown(fd, user->uid, user->gid) < 0)
+		return failed(err, path);
+	r = copy_input(fd, path, err);
+	return r < 0 ? r : put_entry(path, err);
+}
+
+static int run(const struct strv *args, const struct user *user, struct mvm_error *err)
+{
+	static char path[PATH_MAX], to[PATH_MAX];
+	const char *verb = args->v[0];
+	const char *more = args->n > 2 ? args->v[2] : "";
+	uint64_t depth = 1;
+
+	if (args->n < 2)
+		return mvm_error_set(err, -EINVAL, "no path was given");
+	int r = resolve(user, args->v[1], path, err);
+	if (r < 0)
+		return r;
+	if (str_eq(verb, "stat"))
+		return put_entry(path, err);
+	if (str_eq(verb, "list")) {
+		if (more[0] && parse_u64(more, 1, UINT32_MAX, &depth) < 0)
+			return mvm_error_set(err, -EINVAL, "the depth must be at least 1");
+		return list_below(path, (unsigned)depth, 0, err);
+	}
+	if (str_eq(verb, "mkdir"))
+		return do_mkdir(path, user, err);
+	if (str_eq(verb, "move")) {
+		r = resolve(user, more, to, err);
+		return r < 0 ? r : do_move(path, to, user, err);
+	}
+	if (str_eq(verb, "remove"))
+		return do_remove(path, err);
+	if (str_eq(verb, "read"))
+		return do_read(path, err);
+	if (str_eq(verb, "write"))
+		return do_write(path, user, err);
+	if (str_eq(verb, "watch"))
+		return files_watch(path, str_eq(more, "recursive"), err);
+	return mvm_error_set(err, -EOPNOTSUPP, "the agent does not know '%s'", verb);
+}
+
+int files_run(const struct strv *args, const struct user *user)
+{
+	struct mvm_error err = { 0 };
+	umask(022);
+	int r = run(args, user, &err);
+	if (fflush(stdout) != 0 && r == 0)
+		r = mvm_error_set(&err, -EIO, "cannot write the stream");
+	return copy_report(r, &err);
+}

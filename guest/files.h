@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_FILES_H
+#define GUEST_FILES_H
+
+/*
+ * CALL_FILES: the agent itself does what others need stat, ls, mkdir, mv, rm, cat and inotifywait
+ * for, which an image may lack.  It runs in a child of its own, as a copy does.
+ *
+ *	stat PATH	    an entry
+ *	list PATH DEPTH	    entries below PATH, DEPTH folders deep (at least 1); each folder before
+ *			    what is in it, by name
+ *	mkdir PATH	    with the folders above; an entry; EEXIST: it is a folder already
+ *	move FROM TO	    with the folders above TO; TO's entry
+ *	remove PATH	    with all that is in it; a missing one is fine
+ *	read PATH	    an entry, then the file's contents
+ *	write PATH	    standard input becomes the file's contents; an entry.  Folders above are
+ *made. watch PATH [recursive]	events, without end; the first one is "ready" and says that it began
+ *
+ * A relative PATH begins in the user's home folder, as does "~/"; "" and "~" are that folder.  The
+ * result has no "." and "..".
+ *
+ * An entry is nine strings, each with its NUL: its type ("f", "d", "o", or "l" for a link that
+ * leads nowhere) and its mode in octal, both of what a link leads to; its size in bytes, time of
+ * change in ns since 1970, owner and group (names, else numbers), path, where a link leads to (""
+ *if it is no link), and "".  An event is two: "create", "write", "remove", "rename", "chmod" or
+ *"overflow", and the name below PATH. Numbers are decimal.
+ */
+
+#include "base/str.h"
+#include "user.h"
+
+/* Do it.  Returns the exit status: 0, or the errno of the error on standard error. */
+int files_run(const struct strv *args, const struct user *user);
+
+/* The watch (files_watch.c).  Returns only with an error. */
+int files_watch(const char *path, bool recursive, struct mvm_error *err);
+
+#endif
