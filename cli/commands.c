@@ -28,6 +28,7 @@ const struct command_section command_sections[] = {
 	    &command_kernel_rm } },
 	{ "Keys of templates",
 	  { &command_key_generate, &command_key_trust, &command_key_untrust, &command_key_list } },
+	{ "Tokens of mvmd", { &command_token_add, &command_token_list, &command_token_rm } },
 	{ "Registries", { &command_login, &command_logout } },
 	{ "Named volumes", { &command_volume_list, &command_volume_inspect, &command_volume_rm } },
 	{ "This host", { &command_backends, &command_doctor } },

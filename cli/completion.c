@@ -26,6 +26,7 @@ const char *completion_folder(enum value_hint hint)
 	case VALUE_NEW_INSTANCE:
 	case VALUE_NEW_KERNEL:
 	case VALUE_NEW_KEY:
+	case VALUE_NEW_TOKEN:
 	case VALUE_ROLE:
 	case VALUE_REVISION:
 	case VALUE_HOSTNAME:

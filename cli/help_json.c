@@ -50,6 +50,7 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_NEW_INSTANCE] = NULL,
 		[VALUE_NEW_KERNEL] = NULL,
 		[VALUE_NEW_KEY] = NULL,
+		[VALUE_NEW_TOKEN] = NULL,
 		[VALUE_ROLE] = NULL,
 		[VALUE_REVISION] = NULL,
 		[VALUE_HOSTNAME] = NULL,

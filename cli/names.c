@@ -75,6 +75,8 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 		return check_role(c, "kernel name", value);
 	case VALUE_NEW_KEY:
 		return check_role(c, "key name", value);
+	case VALUE_NEW_TOKEN:
+		return check_role(c, "token name", value);
 	case VALUE_VOLUME:
 		return check_role(c, "volume name", value);
 	case VALUE_ROLE:

@@ -33,6 +33,7 @@ static const struct rule rules[] = {
 	[NAME_KERNEL] = { "kernel name", ROLE_RULE },
 	[NAME_VOLUME] = { "volume name", ROLE_RULE },
 	[NAME_KEY] = { "key name", ROLE_RULE },
+	[NAME_TOKEN] = { "token name", ROLE_RULE },
 	[NAME_REVISION] = { "revision", 64, LOWER DIGITS, LOWER DIGITS, "use 1 to 64 of a-z 0-9" },
 };
 

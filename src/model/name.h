@@ -19,6 +19,7 @@ enum name_kind {
 	NAME_KERNEL,   /* as roles */
 	NAME_VOLUME,   /* as roles */
 	NAME_KEY,      /* as roles */
+	NAME_TOKEN,    /* as roles */
 	NAME_REVISION, /* 1 to 64 of 0-9 a-z */
 };
 

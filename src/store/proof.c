@@ -44,6 +44,7 @@ static const struct proof {
 	{ "volumes", NULL, false, { NULL }, NULL },
 	{ "keys", NULL, false, { NULL }, NULL },
 	{ "trust", NULL, false, { NULL }, NULL },
+	{ "tokens", NULL, false, { NULL }, NULL },
 };
 
 bool proof_knows(const char *folder)

@@ -34,6 +34,7 @@ static const struct {
 	[STORE_LOCKS] = { NULL, "locks" },	   [STORE_LOGS] = { NULL, "logs" },
 	[STORE_POOL] = { NULL, "pool" },	   [STORE_VOLUMES] = { NULL, "volumes" },
 	[STORE_KEYS] = { NULL, "keys" },	   [STORE_TRUST] = { NULL, "trust" },
+	[STORE_TOKENS] = { NULL, "tokens" },
 };
 
 void store_free(struct store *s)

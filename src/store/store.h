@@ -76,6 +76,7 @@ enum store_dir {
 	STORE_VOLUMES,
 	STORE_KEYS,
 	STORE_TRUST,
+	STORE_TOKENS,
 	STORE_DIR_COUNT,
 };
 

@@ -106,7 +106,7 @@ WRONG = {
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
               ("volume inspect", "NAME"): NAMED, ("key generate", "NAME"): NAMED,
-              ("key untrust", "NAME"): NAMED, ("key trust", "name"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
+              ("key untrust", "NAME"): NAMED, ("token add", "NAME"): NAMED, ("token rm", "NAME"): NAMED, ("key trust", "name"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
 # Arguments that a command needs before it notices other mistakes.
 NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
          "template create-multi": ["--flake", "dir:.", "--roles", "x"]}
