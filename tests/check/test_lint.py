@@ -33,7 +33,7 @@ class Lint(harness.TestCase):
         build = os.path.dirname(os.path.abspath(harness.MVM))
         with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
             commands = {entry["file"]: entry for entry in json.load(file)
-                        if entry["file"].startswith(("../src/", "../cli/", "../guest/"))
+                        if entry["file"].startswith(("../src/", "../cli/", "../service/", "../guest/"))
                         and entry["file"].endswith(".c")}
         self.assertGreater(len(commands), 300)
 

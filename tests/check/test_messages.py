@@ -35,7 +35,7 @@ def read(*path):
 
 def messages():
     """(file, string) of every string in the programs; adjacent literals are joined, as C does."""
-    for top in "src", "cli", "guest":
+    for top in "src", "cli", "service", "guest":
         for folder, _, names in os.walk(os.path.join(harness.SOURCE_DIR, top)):
             for name in sorted(names):
                 if not name.endswith((".c", ".cc", ".h")):

@@ -8,7 +8,7 @@ import re
 import harness
 
 FILE_LINES_MAX, FUNCTION_LINES_MAX = 600, 80
-TOPS = "include", "src", "cli", "guest", "tests", "examples"
+TOPS = "include", "src", "cli", "service", "guest", "tests", "examples"
 
 
 def sources():

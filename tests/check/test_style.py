@@ -7,7 +7,7 @@ import re
 
 import harness
 
-TOPS = "include", "src", "cli", "guest", "tests", "examples"
+TOPS = "include", "src", "cli", "service", "guest", "tests", "examples"
 # what to skip: comments, strings, characters; then the tokens that matter, with the character before
 TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(\w?)\s*([?(){}\[\];,])""", re.S)
 

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "request.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "access.h"
+#include "base/error.h"
+#include "code.h"
+#include "operation.h"
+#include "reply.h"
+#include "server.h"
+
+/* A body that nobody reads is read to its end all the same, so that the connection stays usable.  A
+ * longer one ends it. */
+#define DISCARD_MAX ((size_t)64 * 1024)
+
+static const struct mvm_progress no_progress = MVM_PROGRESS_INIT;
+
+/* ---- life ---- */
+
+struct request *request_new(struct server *server, const struct listener *listener,
+			    const char *target)
+{
+	struct request *rq = calloc(1, sizeof(*rq));
+	if (!rq)
+		return NULL;
+	rq->target = strdup(target);
+	if (!rq->target) {
+		free(rq);
+		return NULL;
+	}
+	rq->server = server;
+	rq->listener = listener;
+	rq->progress = &no_progress;
+	rq->peer_uid = (uid_t)-1;
+	rq->refs = 1;
+	rq->next_request = server->requests;
+	if (rq->next_request)
+		rq->next_request->link = &rq->next_request;
+	rq->link = &server->requests;
+	server->requests = rq;
+	return rq;
+}
+
+struct request *request_ref(struct request *rq)
+{
+	rq->refs++;
+	return rq;
+}
+
+static void free_request(struct request *rq)
+{
+	if (rq->own_free)
+		rq->own_free(rq->own);
+	if (rq->response)
+		MHD_destroy_response(rq->response);
+	for (size_t i = 0; i < rq->n_params; i++)
+		free(rq->params[i].name);
+	route_match_done(&rq->match);
+	json_decref(rq->json);
+	json_decref(rq->answer);
+	strbuf_done(&rq->text);
+	strv_done(&rq->headers);
+	free(rq->next);
+	free(rq->method);
+	free(rq->target);
+	free(rq);
+}
+
+void request_unref(struct request *rq)
+{
+	if (rq && --rq->refs == 0)
+		free_request(rq);
+}
+
+bool request_gone(const struct request *rq)
+{
+	return rq->dropped || !rq->connection;
+}
+
+void request_completed(struct request *rq)
+{
+	loop_source_free(rq->watch);
+	rq->watch = NULL;
+	rq->connection = NULL;
+	*rq->link = rq->next_request;
+	if (rq->next_request)
+		rq->next_request->link = rq->link;
+	request_unref(rq);
+}
+
+/* ---- suspending ---- */
+
+static void on_hangup(void *arg, uint32_t events)
+{
+	struct request *rq = arg;
+	(void)events;
+	rq->dropped = true;
+	request_resume(rq);
+}
+
+void request_suspend(struct request *rq)
+{
+	if (rq->suspended)
+		return;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		rq->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	rq->suspended = true;
+	MHD_suspend_connection(rq->connection);
+	/* libmicrohttpd does not look at a suspended connection; without a watch (no memory) the
+	 * hang-up is only noticed at the next write */
+	if (info)
+		(void)loop_add_fd(rq->server->loop, info->connect_fd, EPOLLRDHUP, on_hangup, rq,
+				  &rq->watch);
+}
+
+void request_resume(struct request *rq)
+{
+	if (!rq->suspended || !rq->connection)
+		return;
+	loop_source_free(rq->watch);
+	rq->watch = NULL;
+	rq->suspended = false;
+	rq->server->again = true;
+	MHD_resume_connection(rq->connection);
+}
+
+void request_more(struct request *rq)
+{
+	request_resume(rq);
+}
+
+/* ---- reading ---- */
+
+const char *request_header(const struct request *rq, const char *name)
+{
+	return rq->connection ? MHD_lookup_connection_value(rq->connection, MHD_HEADER_KIND, name)
+			      : NULL;
+}
+
+/* Split the query off the target and decode its parameters. */
+static int read_query(struct request *rq, struct mvm_error *err)
+{
+	char *query = strchr(rq->target, '?');
+	if (!query)
+		return 0;
+	*query++ = '\0';
+	for (char *part; (part = strsep(&query, "&"));) {
+		if (!*part)
+			continue;
+		if (rq->n_params == REQUEST_PARAMS_MAX)
+			return mvm_error_set(err, -EINVAL, "the query has more than %d parameters",
+					     REQUEST_PARAMS_MAX);
+		for (char *p = part; *p; p++)
+			*p = *p == '+' ? ' ' : *p;
+		char *name = strdup(part);
+		if (!name)
+			return mvm_error_oom(err);
+		struct request_param *param = &rq->params[rq->n_params++];
+		param->name = name;
+		param->value = name + strcspn(name, "=");
+		if (*param->value)
+			*param->value++ = '\0';
+		if (percent_decode(param->name) < 0 || percent_decode(param->value) < 0)
+			return mvm_error_set(err, -EINVAL, "the query has a broken escape");
+	}
+	return 0;
+}
+
+static int find_route(struct request *rq, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) allowed = { 0 };
+	rq->route = route_find(rq->method, rq->target, &rq->match, &allowed);
+	if (rq->route)
+		return 0;
+	if (allowed.len == 0) {
+		mvm_error_set(err, -ENOENT, "nothing has this path");
+		return mvm_error_hint(err, -ENOENT, "GET /v1/openapi.yaml lists all");
+	}
+	request_add_header(rq, "Allow", allowed.data);
+	return mvm_error_set(err, -ENOSYS, "this path takes %s", allowed.data);
+}
+
+static void begin(struct request *rq, const char *method)
+{
+	struct mvm_error err = { 0 };
+	int r = 0;
+
+	rq->begun = true;
+	rq->method = strdup(method);
+	if (!rq->method)
+		r = mvm_error_oom(&err);
+	if (r == 0)
+		r = read_query(rq, &err);
+	if (r == 0)
+		r = find_route(rq, &err);
+	if (r == 0)
+		r = access_check(rq, &err);
+	if (r == 0) {
+		const char *prefer = request_header(rq, "Prefer");
+		rq->async = prefer && strcasestr(prefer, "respond-async");
+		r = request_query_bool(rq, "async", &rq->async, &err);
+	}
+	if (r == 0 && rq->route->begin)
+		r = rq->route->begin(rq, &err);
+	if (r < 0)
+		request_fail(rq, &err);
+}
+
+/* ---- the body ---- */
+
+static size_t body_max(const struct request *rq)
+{
+	if (!rq->route || rq->response || !rq->route->body)
+		return DISCARD_MAX;
+	return rq->route->body_max ? rq->route->body_max : REQUEST_BODY_MAX;
+}
+
+/* Is the body, which has not come yet, too long to be read? */
+static bool body_too_long(const struct request *rq)
+{
+	const char *length = request_header(rq, "Content-Length");
+	if (rq->route && rq->route->upload && !rq->response)
+		return false;
+	if (length)
+		return strtoull(length, NULL, 10) > body_max(rq);
+	return rq->response && request_header(rq, "Transfer-Encoding");
+}
+
+static void fail_too_long(struct request *rq)
+{
+	struct mvm_error err = { 0 };
+	mvm_error_set(&err, -EFBIG, "the body is longer than %zu bytes", body_max(rq));
+	request_fail(rq, &err);
+}
+
+/* Take a piece of a body.  False: close the connection. */
+static bool take_body(struct request *rq, const char *data, size_t *len)
+{
+	struct mvm_error err = { 0 };
+
+	if (!rq->response && rq->route->upload) {
+		size_t n = *len;
+		int r = rq->route->upload(rq, data, &n, &err);
+		if (r < 0)
+			request_fail(rq, &err);
+		else if (n < *len)
+			request_suspend(rq);
+		*len = r < 0 ? 0 : *len - n;
+		return true;
+	}
+	rq->discarded += *len;
+	bool fits = rq->discarded <= body_max(rq);
+	if (!fits && !rq->response)
+		fail_too_long(rq);
+	if (!rq->response && rq->route->body)
+		strbuf_add(&rq->text, data, *len);
+	*len = 0;
+	return fits || rq->discarded <= REQUEST_BODY_MAX + DISCARD_MAX;
+}
+
+static int read_json(struct request *rq, struct mvm_error *err)
+{
+	const char *type = request_header(rq, "Content-Type");
+
+	if (rq->text.failed)
+		return mvm_error_oom(err);
+	if (rq->text.len == 0) {
+		rq->json = json_object();
+		json_root(&rq->body, "body", rq->json);
+		return rq->json ? 0 : mvm_error_oom(err);
+	}
+	/* a page of another site can send text/plain without asking, but not this type */
+	if (!type || strncasecmp(type, "application/json", 16) != 0)
+		return mvm_error_set(err, -EMEDIUMTYPE, "the body must be application/json");
+	int r = json_read_object(rq->text.data, rq->text.len, "body", &rq->json, &rq->body, err);
+	strbuf_done(&rq->text);
+	rq->text = (struct strbuf){ 0 };
+	return request_bad_body(r, err);
+}
+
+/* ---- calling the handler ---- */
+
+static void run_work(struct work *work, struct mvm *mvm)
+{
+	struct request *rq = (struct request *)((char *)work - offsetof(struct request, work));
+	if (rq->work_fn(rq, mvm, &rq->err) >= 0)
+		rq->err.code = 0;
+	else if (rq->err.code == 0)
+		rq->err.code = -EIO;
+}
+
+static void work_done(struct work *work)
+{
+	struct request *rq = (struct request *)((char *)work - offsetof(struct request, work));
+	if (!rq->status && rq->err.code == 0) /* mvmd ends, and its work never ran */
+		mvm_error_set(&rq->err, -EAGAIN, "mvmd is being stopped");
+	reply_answer(rq);
+	request_unref(rq);
+}
+
+int request_work(struct request *rq, enum work_class class, work_fn fn, struct mvm_error *err)
+{
+	rq->work_fn = fn;
+	rq->work = (struct work){ .run = run_work, .done = work_done };
+	int r = workers_add(rq->server->workers[class], &rq->work);
+	if (r < 0)
+		return mvm_error_set(err, r, "too many requests are waiting already");
+	request_ref(rq);
+	return 0;
+}
+
+static void call(struct request *rq)
+{
+	struct mvm_error err = { 0 };
+	const struct route *route = rq->route;
+	int r = 0;
+
+	rq->called = true;
+	if (route->body)
+		r = read_json(rq, &err);
+	if (r == 0 && route->operation)
+		r = operation_start(rq, &err);
+	else if (r == 0 && route->work)
+		r = request_work(rq, route->class, route->work, &err);
+	else if (r == 0)
+		r = route->handle(rq, &err);
+	if (r < 0)
+		request_fail(rq, &err);
+}
+
+bool request_step(struct request *rq, struct MHD_Connection *connection, const char *method,
+		  const char *upload, size_t *upload_len)
+{
+	if (!rq->begun) {
+		rq->connection = connection;
+		begin(rq, method);
+		if (!rq->response && body_too_long(rq))
+			fail_too_long(rq);
+		/* else the reply follows the body, and the connection stays usable */
+		return !rq->response || !body_too_long(rq) || reply_queue(rq);
+	}
+	if (rq->dropped)
+		return false;
+	if (*upload_len > 0)
+		return take_body(rq, upload, upload_len);
+	if (!rq->response && !rq->called)
+		call(rq);
+	if (rq->response)
+		return reply_queue(rq);
+	request_suspend(rq);
+	return true;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVICE_SERVER_H
+#define SERVICE_SERVER_H
+
+/*
+ * The server: one loop, listeners with a libmicrohttpd daemon each, and pools of workers.
+ *
+ * libmicrohttpd has no thread here.  The loop waits for its epoll descriptors beside everything
+ * else and calls MHD_run().  So handlers, streams and operations need no lock: all but a route's
+ * work runs on the loop's thread.
+ */
+
+#include <mvm/error.h>
+#include <stdbool.h>
+
+#include "base/loop.h"
+#include "route.h"
+#include "worker.h"
+
+struct operations;
+struct request;
+struct MHD_Daemon;
+
+/* A socket that clients connect to. */
+struct listener {
+	struct listener *next;
+	struct server *server;
+	struct MHD_Daemon *daemon;
+	struct loop_source *source;
+	char *path;    /* of a Unix socket; NULL: TCP */
+	char *address; /* of TCP, as given */
+};
+
+struct server {
+	struct loop *loop;
+	const char *data_dir; /* NULL as for mvm_open() */
+	struct workers *workers[WORK_CLASSES];
+	struct operations *operations;
+	struct listener *listeners;
+	struct request *requests; /* all that have a connection */
+	bool again;		  /* libmicrohttpd has something to do before the next wait */
+	bool stop;		  /* server_run() returns */
+};
+
+int server_new(const char *data_dir, struct server **ret, struct mvm_error *err);
+
+/* Close all connections, wait for the jobs that run, and free all.  NULL is fine. */
+void server_free(struct server *s);
+DEFINE_AUTO(server, server_free)
+
+/* Take clients at a Unix socket, of mode 0600.  A socket that nobody listens at any more is
+ * replaced.  -EADDRINUSE when another process listens at it. */
+int server_listen_unix(struct server *s, const char *path, struct mvm_error *err);
+
+/* Take clients at "ADDRESS:PORT", a numeric address of this host alone (127.0.0.1, [::1]). */
+int server_listen_tcp(struct server *s, const char *address, struct mvm_error *err);
+
+/* Serve until s->stop is set. */
+int server_run(struct server *s, struct mvm_error *err);
+
+#endif
