@@ -136,7 +136,7 @@ int files_watch(const char *path, bool recursive, struct mvm_error *err)
 		if (n <= 0)
 			return mvm_error_set(err, n < 0 ? -errno : -EIO, "cannot read the events");
 		for (const char *at = events; at < events + n;) {
-			const struct inotify_event *e = (const struct inotify_event *)at;
+			const struct inotify_event *e = (const void *)at;
 			take(&w, e);
 			at += sizeof(*e) + e->len;
 		}

@@ -251,7 +251,7 @@ static void take_news(struct work *work)
 
 static struct operation *of_work(struct work *work)
 {
-	return (struct operation *)((char *)work - offsetof(struct operation, work));
+	return (void *)((char *)work - offsetof(struct operation, work));
 }
 
 static void run(struct work *work, struct mvm *mvm)

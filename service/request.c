@@ -287,7 +287,7 @@ static int read_json(struct request *rq, struct mvm_error *err)
 
 static void run_work(struct work *work, struct mvm *mvm)
 {
-	struct request *rq = (struct request *)((char *)work - offsetof(struct request, work));
+	struct request *rq = (void *)((char *)work - offsetof(struct request, work));
 	if (rq->work_fn(rq, mvm, &rq->err) >= 0)
 		rq->err.code = 0;
 	else if (rq->err.code == 0)
@@ -296,7 +296,7 @@ static void run_work(struct work *work, struct mvm *mvm)
 
 static void work_done(struct work *work)
 {
-	struct request *rq = (struct request *)((char *)work - offsetof(struct request, work));
+	struct request *rq = (void *)((char *)work - offsetof(struct request, work));
 	if (!rq->status && rq->err.code == 0) /* mvmd ends, and its work never ran */
 		mvm_error_set(&rq->err, -EAGAIN, "mvmd is being stopped");
 	reply_answer(rq);
