@@ -101,6 +101,8 @@ int usernet_config_read(const char *text, size_t len, struct usernet_config *ret
 				 &ret->packets_per_s, err);
 	if (r >= 0)
 		r = json_get_bool(&root, "resume", JSON_OPTIONAL, &ret->resume, err);
+	if (r >= 0)
+		r = json_get_bool(&root, "held", JSON_OPTIONAL, &ret->held, err);
 	return r < 0 ? r : read_dns(&root, ret->dns, &ret->n_dns, err);
 }
 

@@ -6,9 +6,10 @@
  * The configuration of mvm-net, as JSON: once as its argument, later as requests.
  *
  *	{"allow": ["host:5432"], "deny": [], "dns": ["192.0.2.53"],
- *	 "bytes_per_s": 134217728, "packets_per_s": 100000,
+ *	 "bytes_per_s": 134217728, "packets_per_s": 100000, "held": false,
  *	 "forwards": [{"udp": false, "address": "127.0.0.1", "port": 8080, "guest_port": 80}]}
  *
+ *	held:	 nothing passes, in either direction, until a request brings rules
  *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}; with other rules,
  *	         "dns": [...] has other name servers
  *	reply:   {"ready": true, "refused": 3, "dropped": 0, "lost": 0}
@@ -44,6 +45,7 @@ struct usernet_config {
 	char dns[RESOLVER_SERVERS_MAX][RESOLVER_ADDRESS_SIZE];
 	size_t n_dns;
 	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
+	bool held;
 	bool resume; /* another mvm-net has read from the link before, and may have cut a frame */
 };
 

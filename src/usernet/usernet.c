@@ -50,7 +50,7 @@ struct usernet {
 	int64_t timer_ns;	    /* libslirp's router advertisement; DEADLINE_NONE: not armed */
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
-	bool is_forwarding;
+	bool is_forwarding, is_held;
 	/* the host's socket to read first in this turn, and in the next; -1: any */
 	int first_fd, next_fd;
 	struct refusals refusals;
@@ -396,8 +396,10 @@ static int on_request(struct usernet *u)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	int r = usernet_request_read(text, (size_t)n, &request, &err);
-	if (r == 0 && request.has_policy)
+	if (r == 0 && request.has_policy) {
 		gate_set_policy(&u->gate, &request.policy);
+		u->is_held = false;
+	}
 	const struct usernet_request *asked = &request;
 	if (r == 0 && asked->n_dns > 0)
 		r = take_servers(u, asked->dns, asked->n_dns, &err);
@@ -431,7 +433,7 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	uint32_t wait_ms = UINT32_MAX;
 	u->n_fds = 2 + n_own;
 	if (paused)
-		wait_ms = (uint32_t)(pause / NS_PER_MS) + 1;
+		wait_ms = u->is_held ? UINT32_MAX : (uint32_t)(pause / NS_PER_MS) + 1;
 	else
 		slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
 	if (!paused && link_has_frame(&u->link))
@@ -465,7 +467,8 @@ static void serve_sockets(struct usernet *u, bool failed, bool had_room)
 static int turn(struct usernet *u)
 {
 	int64_t pause = pause_ns(u);
-	bool paused = pause > 0, had_room = has_room(u), has_frame = link_has_frame(&u->link);
+	bool paused = u->is_held || pause > 0, had_room = has_room(u);
+	bool has_frame = link_has_frame(&u->link);
 	short of_link = paused || link_is_full(&u->link) ? 0 : POLLIN;
 	u->fds[0] = (struct pollfd){
 		.fd = u->link.fd, .events = of_link | (link_waiting(&u->link) > 0 ? POLLOUT : 0)
@@ -490,6 +493,8 @@ static int turn(struct usernet *u)
 	report(u);
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
 	bool may_take = n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR));
+	if (r == 0 && may_take && u->is_held)
+		return -EPIPE; /* the VMM is gone, and its guest's frames must not leave */
 	if (r == 0 && (may_take || (has_frame && !paused)))
 		r = link_read(&u->link, on_frame, u);
 	/* news may have come together with an answer */
@@ -560,6 +565,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	u.control_fd = control_fd;
 	route_init(&u.route, route_fd);
 	u.link.seeks = config->resume;
+	u.is_held = config->held;
 	u.timer_ns = DEADLINE_NONE;
 	u.first_fd = u.next_fd = -1;
 	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);

@@ -43,11 +43,12 @@ static char *configuration(const struct vmm_config *c, bool resume)
 	if (n->n_dns == 0)
 		name_servers_of_host(&servers);
 	AUTO_JSON json_t *all = json_pack(
-		"{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "allow", json_strings(n->allow, n->n_allow),
-		"deny", json_strings(n->deny, n->n_deny), "dns",
+		"{s:o, s:o, s:o, s:I, s:I, s:b, s:b, s:o}", "allow",
+		json_strings(n->allow, n->n_allow), "deny", json_strings(n->deny, n->n_deny), "dns",
 		n->n_dns ? json_strings(n->dns, n->n_dns) : json_strings(servers.v, servers.n),
 		"bytes_per_s", (json_int_t)n->bytes_per_s, "packets_per_s",
-		(json_int_t)n->packets_per_s, "resume", resume, "forwards", forwards);
+		(json_int_t)n->packets_per_s, "resume", resume, "held", c->network_held, "forwards",
+		forwards);
 	return all && json_array_size(forwards) == c->n_forwards ? json_dumps(all, JSON_COMPACT)
 								 : NULL;
 }

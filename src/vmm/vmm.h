@@ -139,8 +139,9 @@ struct vmm_config {
 	const char *cmdline; /* the whole kernel command line, from ops->cmdline */
 	struct vmm_drive drives[4];
 	size_t n_drives;
-	int own_dir_fd; /* folder of the drives with `own`; unused without one */
-	bool network;	/* user networking */
+	int own_dir_fd;	   /* folder of the drives with `own`; unused without one */
+	bool network;	   /* user networking */
+	bool network_held; /* nothing passes until the network gets rules again */
 	struct vmm_network network_rules;
 	const struct vmm_forward *forwards;
 	size_t n_forwards;

@@ -17,7 +17,8 @@ import unittest
 
 import harness
 import raw_frames
-from raw_frames import ACK, FIN, HOST, RESOLVER, RST, SYN, Connection, Net, tcp, udp
+from raw_frames import (ACK, FIN, HOST, RESOLVER, RST, SYN, TIMEOUT_S, Connection, Net, tcp,
+                        udp)
 
 CLONE_NEWNET = 0x40000000
 PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
@@ -103,6 +104,25 @@ class Frames(unittest.TestCase):
         self.addCleanup(net.close)
         self.assertTrue(net.ready.get("ready"), net.ready)
         return net
+
+    def test_a_held_network_passes_nothing_until_it_gets_rules(self):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(TIMEOUT_S)
+        port = server.getsockname()[1]
+        allow = [f"host:{port}"]
+        # a VMM that is gone leaves frames behind
+        gone = self.start(held=True, allow=allow)
+        gone.send(udp(50000, HOST, port, b"1"))
+        gone.link.close()
+        self.assertEqual(gone.process.wait(TIMEOUT_S), 0)
+        net = self.start(held=True, allow=allow)
+        net.send(udp(50000, HOST, port, b"2"))
+        self.assertTrue(net.ask()["ready"]) # no rules
+        self.assertEqual(select.select([server, net.link], [], [], 0.3)[0], [])
+        net.ask(allow=allow)
+        self.assertEqual(server.recv(16), b"2")
 
     def check_reach(self, net, port=50000):
         """TCP and UDP still work, at once."""
