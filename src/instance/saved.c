@@ -181,8 +181,18 @@ int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
 	return 0;
 }
 
+/* Has a resume begun, and the host gone down since? */
+static bool host_went_down(int instance_fd)
+{
+	char now[HOST_BOOT_ID_SIZE], begun[HOST_BOOT_ID_SIZE];
+	ssize_t n = readlinkat(instance_fd, SAVED_DIR "/" SAVED_BEGUN, begun, sizeof(begun) - 1);
+	host_boot_id(now);
+	begun[n < 0 ? 0 : n] = '\0';
+	return n >= 0 && !str_eq(begun, now);
+}
+
 /* 1: it is the one that was noted; 0: it is another. */
-static int check_disk(int fd, const struct saved_disk *d, const char *what,
+static int check_disk(int fd, const struct saved_disk *d, bool always, const char *what,
 		      const struct mvm_progress *progress)
 {
 	AUTO_DONE(progress_step) step = { 0 };
@@ -193,7 +203,7 @@ static int check_disk(int fd, const struct saved_disk *d, const char *what,
 	if (!S_ISREG(st.st_mode) || digest_parse(d->sha256, &expected) < 0)
 		return 0;
 	AUTO_FREE char *identity = file_identity(&st);
-	if (str_eq(identity, d->identity))
+	if (!always && str_eq(identity, d->identity))
 		return 1;
 	progress_begin(&step, progress, "checking the %s for damage", what);
 	int r = sha256_sparse_fd(fd, &step, &actual);
@@ -206,6 +216,7 @@ static int check_disk(int fd, const struct saved_disk *d, const char *what,
 int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN_DISKS],
 		      const struct mvm_progress *progress, struct mvm_error *err)
 {
+	bool always = host_went_down(instance_fd);
 	for (int i = 0; i < OWN_DISKS; i++) {
 		const char *file = own_disks[i].file;
 		AUTO_CLOSE int fd = open_disk(instance_fd, i);
@@ -215,7 +226,7 @@ int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN
 		if (has[i] != s->disks[i].present || fd == -ENOENT || fd == -ELOOP)
 			r = 0;
 		else if (fd >= 0)
-			r = check_disk(fd, &s->disks[i], own_disks[i].what, progress);
+			r = check_disk(fd, &s->disks[i], always, own_disks[i].what, progress);
 		if (r == 0)
 			return damaged(file, err);
 		if (r == -ECANCELED)
@@ -245,9 +256,14 @@ int saved_sync(int dir_fd)
 	return dir_sync(dir_fd);
 }
 
-int saved_begin(int dir_fd)
+int saved_begin(int dir_fd, const struct saved *s)
 {
 	char boot_id[HOST_BOOT_ID_SIZE];
+	bool has_disks = false;
+	for (int i = 0; i < OWN_DISKS; i++)
+		has_disks |= s->disks[i].present;
+	if (!has_disks)
+		return 0;
 	host_boot_id(boot_id);
 	/* a link needs no block, which a full disk has not */
 	if (symlinkat(boot_id[0] ? boot_id : "?", dir_fd, SAVED_BEGUN) < 0 && errno != EEXIST)
@@ -255,26 +271,10 @@ int saved_begin(int dir_fd)
 	return dir_sync(dir_fd);
 }
 
-void saved_begin_failed(int dir_fd)
-{
-	if (unlinkat(dir_fd, SAVED_BEGUN, 0) == 0)
-		dir_sync(dir_fd); /* else a crash of the host takes the state */
-}
-
-/* Has a resume begun, and the host gone down since? */
-static bool may_have_run(int dir_fd)
-{
-	char now[HOST_BOOT_ID_SIZE], begun[HOST_BOOT_ID_SIZE];
-	ssize_t n = readlinkat(dir_fd, SAVED_BEGUN, begun, sizeof(begun) - 1);
-	host_boot_id(now);
-	begun[n < 0 ? 0 : n] = '\0';
-	return n >= 0 && !str_eq(begun, now);
-}
-
 bool saved_is_there(int instance_fd)
 {
 	AUTO_CLOSE int fd = dir_open_at(instance_fd, SAVED_DIR);
-	return fd >= 0 && !may_have_run(fd);
+	return fd >= 0;
 }
 
 /* By one rename, so that no half of it passes for a whole one. */
@@ -294,11 +294,6 @@ void saved_forget(int instance_fd)
 void saved_sweep(int instance_fd)
 {
 	AUTO_DONE(strv) all = { 0 };
-	AUTO_CLOSE int fd = dir_open_at(instance_fd, SAVED_DIR);
-	if (fd >= 0 && may_have_run(fd))
-		remove_state(instance_fd);
-	else if (fd >= 0)
-		saved_begin_failed(fd);
 	if (dir_list(instance_fd, &all) < 0)
 		return;
 	for (size_t i = 0; i < all.n; i++) {

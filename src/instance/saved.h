@@ -11,7 +11,8 @@
  *	saved.json   sizes and digests of the first two, and which guest they are; of a suspended VM
  *		     digests and identities of its disks, which stay in the instance's folder
  *
- *	resuming     a link to the host's boot id: a resume has begun.  It goes if the resume fails
+ *	resuming     a link to the id of the host's boot in which a resume has begun, of a VM that
+ *		     has disks
  *
  * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
  * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits,
@@ -19,10 +20,12 @@
  * So "saved" is the mark of a suspended VM, whatever its record says: a supervisor that is killed
  * in between leaves a VM that is suspended or one that is lost, never half of one.
  *
- * No state runs twice.  A resume renames it back to "saving." when the guest's agent has answered,
- * just before it thaws the processes.  A supervisor that is killed before leaves a suspended VM.
- * That rename is not on disk yet when the processes run, so after a crash of the host the link
- * tells that they may have run: it names another boot, and the state counts as none.
+ * No state has effects twice, and none is lost before its guest runs.  A resume renames it back to
+ * "saving." once the guest's processes run.  What they send is held until that rename is on disk,
+ * so until then they have reached nothing but the VM's own disks.  A supervisor that is killed
+ * before, or a host that crashes, leaves a suspended VM.  A guest that has written to a disk by
+ * then has changed its digest, so that state is refused.  After a crash of the host, times do not
+ * tell whether a disk has changed.  The link says that a guest may have run: disks are read then.
  *
  * Nothing here is trusted: files that do not have the recorded sizes and digests are -EBADMSG.
  */
@@ -106,7 +109,8 @@ int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
 		     struct mvm_error *err);
 
 /*
- * Check the disks that a suspended VM goes on with.  Reads one only if its identity has changed.
+ * Check the disks that a suspended VM goes on with.  Reads one only if its identity has changed, or
+ * if a resume has begun before the host went down.
  *
  *   has       which disks the instance has, by enum own_disk
  *   progress  a step for each that is read; may be NULL
@@ -116,10 +120,9 @@ int saved_note_disks(int instance_fd, struct saved_noting *n, struct saved *s,
 int saved_check_disks(int instance_fd, const struct saved *s, const bool has[OWN_DISKS],
 		      const struct mvm_progress *progress, struct mvm_error *err);
 
-/* Note on disk that a resume has begun, or that it has failed before a process ran.  dir_fd: of the
- * state's folder.  0 or -errno. */
-int saved_begin(int dir_fd);
-void saved_begin_failed(int dir_fd);
+/* Note on disk that a resume has begun, if the VM has disks.  dir_fd: of the state's folder.
+ * Returns 0 or -errno. */
+int saved_begin(int dir_fd, const struct saved *s);
 
 /* Does an instance's folder have the state of a suspended VM? */
 bool saved_is_there(int instance_fd);

@@ -329,43 +329,69 @@ void fork_guest(struct supervisor *s, const struct job *j)
 
 /* ---- continue ---- */
 
-/* Run the suspended guest.  Its processes stay frozen until the state is taken, so until then
- * whatever ends us leaves a suspended VM. */
-static int run_suspended(struct supervisor *s, int64_t deadline_ns, uint8_t nonce[NONCE_BYTES],
-			 struct mvm_error *err)
+static int check_saved_nonce(const uint8_t nonce[NONCE_BYTES], const char *expected,
+			     struct mvm_error *err)
 {
-	int r = machine_load(&s->machine, deadline_ns, err);
-	if (r == 0)
-		r = warden_use_saved(&s->warden, USE_TAKE, err);
-	if (r < 0)
-		return r;
-	s->suspended = false;
-	s->taken = true;
-	return machine_continue(&s->machine, deadline_ns, nonce, err);
-}
-
-/* Bring up the saved state that the record names. */
-int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
-{
-	char expected[DIGEST_HEX_SIZE], actual[DIGEST_HEX_SIZE];
-	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
-	uint8_t nonce[NONCE_BYTES];
+	char actual[DIGEST_HEX_SIZE];
 	struct mvm_digest digest;
-	int r = warden_load_saved(&s->warden, expected, err);
-	if (r < 0)
-		return r;
-	r = fork ? machine_restore(&s->machine, &s->revision.run, deadline_ns, nonce, err)
-		 : run_suspended(s, deadline_ns, nonce, err);
-	if (s->suspended)
-		return r;
-	warden_use_saved(&s->warden, USE_FORGET, NULL);
-	s->record.continues = RECORD_CONTINUES_NOTHING;
-	if (r < 0)
-		return r;
 	sha256_buf(nonce, NONCE_BYTES, &digest);
 	digest_hex(&digest, actual);
 	return str_eq(expected, actual)
 		       ? 0
 		       : mvm_error_set(err, -EBADMSG,
 				       "the guest does not know what it knew when it was saved");
+}
+
+/* Let what the guest sends out.  A network that does not answer has ended, which is told. */
+static void let_network_go(struct supervisor *s, int64_t deadline_ns)
+{
+	const struct vmm_network rules = network_rules(&s->revision, &s->record);
+	if (s->revision.run.network != MVM_NETWORK_NONE)
+		vmm_network_rules(s->machine.vmm, &rules, deadline_ns, NULL);
+}
+
+/* Run the suspended guest.  Nobody hears of it until the state is taken, so until then whatever
+ * ends us leaves a suspended VM. */
+static int run_suspended(struct supervisor *s, const char *expected, int64_t deadline_ns,
+			 struct mvm_error *err)
+{
+	uint8_t nonce[NONCE_BYTES];
+	int r = machine_load(&s->machine, deadline_ns, err);
+	if (r == 0)
+		r = machine_continue(&s->machine, deadline_ns, nonce, err);
+	if (r == 0)
+		r = check_saved_nonce(nonce, expected, err);
+	if (r == 0)
+		r = warden_use_saved(&s->warden, USE_TAKE, err);
+	if (r < 0)
+		return r;
+	s->suspended = false;
+	s->taken = true;
+	let_network_go(s, deadline_ns);
+	return 0;
+}
+
+static int run_fork(struct supervisor *s, const char *expected, int64_t deadline_ns,
+		    struct mvm_error *err)
+{
+	uint8_t nonce[NONCE_BYTES];
+	int r = machine_restore(&s->machine, &s->revision.run, deadline_ns, nonce, err);
+	return r < 0 ? r : check_saved_nonce(nonce, expected, err);
+}
+
+/* Bring up the saved state that the record names. */
+int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
+{
+	char expected[DIGEST_HEX_SIZE];
+	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
+	int r = warden_load_saved(&s->warden, expected, err);
+	if (r < 0)
+		return r;
+	r = fork ? run_fork(s, expected, deadline_ns, err)
+		 : run_suspended(s, expected, deadline_ns, err);
+	if (s->suspended)
+		return r;
+	warden_use_saved(&s->warden, USE_FORGET, NULL);
+	s->record.continues = RECORD_CONTINUES_NOTHING;
+	return r;
 }

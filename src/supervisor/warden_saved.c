@@ -348,15 +348,13 @@ static void answer_drop(struct warden *w, const struct line_message *asked)
 
 void saved_close(struct warden *w)
 {
-	if (w->saved_dir_fd >= 0 && w->suspended) /* it has not been taken */
-		saved_begin_failed(w->saved_dir_fd);
 	auto_close(&w->saved_dir_fd);
 	w->saved_dir_fd = -1;
 }
 
-static int begin(const struct warden *w, struct mvm_error *err)
+static int begin(const struct warden *w, const struct saved *info, struct mvm_error *err)
 {
-	int r = saved_begin(w->saved_dir_fd);
+	int r = saved_begin(w->saved_dir_fd, info);
 	return r < 0 ? mvm_error_set(err, r, "cannot mark the saved state as being resumed: %s",
 				     strerror(-r))
 		     : 0;
@@ -392,7 +390,7 @@ int saved_open(struct warden *w, struct mvm_error *err)
 	if (r == 0 && !fork && !str_eq(info.machine_id, w->record.machine_id))
 		r = mvm_error_set(err, -EBADMSG, "its saved state is that of another instance");
 	if (r == 0 && !fork)
-		r = begin(w, err);
+		r = begin(w, &info, err);
 	if (r == 0)
 		snprintf(w->saved_nonce_sha256, sizeof(w->saved_nonce_sha256), "%s",
 			 info.nonce_sha256);
@@ -411,8 +409,8 @@ static int answer_load(struct warden *w, struct line_message *ret, struct mvm_er
 	return w->ops->load_pages(w->body, fd, err);
 }
 
-/* Take the state's name away before the guest's processes run: no state may run twice.  They wait
- * for this, so it is not synced; saved_begin() has seen to that. */
+/* Take the state's name away, once the guest's processes run and before anybody hears of them: no
+ * state may have effects twice.  If this fails, the VM stays suspended and is ended. */
 static int take(struct warden *w, struct mvm_error *err)
 {
 	if (w->record.continues != RECORD_CONTINUES_SUSPENDED)
@@ -420,11 +418,18 @@ static int take(struct warden *w, struct mvm_error *err)
 	if (w->taken[0]) /* the folder of the first one would stay, with all of a VM's memory */
 		return mvm_error_set(err, -EPROTO, "the saved state has been taken already");
 	int r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING, w->taken);
+	bool renamed = r == 0;
+	if (renamed)
+		r = dir_sync(instance_fd(w));
+	/* as in publish(); if the old name does not come back, the state is taken */
+	if (r < 0 && renamed &&
+	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) < 0)
+		r = 0;
 	if (r < 0) {
 		w->taken[0] = '\0';
 		return mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r));
 	}
-	w->suspended = false;
+	w->suspended = w->config.network_held = false;
 	return 0;
 }
 

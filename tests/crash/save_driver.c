@@ -5,8 +5,8 @@
  *
  *   save-driver INSTANCE BASE suspend   keep the state; the VM is suspended
  *   save-driver INSTANCE BASE fork      keep it for forks, then drop it
- *   save-driver INSTANCE BASE resume    take the state; the guest "runs" once the file "ran" in
- *                                       BASE is there
+ *   save-driver INSTANCE BASE resume    the guest's processes run once the file "ran" in BASE is
+ *                                       there, and the world hears of them once "heard" is
  *   save-driver INSTANCE BASE check     is what is kept whole?
  *
  * BASE has the snapshot's "mem.bin" and "vmstate.bin".
@@ -132,20 +132,27 @@ static int fork_vm(struct warden *w)
 	return r < 0 ? r : ask(w, ASK_SAVE_DROP, &reply.fields, NULL);
 }
 
+/* Not by one of the calls that fail. */
+static void note(int base_fd, const char *name)
+{
+	int fd = (int)syscall(SYS_openat, base_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int resume_vm(struct warden *w, int base_fd, struct mvm_error *err)
 {
 	w->record.continues = RECORD_CONTINUES_SUSPENDED;
 	int r = saved_open(w, err);
 	if (r == 0)
 		r = ask(w, ASK_LOAD_SAVED, NULL, NULL);
-	if (r == 0) /* the guest's agent has answered */
-		r = use(w, USE_TAKE);
 	if (r < 0)
 		return r;
-	/* not one of the calls that fail */
-	int ran = (int)syscall(SYS_openat, base_fd, "ran", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (ran >= 0)
-		close(ran);
+	note(base_fd, "ran");
+	r = use(w, USE_TAKE);
+	if (r < 0)
+		return r;
+	note(base_fd, "heard");
 	use(w, USE_FORGET);
 	save_record_as(w, RECORD_RUNNING, err);
 	return 0;

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 /* after the headers that it needs */
 #include <cmocka.h>
@@ -173,22 +172,13 @@ static void kill_supervisor(struct world *x)
 	x->supervisor = 0;
 }
 
-static bool is_marked(struct world *x)
-{
-	struct stat st;
-	return fstatat(x->folder.dir_fd, SAVED_DIR "/" SAVED_BEGUN, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void a_killed_resume_leaves_the_vm_suspended(void **state)
 {
 	struct world *x = *state;
 	resume_clone(x);
 	kill_supervisor(x); /* while the VMM loads */
-	assert_true(saved_is_there(x->folder.dir_fd));
-	assert_true(is_marked(x));
 	saved_sweep(x->folder.dir_fd);
 	assert_true(saved_is_there(x->folder.dir_fd));
-	assert_false(is_marked(x));
 }
 
 static void a_failed_resume_leaves_the_vm_suspended(void **state)
@@ -199,18 +189,47 @@ static void a_failed_resume_leaves_the_vm_suspended(void **state)
 	assert_true(start_status(x, NULL) < 0);
 	expect_end(x, 1);
 	assert_true(saved_is_there(x->folder.dir_fd));
-	assert_false(is_marked(x));
 }
 
-static void a_state_is_gone_when_its_processes_run(void **state)
+static void a_resume_killed_during_the_thaw_leaves_the_vm_suspended(void **state)
 {
 	struct world *x = *state;
 	resume_clone(x);
 	go_on(x);
-	uint32_t thaw = expect_call(x, CALL_THAW);
-	assert_false(saved_is_there(x->folder.dir_fd));
-	answer_nonce(x, thaw);
+	expect_call(x, CALL_THAW);
+	kill_supervisor(x);
+	saved_sweep(x->folder.dir_fd);
+	assert_true(saved_is_there(x->folder.dir_fd));
+}
+
+static void expect_suspended_after(struct world *x, int status, const char *message)
+{
+	resume_clone(x);
+	go_on(x);
+	answer_call(x, expect_call(x, CALL_THAW), status, message);
+	assert_true(start_status(x, NULL) < 0);
+	expect_end(x, 1);
+	assert_true(saved_is_there(x->folder.dir_fd));
+}
+
+static void a_guest_that_refuses_to_thaw_stays_suspended(void **state)
+{
+	expect_suspended_after(*state, EIO, "it cannot");
+}
+
+static void a_guest_without_its_nonce_stays_suspended(void **state)
+{
+	expect_suspended_after(*state, 0, "");
+}
+
+static void a_state_is_gone_when_its_guest_runs(void **state)
+{
+	struct world *x = *state;
+	resume_clone(x);
+	go_on(x);
+	answer_nonce(x, expect_call(x, CALL_THAW));
 	assert_int_equal(start_status(x, NULL), 0);
+	assert_false(saved_is_there(x->folder.dir_fd));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -225,7 +244,10 @@ int main(void)
 		TEST(a_second_suspend_finds_it_suspended),
 		TEST(a_killed_resume_leaves_the_vm_suspended),
 		TEST(a_failed_resume_leaves_the_vm_suspended),
-		TEST(a_state_is_gone_when_its_processes_run),
+		TEST(a_resume_killed_during_the_thaw_leaves_the_vm_suspended),
+		TEST(a_guest_that_refuses_to_thaw_stays_suspended),
+		TEST(a_guest_without_its_nonce_stays_suspended),
+		TEST(a_state_is_gone_when_its_guest_runs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
