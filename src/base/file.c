@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/fs.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -439,74 +438,6 @@ int tree_remove_while_at(int dir_fd, const char *name, int (*go_on)(const void *
 			 const void *arg)
 {
 	return remove_below(dir_fd, name, 0, go_on, arg);
-}
-
-/* For two file systems between which the kernel does not copy. */
-static int copy_range_by_hand(int from_fd, int to_fd, off_t start, off_t end)
-{
-	char chunk[65536];
-
-	while (start < end) {
-		size_t want = sizeof(chunk);
-		if (end - start < (off_t)want)
-			want = (size_t)(end - start);
-		ssize_t n = pread(from_fd, chunk, want, start);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		int r = pwrite_all(to_fd, chunk, (size_t)n, start);
-		if (r < 0)
-			return r;
-		start += n;
-	}
-	return 0;
-}
-
-static int copy_range(int from_fd, int to_fd, off_t start, off_t end)
-{
-	off_t out = start;
-	while (start < end) {
-		ssize_t n = copy_file_range(from_fd, &start, to_fd, &out, (size_t)(end - start), 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL))
-			return copy_range_by_hand(from_fd, to_fd, start, end);
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO; /* the file shrank under us */
-	}
-	return 0;
-}
-
-int file_copy_fd(int from_fd, int to_fd)
-{
-	struct stat st;
-	off_t data = 0;
-
-	if (ioctl(to_fd, FICLONE, from_fd) == 0)
-		return 1;
-	if (fstat(from_fd, &st) < 0)
-		return -errno;
-	/* truncate to nothing first: old data must not show in the holes */
-	if (ftruncate(to_fd, 0) < 0 || ftruncate(to_fd, st.st_size) < 0)
-		return -errno;
-	while (data < st.st_size) {
-		data = lseek(from_fd, data, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
-			break; /* only a hole is left */
-		if (data < 0)
-			return -errno;
-		off_t hole = lseek(from_fd, data, SEEK_HOLE);
-		if (hole < 0)
-			return -errno;
-		int r = copy_range(from_fd, to_fd, data, hole);
-		if (r < 0)
-			return r;
-		data = hole;
-	}
-	return 0;
 }
 
 bool file_is_at(int fd, int dir_fd, const char *name)

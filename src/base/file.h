@@ -116,6 +116,14 @@ int tree_remove_while_at(int dir_fd, const char *name, int (*go_on)(const void *
  * Returns 1 if reflinked, 0 if copied. */
 int file_copy_fd(int from_fd, int to_fd);
 
+/* The same in parts, for a caller that does other work between them.  A call copies at most
+ * max_bytes of data.  Returns 0 when all is copied, 1 when more is left, or -errno. */
+struct file_copying {
+	bool begun, reflinked;
+	off_t size, at, end; /* of the file; the next byte; where this part's data ends */
+};
+int file_copy_some(struct file_copying *c, int from_fd, int to_fd, off_t max_bytes);
+
 /* Is the file at this name still the one open as fd? */
 bool file_is_at(int fd, int dir_fd, const char *name);
 

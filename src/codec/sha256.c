@@ -130,6 +130,24 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 	return r;
 }
 
+int sha256_fd_some(struct sha256_parts *p, int fd, uint64_t max_bytes, struct mvm_digest *ret)
+{
+	char chunk[65536];
+	for (uint64_t done = 0; done < max_bytes;) {
+		ssize_t n = file_read_range(fd, chunk, sizeof(chunk), p->at);
+		if (n < 0)
+			return (int)n;
+		if (n == 0) {
+			sha256_end(&p->h, ret);
+			return 0;
+		}
+		sha256_add(&p->h, chunk, (size_t)n);
+		p->at += (uint64_t)n;
+		done += (uint64_t)n;
+	}
+	return 1;
+}
+
 static void add_number(struct sha256 *h, uint64_t n)
 {
 	uint64_t le = htole64(n);

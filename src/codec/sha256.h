@@ -49,6 +49,15 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
  */
 int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes);
 
+/* Compute the digest of sha256_fd() in parts, for a caller that does other work between them: first
+ * sha256_init(&p->h).  A call reads at most max_bytes.  Returns 0 with the digest, 1 if more is
+ * left, or -errno. */
+struct sha256_parts {
+	struct sha256 h;
+	uint64_t at;
+};
+int sha256_fd_some(struct sha256_parts *p, int fd, uint64_t max_bytes, struct mvm_digest *ret);
+
 /*
  * Digest a file that is mostly holes, such as a disk, by its blocks of 4 KiB that are not all
  * zeros: each with its offset, then the file's size.  So the digest is the same however many zeros

@@ -112,32 +112,49 @@ static int freeze(struct supervisor *s, struct moment *m, struct mvm_error *err)
 	return r == -ETIMEDOUT ? mvm_error_reason(err, r, "vm-silent", s->record.name) : r;
 }
 
-/* Has somebody asked for the VM's end meanwhile? */
-static int check_goes_on(const struct supervisor *s, enum life_state now, struct mvm_error *err)
+/* Has somebody asked for the VM's end meanwhile, or has the client given up?  client_id: 0 if no
+ * client has asked. */
+static int check_goes_on(const struct supervisor *s, enum life_state now, uint64_t client_id,
+			 struct mvm_error *err)
 {
 	if (s->machine.ended)
 		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
-	return s->end || s->state != now ? mvm_error_set(err, -ECANCELED, "the VM is being stopped")
-					 : 0;
+	if (s->end || s->state != now)
+		return mvm_error_set(err, -ECANCELED, "the VM is being stopped");
+	return client_id && !clients_has(&s->clients, client_id)
+		       ? mvm_error_cancelled(err, now == LIFE_FORKING ? "the fork" : "the suspend")
+		       : 0;
+}
+
+/* Have the warden do work that may take minutes, part by part, and look in between whether it is
+ * still wanted. */
+static int do_parts(struct supervisor *s,
+		    int (*part)(struct warden_link *l, bool disks, struct mvm_error *err),
+		    bool disks, uint64_t client_id, struct mvm_error *err)
+{
+	enum life_state now = s->state;
+	int r = check_goes_on(s, now, client_id, err);
+	while (r == 0 && (r = part(&s->warden, disks, err)) > 0) {
+		loop_run_once(s->loop, 0); /* handle what has happened, without a wait */
+		r = check_goes_on(s, now, client_id, err);
+	}
+	return r;
 }
 
 /* Freeze the guest, pause it, and copy what it can change while it runs, so that only that adds to
  * the pause. */
-static int hold_still(struct supervisor *s, struct moment *m, struct mvm_error *err)
+static int hold_still(struct supervisor *s, struct moment *m, uint64_t client_id,
+		      struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(SAVE_DEADLINE_MS);
-	enum life_state now = s->state;
+	bool disks = s->state == LIFE_FORKING; /* those of a suspended VM stay where they are */
 	AUTO_CLOSE int fd = warden_save_begin(&s->warden, err);
 	int r = fd < 0 ? fd : (m->frozen = freeze(s, m, err));
 	if (r == 0)
 		r = vmm_pause(s->machine.vmm, deadline_ns, err);
 	if (r == 0)
 		r = vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
-	if (r == 0)
-		r = check_goes_on(s, now, err);
-	if (r == 0)
-		r = warden_save_copy(&s->warden, now == LIFE_FORKING, err);
-	return r;
+	return r < 0 ? r : do_parts(s, warden_save_copy, disks, client_id, err);
 }
 
 /* frozen: what freeze() returned.  An agent that refuses has frozen nothing.  After any other
@@ -199,22 +216,6 @@ int check_may_suspend(const struct supervisor *s, bool paused, struct mvm_error 
 	return 0;
 }
 
-/* Have the disks read, which may take minutes.  Between two parts look whether somebody wants the
- * VM's end, or the client has given up (client_id; 0: no client has asked). */
-static int note_disks(struct supervisor *s, uint64_t client_id, struct mvm_error *err)
-{
-	int r;
-	while ((r = warden_save_disks(&s->warden, err)) > 0) {
-		loop_run_once(s->loop, 0); /* handle what has happened, without a wait */
-		r = check_goes_on(s, LIFE_SUSPENDING, err);
-		if (r == 0 && client_id && !clients_has(&s->clients, client_id))
-			r = mvm_error_set(err, -ECANCELED, "the suspend was cancelled");
-		if (r < 0)
-			return r;
-	}
-	return r;
-}
-
 int suspend_now(struct supervisor *s, uint64_t client_id, struct mvm_error *err)
 {
 	struct moment m = { .frozen = -ENODATA };
@@ -224,9 +225,9 @@ int suspend_now(struct supervisor *s, uint64_t client_id, struct mvm_error *err)
 		return r;
 	life_enter(s, LIFE_SUSPENDING);
 	fall_silent(s);
-	r = hold_still(s, &m, err);
+	r = hold_still(s, &m, client_id, err);
 	if (r == 0)
-		r = note_disks(s, client_id, err);
+		r = do_parts(s, warden_save_read, true, client_id, err);
 	if (r == 0)
 		r = warden_save_suspend(&s->warden, m.nonce_sha256, err);
 	s->suspended = r == 0;
@@ -281,8 +282,8 @@ void forget_forked(struct supervisor *s, bool all)
 	}
 }
 
-static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_ns,
-		   struct mvm_error *err)
+static int do_fork(struct supervisor *s, uint64_t client_id, char ret_name[64],
+		   int64_t *ret_paused_ns, struct mvm_error *err)
 {
 	struct mvm_error why = { 0 };
 	struct moment m = { .frozen = -ENODATA };
@@ -291,11 +292,13 @@ static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_
 		return r;
 	life_enter(s, LIFE_FORKING);
 	fall_silent(s);
-	r = hold_still(s, &m, err);
+	r = hold_still(s, &m, client_id, err);
 	int on = go_on(s, m.frozen, &why);
 	*ret_paused_ns = m.frozen == 0 ? clock_now_ns() - m.began_ns : 0;
 	if (r == 0 && on < 0)
 		r = mvm_error_hand_on(err, &why);
+	if (r == 0)
+		r = do_parts(s, warden_save_read, false, client_id, err);
 	if (r == 0)
 		r = warden_save_fork(&s->warden, m.nonce_sha256, ret_name, err);
 	else
@@ -312,7 +315,7 @@ void fork_guest(struct supervisor *s, const struct job *j)
 	char name[64] = "", text[64];
 	int64_t paused_ns = 0;
 	forget_forked(s, false);
-	int r = do_fork(s, name, &paused_ns, &err);
+	int r = do_fork(s, j->client_id, name, &paused_ns, &err);
 	if (r == 0 && note_forked(s, j->client_id, name) < 0) {
 		warden_save_drop(&s->warden, name);
 		r = mvm_error_oom(&err);

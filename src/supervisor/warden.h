@@ -33,11 +33,15 @@ struct warden_saving {
 	int dir_fd, devices_fd, pages_fd;
 	int64_t n_pages;
 	struct saved info; /* what is known of it so far */
+	struct own_disks_copying copying;
+	bool copied; /* all disks */
+	struct sha256_parts pages;
 	struct saved_noting noting;
 };
 #define WARDEN_SAVING_NONE                                                                         \
 	{                                                                                          \
-		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1, .noting = SAVED_NOTING_NONE        \
+		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1, .copying = OWN_DISKS_COPYING_NONE, \
+		.noting = SAVED_NOTING_NONE                                                        \
 	}
 
 /* What to do with the saved state that a start continues. */
@@ -152,18 +156,18 @@ int warden_capture_disks(struct warden_link *l, struct mvm_error *err);
  * Keep the state of a VM: begin, pause it, save its devices into the descriptor, copy; then end,
  * for which a fork's origin may run again.
  *
- *   disks	   copy the VM's disks as well, for a fork
+ *   disks	   the VM's disks as well: copy those of a fork, read those of a suspend
  *   nonce_sha256  of the frozen guest's nonce
  *   ret_name      of the fork's folder, which warden_save_drop() removes
  *
- * begin returns a descriptor that can be written, or -errno.  Before the end of a suspend,
- * warden_save_disks() reads the VM's disks; it returns 1 as long as there is more to read, and then
- * the suspend may be given up.  Without an end, or after one that fails, nothing stays.  After
- * warden_save_suspend() the VM must not run again.
+ * begin returns a descriptor that can be written, or -errno.  copy and read, which comes before the
+ * end, work in parts.  They return 1 as long as there is more, and then the caller may give up.
+ * Without an end, or after one that fails, nothing stays.  After warden_save_suspend() the VM must
+ * not run again.
  */
 int warden_save_begin(struct warden_link *l, struct mvm_error *err);
 int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err);
-int warden_save_disks(struct warden_link *l, struct mvm_error *err);
+int warden_save_read(struct warden_link *l, bool disks, struct mvm_error *err);
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err);
 int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
 		     struct mvm_error *err);

@@ -367,17 +367,24 @@ static int ask_text(struct warden_link *l, struct line_message q, char *ret, siz
 	return r;
 }
 
-int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err)
-{
-	return ask_only(l, question_about(ASK_SAVE_COPY, disks), err);
-}
-
-int warden_save_disks(struct warden_link *l, struct mvm_error *err)
+/* 1: there is more */
+static int ask_part(struct warden_link *l, enum warden_saved_question what, bool disks,
+		    struct mvm_error *err)
 {
 	AUTO_DONE(line_message) reply = { 0 };
-	struct line_message q = question(ASK_SAVE_DISKS);
+	struct line_message q = question_about(what, disks);
 	int r = ask(l, &q, &reply, err);
 	return r < 0 ? r : number_of(&reply, TAG_NUMBER) != 0;
+}
+
+int warden_save_copy(struct warden_link *l, bool disks, struct mvm_error *err)
+{
+	return ask_part(l, ASK_SAVE_COPY, disks, err);
+}
+
+int warden_save_read(struct warden_link *l, bool disks, struct mvm_error *err)
+{
+	return ask_part(l, ASK_SAVE_READ, disks, err);
 }
 
 int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err)

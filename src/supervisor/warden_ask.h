@@ -42,13 +42,13 @@ enum warden_question {
 enum warden_saved_question {
 	ASK_SAVED = 0x100, /* the first of them */
 	ASK_SAVE_BEGIN = ASK_SAVED,
-	ASK_SAVE_COPY,	  /* NUMBER: its disks, too */
+	ASK_SAVE_COPY,	  /* NUMBER: its disks, too; of the answer: there is more */
 	ASK_SAVE_SUSPEND, /* TEXT: the nonce's SHA-256 */
 	ASK_SAVE_FORK,	  /* likewise */
 	ASK_SAVE_DROP, /* TEXT: the name of a fork's folder; none: the state that is being saved */
 	ASK_LOAD_SAVED,
-	ASK_USE_SAVED,	/* NUMBER: enum warden_use */
-	ASK_SAVE_DISKS, /* NUMBER of the answer: there is more */
+	ASK_USE_SAVED, /* NUMBER: enum warden_use */
+	ASK_SAVE_READ, /* the same */
 };
 
 /* What a backend's body does, by the ops of these names: warden_body.c. */

@@ -28,6 +28,8 @@ static int instance_fd(const struct warden *w)
 
 /* ---- room ---- */
 
+#define PART_BYTES ((uint64_t)32 << 20) /* of the memory */
+
 /* most states of forks in the folder at once; a fork takes its own away when it starts */
 #define FORKS_MAX 16u
 
@@ -86,6 +88,7 @@ static void forget_saving(struct warden_saving *s)
 	auto_close(&s->devices_fd);
 	auto_close(&s->pages_fd);
 	saved_done(&s->info);
+	own_disks_copying_done(&s->copying);
 	saved_noting_done(&s->noting);
 	*s = (struct warden_saving)WARDEN_SAVING_NONE;
 }
@@ -170,6 +173,7 @@ static int save_pages(struct warden *w, struct mvm_error *err)
 	if (fd < 0)
 		return fd;
 	w->saving.pages_fd = fd;
+	sha256_init(&w->saving.pages.h);
 	w->saving.n_pages = w->ops->save_pages(w->body, fd, err);
 	return w->saving.n_pages < 0 ? (int)w->saving.n_pages : 0;
 }
@@ -188,19 +192,16 @@ static int save_state(const struct warden *w, struct saved *info, struct mvm_err
 	return r < 0 ? mvm_error_set(err, r, "cannot save the device state: %s", strerror(-r)) : 0;
 }
 
-static int copy_disks(const struct warden *w, struct mvm_error *err)
+/* Copy a part of the disks.  1: there is more. */
+static int copy_disks(struct warden *w, struct mvm_error *err)
 {
-	int r = 0;
-	for (int i = 0; i < OWN_DISKS && r >= 0; i++) {
-		if (!w->record.disks[i].present)
-			continue;
-		AUTO_CLOSE int fd = openat(instance_fd(w), own_disks[i].file,
-					   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		r = fd < 0 ? mvm_error_set(err, -errno, "cannot open the %s: %s", own_disks[i].what,
-					   strerror(errno))
-			   : own_disk_copy((enum own_disk)i, fd, w->saving.dir_fd, err);
-	}
-	return r < 0 ? r : 0;
+	struct warden_saving *s = &w->saving;
+	bool has[OWN_DISKS];
+	for (int i = 0; i < OWN_DISKS; i++)
+		has[i] = w->record.disks[i].present;
+	int r = own_disks_copy_some(&s->copying, has, instance_fd(w), s->dir_fd, err);
+	s->copied = r == 0;
+	return r;
 }
 
 static int save_info(const struct warden *w, struct saved *info, const struct wire_field *nonce,
@@ -276,15 +277,36 @@ static int give_up(struct warden *w, int r, bool fork, struct mvm_error *err)
 	return explain_room(w, r, bytes, err);
 }
 
-/* Copy the pages and the disks: only this needs a guest that stands still. */
-static int answer_copy(struct warden *w, bool disks, struct mvm_error *err)
+/* Copy the pages and, in parts, the disks: only this needs a guest that stands still. */
+static int answer_copy(struct warden *w, bool disks, struct line_message *ret,
+		       struct mvm_error *err)
 {
-	if (!w->saving.name[0] || w->saving.pages_fd >= 0)
+	struct warden_saving *s = &w->saving;
+	if (!s->name[0] || (s->pages_fd >= 0 && (!disks || s->copied)))
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
-	int r = save_pages(w, err);
+	int r = s->pages_fd < 0 ? save_pages(w, err) : 0;
 	if (r == 0 && disks)
 		r = copy_disks(w, err);
+	wire_put_u64(&ret->fields, TAG_NUMBER, r > 0);
 	return r < 0 ? give_up(w, r, disks, err) : 0;
+}
+
+/* Note the memory's digest, a part of it at each call.  1: there is more. */
+static int note_pages(struct warden *w, struct mvm_error *err)
+{
+	struct warden_saving *s = &w->saving;
+	struct mvm_digest digest;
+	char hex[DIGEST_HEX_SIZE];
+	if (s->info.pages_sha256)
+		return 0;
+	int r = sha256_fd_some(&s->pages, s->pages_fd, PART_BYTES, &digest);
+	if (r == 0) {
+		digest_hex(&digest, hex);
+		s->info.pages_sha256 = strdup(hex);
+		s->info.pages_bytes = s->pages.at;
+		r = s->info.pages_sha256 ? 0 : -ENOMEM;
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r)) : r;
 }
 
 /* Note the disks of a VM that is being suspended, a part of them at each call.  1: there is more.
@@ -298,11 +320,18 @@ static int note_disks(struct warden *w, struct mvm_error *err)
 	return saved_note_disks(instance_fd(w), &s->noting, &s->info, err);
 }
 
-static int answer_disks(struct warden *w, struct line_message *ret, struct mvm_error *err)
+static int note_some(struct warden *w, bool disks, struct mvm_error *err)
+{
+	int r = note_pages(w, err);
+	return r == 0 && disks ? note_disks(w, err) : r;
+}
+
+static int answer_read(struct warden *w, bool disks, struct line_message *ret,
+		       struct mvm_error *err)
 {
 	if (w->saving.pages_fd < 0)
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
-	int r = note_disks(w, err);
+	int r = note_some(w, disks, err);
 	wire_put_u64(&ret->fields, TAG_NUMBER, r > 0);
 	return r < 0 ? give_up(w, r, false, err) : 0;
 }
@@ -312,21 +341,16 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 {
 	struct saved *info = &w->saving.info;
 	struct wire_field nonce;
-	if (w->saving.pages_fd < 0 ||
+	if (w->saving.pages_fd < 0 || (fork && !w->saving.copied) ||
 	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &nonce) <= 0)
 		return mvm_error_set(err, -EPROTO, "no state is being saved");
 	info->n_pages = (uint64_t)w->saving.n_pages;
 	int r = fork ? check_forks(w, err) : 0;
 	if (r < 0)
 		return give_up(w, r, fork, err);
-	r = note_file(w->saving.pages_fd, &info->pages_sha256, &info->pages_bytes);
-	if (r < 0)
-		mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r));
-	if (r == 0)
-		r = save_state(w, info, err);
-	if (r == 0 && !fork)
-		while ((r = note_disks(w, err)) > 0)
-			; /* the parts that the supervisor has not asked for */
+	r = save_state(w, info, err);
+	while (r == 0 && (r = note_some(w, !fork, err)) > 0)
+		r = 0; /* the parts that the supervisor has not asked for */
 	if (r == 0)
 		r = save_info(w, info, &nonce, err);
 	if (r == 0)
@@ -467,7 +491,7 @@ int saved_answer(struct warden *w, const struct line_message *asked, struct line
 	case ASK_SAVE_BEGIN:
 		return answer_begin(w, ret, err);
 	case ASK_SAVE_COPY:
-		return answer_copy(w, number != 0, err);
+		return answer_copy(w, number != 0, ret, err);
 	case ASK_SAVE_SUSPEND:
 	case ASK_SAVE_FORK:
 		return answer_end(w, asked, asked->what == ASK_SAVE_FORK, ret, err);
@@ -478,8 +502,8 @@ int saved_answer(struct warden *w, const struct line_message *asked, struct line
 		return answer_load(w, ret, err);
 	case ASK_USE_SAVED:
 		return answer_use(w, number, err);
-	case ASK_SAVE_DISKS:
-		return answer_disks(w, ret, err);
+	case ASK_SAVE_READ:
+		return answer_read(w, number != 0, ret, err);
 	}
 	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
 }

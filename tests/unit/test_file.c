@@ -304,6 +304,26 @@ static void a_copy_keeps_holes_and_bytes(void **state)
 	assert_int_equal(buf[0], 0);
 }
 
+static void a_copy_is_made_in_parts(void **state)
+{
+	int dir = scratch_fd(state);
+	AUTO_CLOSE int from = openat(dir, "from", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	AUTO_CLOSE int to = openat(dir, "to", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct file_copying c = { 0 };
+	char buf[8] = "";
+	int r;
+
+	assert_int_equal(pwrite(from, "abcdefg", 7, 1 << 20), 7);
+	assert_int_equal(ftruncate(from, 2 << 20), 0);
+	c.begun = true; /* no reflink */
+	c.size = 2 << 20;
+	for (unsigned i = 0; (r = file_copy_some(&c, from, to, 1000)) > 0; i++)
+		assert_true(i < 2000);
+	assert_int_equal(r, 0);
+	assert_int_equal(pread(to, buf, 7, 1 << 20), 7);
+	assert_string_equal(buf, "abcdefg");
+}
+
 static void a_copy_replaces_earlier_contents(void **state)
 {
 	int dir = scratch_fd(state);
@@ -402,6 +422,7 @@ int main(void)
 		cmocka_unit_test(a_random_uuid_is_of_version_4),
 		cmocka_unit_test(a_range_ends_where_the_file_does),
 		T(a_copy_keeps_holes_and_bytes),
+		T(a_copy_is_made_in_parts),
 		T(a_copy_replaces_earlier_contents),
 		T(a_copy_goes_between_file_systems),
 		T(writing_to_a_full_disk_fails),
