@@ -14,6 +14,8 @@ void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (no network)", name);
 	else if (!has_ended && info->disk_problem)
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (disk error)", name);
+	else if (!has_ended && info->suspend_problem)
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s (not suspended)", name);
 	else
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s", name);
 }

@@ -318,6 +318,9 @@ struct mvm_instance_info {
 	int64_t ttl_ms, on_idle_ms;
 	enum mvm_then ttl_action, on_idle_action;
 	char *disk_problem; /* why one of its disks failed since its start; NULL: none did */
+	/* why a limit could not suspend it since its start; NULL: it is no limit's time, or in use
+	 */
+	char *suspend_problem;
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

@@ -191,6 +191,7 @@ static const struct field record[] = {
 		   &refusal_fields),
 	FIELD_STRING(record, network_problem, FIELD_SPARSE),
 	FIELD_STRING(record, disk_problem, FIELD_SPARSE),
+	FIELD_STRING(record, suspend_problem, FIELD_SPARSE),
 	FIELD_TEXT(record, hostname),
 	FIELD_TEXT(record, machine_id),
 	FIELD_STRING(record, created_at, FIELD_REQUIRED),

@@ -154,6 +154,7 @@ struct record {
 	struct record_refusal network_refusals[RECORD_REFUSALS_MAX]; /* the latest comes first */
 	size_t n_network_refusals;
 	char *network_problem; /* why the guest has no network though it should; NULL: it has */
+	char *suspend_problem; /* why a limit could not suspend it; NULL: none has failed to */
 	char *disk_problem;    /* why one of its disks failed; NULL: none did */
 	char *hostname;	       /* NULL in a first record: the guest is called by its name */
 	char *machine_id;

@@ -203,6 +203,7 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 	free(info->forwards);
 	free(info->network_problem);
 	free(info->disk_problem);
+	free(info->suspend_problem);
 	free(info->forked_from);
 	free((void *)info->network_allow); /* one block each */
 	free((void *)info->network_deny);
@@ -314,6 +315,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->on_idle_action = (enum mvm_then)rec->on_idle_action;
 	info->network_problem = TAKE_PTR(rec->network_problem);
 	info->disk_problem = TAKE_PTR(rec->disk_problem);
+	info->suspend_problem = TAKE_PTR(rec->suspend_problem);
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
 	info->network_deny = one_block(&rec->network_deny);

@@ -17,11 +17,17 @@
  * may be busy.  A guest that does not even answer takes fifteen. */
 #define UNFROZEN_TRIES 30u
 
+/* So often a suspend is tried that fails for the host's sake, such as a full disk.  The pauses
+ * double, up to eleven minutes: these tries take three quarters of an hour. */
+#define FAILED_TRIES 10u
+#define DOUBLINGS    6u
+
 void limit_life(struct supervisor *s)
 {
 	struct record *rec = &s->record;
 	s->wants_suspend = s->suspend_failed = false;
-	s->unfrozen_tries = 0;
+	s->unfrozen_tries = s->failed_tries = 0;
+	set_string(&rec->suspend_problem, NULL);
 	s->over[0] = '\0';
 	s->over_timer = NULL;
 	s->used_ns = clock_now_ns();
@@ -67,17 +73,36 @@ void on_idle(void *arg)
 	be_over(s, s->idle_timer, s->record.on_idle_action);
 }
 
-static void try_again(struct supervisor *s, const struct mvm_error *why)
+static void say_not_suspended(struct supervisor *s, const char *what, const struct mvm_error *why)
 {
 	char text[sizeof(s->over) + 256];
-	snprintf(text, sizeof(text), "%s, but it cannot be suspended yet: %.200s", s->over,
-		 why->text);
-	if (!s->suspend_failed)
-		tell(s, "not-suspended", text);
+	snprintf(text, sizeof(text), "%s, but %s: %.200s", s->over, what, why->text);
+	tell(s, "not-suspended", text);
+}
+
+/* in_use: that is no problem. */
+static void try_again(struct supervisor *s, bool in_use, const struct mvm_error *why)
+{
+	unsigned n = s->failed_tries > 0 ? s->failed_tries - 1 : 0;
+	int64_t pause_ms = s->given->suspend_again_ms;
+	if (in_use ? !s->suspend_failed : !s->record.suspend_problem)
+		say_not_suspended(s, "it cannot be suspended yet", why);
 	s->suspend_failed = true;
+	if (!in_use) {
+		set_string(&s->record.suspend_problem, why->text);
+		save_record(s);
+		pause_ms <<= n < DOUBLINGS ? n : DOUBLINGS;
+	}
 	if (!s->wants_suspend)	   /* of another limit, which was reached meanwhile */
 		s->over[0] = '\0'; /* it may be in use again by then */
-	loop_source_arm(s->over_timer, clock_deadline_ns(s->given->suspend_again_ms));
+	loop_source_arm(s->over_timer, clock_deadline_ns(pause_ms));
+}
+
+/* The host has no room, which is not its guest's fault: what is in its memory would be lost. */
+static void let_run_on(struct supervisor *s, const struct mvm_error *why)
+{
+	say_not_suspended(s, "it cannot be suspended and runs on", why);
+	s->over[0] = '\0';
 }
 
 /* It cannot be suspended, and its user does not want it to run on. */
@@ -99,14 +124,20 @@ void suspend_expired(struct supervisor *s)
 		r = resume_guest(s, &err);
 	if (r == 0)
 		r = suspend_now(s, 0, &err);
-	s->unfrozen_tries += s->unfrozen;
-	bool again = r != -EOPNOTSUPP && s->unfrozen_tries < UNFROZEN_TRIES;
+	bool unfrozen = s->unfrozen || str_eq(err.reason, "vm-silent");
+	bool in_use = r == -EBUSY && !unfrozen;
+	s->unfrozen_tries += unfrozen;
+	s->failed_tries += r < 0 && !unfrozen && !in_use;
+	bool again = r != -EOPNOTSUPP && s->unfrozen_tries < UNFROZEN_TRIES &&
+		     s->failed_tries < FAILED_TRIES;
 	if (r < 0 && again && paused && s->state == LIFE_UP && !s->end && !s->machine.ended)
 		pause_guest(s, NULL); /* if that fails it runs, as its record and an event say */
 	if (r == 0 || s->machine.ended)
 		return;
 	if (again)
-		try_again(s, &err);
+		try_again(s, in_use, &err);
+	else if (r == -ENOSPC || r == -EDQUOT)
+		let_run_on(s, &err);
 	else
 		end_instead(s, &err);
 }

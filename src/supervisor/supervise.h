@@ -58,10 +58,10 @@ struct supervisor {
 	bool wants_suspend;		/* one of its times is over, and it is to be suspended */
 	bool suspend_failed;		/* and an event has told why it is not yet */
 	bool unfrozen;			/* the guest did not freeze for the last suspend */
-	unsigned unfrozen_tries;	/* of limits, since the start */
-	char over[160];			/* which time that is; "": none */
-	struct mvm_error lost;		/* volumes that were not copied back; code 0: none */
-	const struct record *fill_from; /* the next start copies this record's volumes */
+	unsigned unfrozen_tries, failed_tries; /* of limits, since the start */
+	char over[160];			       /* which time that is; "": none */
+	struct mvm_error lost;		       /* volumes that were not copied back; code 0: none */
+	const struct record *fill_from;	       /* the next start copies this record's volumes */
 	int signal_fd;
 	unsigned failures; /* failures and other ends in a row; each makes the next pause longer */
 	int64_t up_since_ns;	   /* of the last start */

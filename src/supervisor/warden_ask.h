@@ -98,6 +98,7 @@ static const size_t record_texts[] = {
 	offsetof(struct record, ended_at),	  offsetof(struct record, expires_at),
 	offsetof(struct record, health_message),  offsetof(struct record, volumes_note),
 	offsetof(struct record, network_problem), offsetof(struct record, disk_problem),
+	offsetof(struct record, suspend_problem),
 };
 #define RECORD_TEXT_MAX 16384u
 

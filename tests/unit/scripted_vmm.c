@@ -22,6 +22,7 @@
 
 int scripted_vmm_fd;
 bool scripted_vmm_holds_end;
+int scripted_vmm_save_fails;
 
 struct scripted {
 	struct vmm vmm; /* first */
@@ -226,7 +227,8 @@ static int64_t save_pages(const struct vmm_body *b, int to_fd, struct mvm_error 
 {
 	(void)b;
 	(void)to_fd;
-	(void)err;
+	if (scripted_vmm_save_fails)
+		return mvm_error_set(err, -scripted_vmm_save_fails, "as the test says");
 	return 0;
 }
 

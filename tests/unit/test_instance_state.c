@@ -23,6 +23,8 @@ static void a_state_has_its_exit_status_or_its_lack_of_a_network(void **state)
 		  "running (no network)" },
 		{ { .state = MVM_INSTANCE_PAUSED, .exit_code = -1, .network_problem = problem },
 		  "paused (no network)" },
+		{ { .state = MVM_INSTANCE_RUNNING, .exit_code = -1, .suspend_problem = problem },
+		  "running (not suspended)" },
 		{ { .state = MVM_INSTANCE_EXITED, .exit_code = 3, .network_problem = problem },
 		  "exited (3)" },
 		{ { .state = MVM_INSTANCE_EXITED, .exit_code = -1, .network_problem = problem },

@@ -101,7 +101,8 @@ static void a_vm_in_use_is_suspended_later(void **state)
 	connect_client(x, &c);
 	begin_call(&c, CALL_EXEC);
 	answer_call(x, expect_call(x, CALL_EXEC), 0, NULL);
-	sleep_ms(400);
+	for (int i = 0; i < 1000 && !events(x, "not-suspended", NULL); i++)
+		sleep_ms(10);
 	assert_state(x, RECORD_RUNNING);
 	assert_int_equal(events(x, "not-suspended", "its time to live is over, but"), 1);
 	assert_int_equal(events(x, "not-suspended", "clients run commands"), 1);
@@ -224,6 +225,69 @@ static void a_vm_that_never_freezes_is_stopped(void **state)
 	assert_int_equal(events(x, "stopped", "could not be suspended: freezing the guest"), 1);
 }
 
+/* Let a suspend fail ten times, for want of this. */
+static void fail_to_suspend(struct world *x, int error)
+{
+	x->record.ttl_ms = SHORT_MS;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	x->suspend_again_ms = 2;
+	scripted_vmm_save_fails = error;
+	start_clone(x);
+	scripted_vmm_save_fails = 0;
+	int64_t began_ns = clock_now_ns();
+	for (int i = 0; i < 10; i++) {
+		freeze_clone(x);
+		go_on(x);
+		expect_step(x, VMM_STEP_RESUME);
+		go_on(x);
+		answer_nonce(x, expect_call(x, CALL_THAW));
+	}
+	/* 2, 4, 8 ... 128 ms, and that twice more */
+	assert_true(clock_now_ns() - began_ns >= 510 * NS_PER_MS);
+}
+
+static void on_a_full_disk_a_vm_runs_on_after_ten_tries(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) r = { 0 };
+	struct control c;
+	fail_to_suspend(x, ENOSPC);
+	connect_client(x, &c);
+	inspect(x, &r);
+	assert_int_equal(r.state, RECORD_RUNNING);
+	assert_non_null(strstr(r.suspend_problem, "no room to keep"));
+	assert_int_equal(events(x, "not-suspended", "it cannot be suspended yet: no room"), 1);
+	assert_int_equal(events(x, "not-suspended", "runs on: no room to keep"), 1);
+	sleep_ms(300); /* it is not tried again */
+	stop_vm(x, &c);
+}
+
+static void a_vm_whose_state_cannot_be_kept_is_stopped_after_ten_tries(void **state)
+{
+	struct world *x = *state;
+	fail_to_suspend(x, EIO);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "stopped", "it could not be suspended: as the test says"), 1);
+}
+
+static void a_guest_that_keeps_a_gone_clients_command_is_stopped(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 200;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	x->suspend_again_ms = 1;
+	start_clone(x);
+	connect_client(x, &c);
+	begin_call(&c, CALL_EXEC);
+	answer_call(x, expect_call(x, CALL_EXEC), 0, NULL);
+	control_done(&c); /* and the guest does not answer the RESET */
+	shut_down(x);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "stopped", "could not be suspended"), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -241,6 +305,9 @@ int main(void)
 		TEST(a_paused_vm_in_use_stays_paused),
 		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
 		TEST(a_vm_that_never_freezes_is_stopped),
+		TEST(on_a_full_disk_a_vm_runs_on_after_ten_tries),
+		TEST(a_vm_whose_state_cannot_be_kept_is_stopped_after_ten_tries),
+		TEST(a_guest_that_keeps_a_gone_clients_command_is_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
