@@ -102,6 +102,23 @@ static void drop_saving(struct warden *w)
 	forget_saving(s);
 }
 
+/* Does the revision still have our snapshot?  A folder that another one has replaced stays whole,
+ * in another place, while we hold its lease. */
+static int check_snapshot(const struct warden *w, struct mvm_error *err)
+{
+	struct stat ours, now;
+	AUTO_FREE char *path = str_printf("../%s/snapshot/mem.bin", w->record.revision);
+	if (!path)
+		return mvm_error_oom(err);
+	if (fstatat(w->memory_dir_fd, "mem.bin", &ours, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstatat(w->given->fd[SUPERVISOR_FD_REVISION], path, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    ours.st_dev == now.st_dev && ours.st_ino == now.st_ino)
+		return 0;
+	return mvm_error_set(err, -ESTALE,
+			     "the snapshot that the VM was restored from is gone: it was taken "
+			     "anew or removed since");
+}
+
 static int check_may_save(const struct warden *w, struct mvm_error *err)
 {
 	if (w->record.purpose != RECORD_FOR_USER || !w->record.restore || w->memory_dir_fd < 0)
@@ -109,12 +126,7 @@ static int check_may_save(const struct warden *w, struct mvm_error *err)
 	if (!w->ops->save_pages)
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "backend %s cannot keep a running VM's state", w->ops->name);
-	/* a newer snapshot may have replaced ours */
-	if (faccessat(w->memory_dir_fd, "mem.bin", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return mvm_error_set(err, -ESTALE,
-				     "the snapshot that the VM was restored from is gone: it was "
-				     "taken anew or removed since");
-	return 0;
+	return check_snapshot(w, err);
 }
 
 static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_error *err)
@@ -353,6 +365,8 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = 0; /* the parts that the supervisor has not asked for */
 	if (r == 0)
 		r = save_info(w, info, &nonce, err);
+	if (r == 0) /* again: nothing can go on from what was kept without it */
+		r = check_snapshot(w, err);
 	if (r == 0)
 		r = publish(w, fork, ret, err);
 	return r < 0 ? give_up(w, r, fork, err) : 0;

@@ -239,6 +239,22 @@ print(json.dumps(steps))
                         self.inspect("vm")["state"])
         self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
 
+    def test_no_other_snapshot_takes_its_snapshots_place(self):
+        self.own_data()
+        self.start()
+        making = self.start_mvm("template", "snapshot", "web-worker")
+        self.assertTrue(guests.wait_until(lambda: len(self.instances()) == 2)) # it boots
+        self.suspend()
+        self.assertIn("instance 'vm' is suspended", making.communicate(timeout=300)[1])
+        self.assertEqual(making.returncode, 4)
+        self.mvm_ok("resume", "vm")
+        # while it runs, the snapshot may go; then nothing could go on from its state
+        self.mvm_ok("template", "snapshot", "web-worker", "--rm")
+        for command in ("suspend", "fork"):
+            self.assertIn("taken anew or removed since", self.refused(command, "vm"))
+        self.assertEqual(self.instances(), ["vm"])
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
+
     def test_its_folder_tells_whatever_the_record_says(self):
         self.start()
         self.suspend()

@@ -51,9 +51,8 @@ int world_setup(void **state)
 	assert_non_null(mkdtemp(x->dir));
 	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, x->dir);
 	x->instances_fd = dir_make_at(dir_fd, "instances");
-	x->revision_fd = dir_make_at(dir_fd, "revision");
 	x->logs_fd = dir_make_at(dir_fd, "logs");
-	assert_true(x->instances_fd >= 0 && x->revision_fd >= 0 && x->logs_fd >= 0);
+	assert_true(x->instances_fd >= 0 && x->logs_fd >= 0);
 	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
 	x->boot_ms = 120000;
 	x->freeze_ms = 20000;
@@ -72,6 +71,8 @@ int world_setup(void **state)
 		.mem_mib = 128,
 		.memory = RECORD_MEMORY_OWN,
 	};
+	x->revision_fd = dir_make_at(dir_fd, x->record.revision);
+	assert_true(x->revision_fd >= 0);
 	sha256_buf(nonce, sizeof(nonce), &digest);
 	digest_hex(&digest, hex);
 	char **compat = calloc(3, sizeof(*compat));

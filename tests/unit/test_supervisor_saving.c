@@ -133,6 +133,56 @@ static void a_second_suspend_finds_it_suspended(void **state)
 	expect_end(x, 0);
 }
 
+static const char staged[] = "../stage.0011223344556677"; /* from the instances' folder */
+
+/* Another folder takes the revision's place, as when its snapshot is taken anew, or they change
+ * back.
+ */
+static void exchange_revision(struct world *x)
+{
+	AUTO_FREE char *revision = str_printf("../%s", x->record.revision);
+	assert_non_null(revision);
+	assert_int_equal(
+		renameat2(x->instances_fd, revision, x->instances_fd, staged, RENAME_EXCHANGE), 0);
+}
+
+static void expect_gone_snapshot(struct world *x, struct control *c, unsigned call)
+{
+	struct mvm_error err = { 0 };
+	assert_int_equal(ask(c, call, &err), -ESTALE);
+	assert_non_null(strstr(err.text, "was taken anew or removed"));
+}
+
+/* Nothing could go on from its state. */
+static void a_vm_whose_snapshot_was_replaced_is_not_saved(void **state)
+{
+	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
+	struct world *x = *state;
+	struct control c;
+	start_clone(x);
+	connect_client(x, &c);
+	AUTO_CLOSE int fd = dir_make_at(x->instances_fd, staged);
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < 2; i++) {
+		struct mvm_error err = { 0 };
+		exchange_revision(x);
+		expect_gone_snapshot(x, &c, calls[i]);
+		exchange_revision(x);
+		/* while its state is saved */
+		uint32_t call = begin_call(&c, calls[i]);
+		freeze_clone(x);
+		exchange_revision(x);
+		go_on(x);
+		expect_step(x, VMM_STEP_RESUME);
+		go_on(x);
+		answer_nonce(x, expect_call(x, CALL_THAW));
+		assert_int_equal(wait_reply(&c, call, &err), -ESTALE);
+		exchange_revision(x);
+	}
+	assert_false(saved_is_there(x->folder.dir_fd));
+	expect_up(x, &c);
+}
+
 /* A whole state of no pages. */
 static void fill_saved(struct world *x)
 {
@@ -242,6 +292,7 @@ int main(void)
 		TEST(a_guest_that_answers_without_its_nonce_is_thawed),
 		TEST(a_gone_clients_command_blames_the_silent_agent),
 		TEST(a_second_suspend_finds_it_suspended),
+		TEST(a_vm_whose_snapshot_was_replaced_is_not_saved),
 		TEST(a_killed_resume_leaves_the_vm_suspended),
 		TEST(a_failed_resume_leaves_the_vm_suspended),
 		TEST(a_resume_killed_during_the_thaw_leaves_the_vm_suspended),

@@ -197,6 +197,19 @@ static void a_log_is_renewed_once_it_is_full_and_closed(void **state)
 
 /* ---- a state that is kept ---- */
 
+static void one_that_can_save(struct cell *c)
+{
+	int revision_fd = c->world->revision_fd;
+	int dir_fd = dir_make_at(revision_fd, "snapshot");
+	assert_true(dir_fd >= 0);
+	assert_int_equal(file_create_at(dir_fd, "mem.bin", "", 0, 0600), 0);
+	assert_int_equal(file_create_at(dir_fd, "vmstate.bin", "", 0, 0600), 0);
+	c->given.fd[SUPERVISOR_FD_REVISION] = revision_fd;
+	c->warden.record.purpose = RECORD_FOR_USER;
+	c->warden.record.restore = true;
+	c->warden.memory_dir_fd = dir_fd;
+}
+
 /* fsync() of an O_PATH descriptor fails, as on a disk with errors.  The rest works. */
 static void a_folder_that_cannot_be_synced_keeps_no_state(void **state)
 {
@@ -204,13 +217,9 @@ static void a_folder_that_cannot_be_synced_keeps_no_state(void **state)
 	AUTO_DONE(strbuf) nonce = { 0 };
 	int dir_fd = c->world->folder.dir_fd;
 	AUTO_CLOSE int unsynced = openat(dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSE int mem = openat(dir_fd, "mem.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	AUTO_CLOSE int devices = openat(dir_fd, "vmstate.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(unsynced >= 0 && mem >= 0 && devices >= 0);
+	assert_true(unsynced >= 0);
 	c->given.fd[SUPERVISOR_FD_INSTANCE] = unsynced;
-	c->warden.record.purpose = RECORD_FOR_USER;
-	c->warden.record.restore = true;
-	c->warden.memory_dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	one_that_can_save(c);
 	/* a suspend that fails: its guest runs on */
 	wire_put_str(&nonce, TAG_TEXT,
 		     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
@@ -221,17 +230,6 @@ static void a_folder_that_cannot_be_synced_keeps_no_state(void **state)
 	assert_false(saved_is_there(dir_fd));
 	assert_false(c->warden.suspended);
 	c->given.fd[SUPERVISOR_FD_INSTANCE] = dir_fd;
-}
-
-static void one_that_can_save(struct cell *c)
-{
-	int dir_fd = c->world->folder.dir_fd;
-	AUTO_CLOSE int mem = openat(dir_fd, "mem.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	AUTO_CLOSE int devices = openat(dir_fd, "vmstate.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(mem >= 0 && devices >= 0);
-	c->warden.record.purpose = RECORD_FOR_USER;
-	c->warden.record.restore = true;
-	c->warden.memory_dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
 }
 
 static int keep_fork(struct cell *c)
