@@ -34,3 +34,10 @@ int holder_check(struct mvm *mvm, const char *id, const char *revision, struct m
 			      holder);
 	return mvm_error_reason(err, r, "instance-in-the-way", holder);
 }
+
+int holder_publish(struct mvm *mvm, struct staging *st, const char *id, const char *revision,
+		   struct mvm_error *err)
+{
+	int r = holder_check(mvm, id, revision, err);
+	return r < 0 ? r : store_revision_publish(mvm->store, st, id, revision, err);
+}

@@ -16,6 +16,7 @@
 #include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
+#include "template/holder.h"
 #include "template/image_secrets.h"
 
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
@@ -208,10 +209,11 @@ int publish_revision(struct mvm *mvm, const struct mvm_template_spec *spec,
 		AUTO_DONE(progress_step) step = { 0 };
 		progress_begin(&step, progress, "publishing %s@%.12s", id, hash);
 		r = stage_revision(s, spec, a, snapshot, hash, &st, err);
-		if (r == 0)
-			r = flags & PUBLISH_TEMPLATE
-				    ? publish_first(s, spec, &st, hash, err)
-				    : store_revision_publish(s, &st, id, hash, err);
+		if (r == 0 && flags & PUBLISH_TEMPLATE)
+			r = publish_first(s, spec, &st, hash, err);
+		else if (r == 0)
+			r = has ? holder_publish(mvm, &st, id, hash, err)
+				: store_revision_publish(s, &st, id, hash, err);
 		if (r < 0)
 			return r;
 		progress_end(&step, NULL);

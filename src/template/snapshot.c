@@ -172,8 +172,8 @@ static int explain_full_disk(const struct capture *c, int r, struct mvm_error *e
 static int publish(struct capture *c, struct mvm_error *err)
 {
 	int64_t began_ns = clock_now_ns();
-	int r = store_revision_publish(c->mvm->store, &c->staging, c->revision->id,
-				       c->revision->hash, err);
+	/* an instance may have been suspended while the VM booted */
+	int r = holder_publish(c->mvm, &c->staging, c->revision->id, c->revision->hash, err);
 	if (r < 0)
 		return r;
 	capture_step(c, "publish", began_ns, 0);

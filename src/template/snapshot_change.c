@@ -32,7 +32,7 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 		r = capture_checksums(revision->dir_fd, false, staging.fd, revision, &step, err);
 	if (r == 0) {
 		store_trust_stage(revision->dir_fd, staging.fd, NULL);
-		r = store_revision_publish(mvm->store, &staging, revision->id, revision->hash, err);
+		r = holder_publish(mvm, &staging, revision->id, revision->hash, err);
 	}
 	revision_done(revision); /* so that the replaced folder can go */
 	if (r < 0)
@@ -68,8 +68,6 @@ static int change(struct mvm *mvm, const char *id, const char *hash,
 	else if (!revision.rev.has_snapshot)
 		return 0;
 	else
-		r = holder_check(mvm, id, hash, err);
-	if (options->remove && r == 0)
 		r = remove_snapshot(mvm, &revision, progress, err);
 	return r < 0 ? r : 1;
 }
