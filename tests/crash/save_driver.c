@@ -9,7 +9,7 @@
  *                                       there, and the world hears of them once "heard" is
  *   save-driver INSTANCE BASE check     is what is kept whole?
  *
- * BASE has the snapshot's "mem.bin" and "vmstate.bin".
+ * BASE is the folder "snapshot" of the record's revision, and has "mem.bin" and "vmstate.bin".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -186,6 +186,8 @@ int main(int argc, char **argv)
 		return 2;
 	given.fd[SUPERVISOR_FD_INSTANCE] = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	w.memory_dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	given.fd[SUPERVISOR_FD_REVISION] = openat(w.memory_dir_fd, "..",
+						  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	w.revision.snapshot.compat.v = compat;
 	w.revision.snapshot.compat.n = 1;
 	int r = record_load(given.fd[SUPERVISOR_FD_INSTANCE], &w.record, &err);

@@ -18,6 +18,12 @@ from fault_case import ERRORS, FAULTS, FaultCase, names_of, points
 
 DRIVER = os.environ["SAVE_DRIVER"]
 FILES = ["data.ext4", "instance.json", "lock"]
+REVISION = "8e09f99e74a7162c4dbf2bdc68bbe9a6"
+
+
+def snapshot_of(data):
+    """Of the revision that lies beside a data folder."""
+    return os.path.join(data + "-revisions", REVISION, "snapshot")
 
 
 def identity(path):
@@ -36,7 +42,7 @@ class Saved(FaultCase):
         os.makedirs(folder, mode=0o700)
         os.chmod(os.path.dirname(folder), 0o700)
         record = dict(schema_version=1, name="vm", template_id="web-worker",
-                      revision_hash="8e09f99e74a7162c4dbf2bdc68bbe9a6", state="running",
+                      revision_hash=REVISION, state="running",
                       start="restore", backend="qemu", vcpus=1, mem_mib=128, forwards=[],
                       created_at="2026-01-01T00:00:00Z", attached=False, purpose="user",
                       boot_args="", health="none", restarts=0, ttl_ms=0, remove_at_end=False,
@@ -53,13 +59,13 @@ class Saved(FaultCase):
         env = self.environment(fault or {})
         if fault:
             env["LD_PRELOAD"] = FAULTS
-        done = subprocess.run([DRIVER, data + "/instances/vm", data + "-snapshot", verb], env=env,
+        done = subprocess.run([DRIVER, data + "/instances/vm", snapshot_of(data), verb], env=env,
                               capture_output=True, text=True, timeout=60, check=False)
         return done.returncode
 
     def copy_of_base(self):
         data = super().copy_of_base()
-        shutil.copytree(self.path("snapshot"), data + "-snapshot")
+        shutil.copytree(self.path("snapshot"), snapshot_of(data))
         return data
 
     def files(self, data):
@@ -103,7 +109,7 @@ class Saved(FaultCase):
             with self.subTest(where):
                 check(data, status, where)
             shutil.rmtree(data)
-            shutil.rmtree(data + "-snapshot")
+            shutil.rmtree(data + "-revisions")
             tried += 1
         print(f"# {verb}: {len(calls)} calls, {tried} faults", flush=True)
 
@@ -134,7 +140,7 @@ class Saved(FaultCase):
     def test_a_resume(self):
         def check(data, status, where):
             there = "saved" in self.files(data)
-            ran, heard = [os.path.exists(data + "-snapshot/" + f) for f in ("ran", "heard")]
+            ran, heard = [os.path.exists(os.path.join(snapshot_of(data), f)) for f in ("ran", "heard")]
             self.assertFalse(heard and there, where) # no state has effects twice
             self.assertTrue(ran or there, where) # nor is one lost before its guest runs
             if status == 1:

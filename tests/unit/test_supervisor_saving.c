@@ -146,7 +146,7 @@ static void exchange_revision(struct world *x)
 		renameat2(x->instances_fd, revision, x->instances_fd, staged, RENAME_EXCHANGE), 0);
 }
 
-static void expect_gone_snapshot(struct world *x, struct control *c, unsigned call)
+static void expect_gone_snapshot(struct control *c, unsigned call)
 {
 	struct mvm_error err = { 0 };
 	assert_int_equal(ask(c, call, &err), -ESTALE);
@@ -166,7 +166,7 @@ static void a_vm_whose_snapshot_was_replaced_is_not_saved(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		struct mvm_error err = { 0 };
 		exchange_revision(x);
-		expect_gone_snapshot(x, &c, calls[i]);
+		expect_gone_snapshot(&c, calls[i]);
 		exchange_revision(x);
 		/* while its state is saved */
 		uint32_t call = begin_call(&c, calls[i]);
