@@ -358,7 +358,11 @@ static int commit_locked(struct commit *c, const char *id, struct mvm_build_resu
 	if (r < 0)
 		return r;
 	result->build_ns = clock_now_ns() - start_ns;
-	return make_snapshot(c, id, result, err);
+	r = make_snapshot(c, id, result, err);
+	return r < 0 ? mvm_error_context(err, r,
+					 "revision %.12s is published, but not its snapshot",
+					 result->revision)
+		     : 0;
 }
 
 static int commit(struct commit *c, const char *instance, const char *id,

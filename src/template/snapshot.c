@@ -299,7 +299,8 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 			revision_done(revision);
 	}
 	if (r < 0)
-		return mvm_error_context(err, r, "making the snapshot");
+		return store_mend(mvm->store, mvm_error_context(err, r, "making the snapshot"),
+				  err);
 	result->has_snapshot = result->new_snapshot = true;
 	result->snapshot_ns = clock_now_ns() - began_ns;
 	return 0;

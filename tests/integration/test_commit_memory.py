@@ -2,6 +2,9 @@
 """`commit --snapshot` of a VM that was restored: the revision's clones go on where it was."""
 
 import os
+import resource
+import signal
+import subprocess
 
 import guests
 import harness
@@ -10,6 +13,12 @@ COUNT = ("echo here >/tmp/file; echo on disk >/www/new; "
          "(n=0; while :; do n=$((n+1)); echo $n >/tmp/n; sleep 0.05; done) >/dev/null 2>&1 & ")
 COUNTS = "rm -f /tmp/n && until test -s /tmp/n; do sleep 0.1; done"
 IDS = "cat /etc/machine-id /run/mvm/generation /proc/sys/kernel/random/boot_id; hostname; head -c 16 /dev/urandom | md5sum"
+
+
+def small_files():
+    """Of all that a commit writes only the memory is larger."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20))
 
 
 @harness.needs_guests
@@ -77,6 +86,16 @@ class CommitMemory(guests.TestCase):
         self.assert_goes_on(clone)
         self.mvm_ok("rm", "--force", clone)
         self.damage("kept")
+
+    def test_a_revision_whose_snapshot_fails_is_there_and_said_to_be(self):
+        name = self.clone("web-worker")
+        done = subprocess.run([harness.MVM, "commit", name, "half", "--snapshot"], env=self.environment(),
+                              capture_output=True, text=True, timeout=300, check=False, preexec_fn=small_files)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, "revision [0-9a-f]{12} is published, but not its snapshot: .*File too large")
+        self.assertEqual([r["has_snapshot"] for r in self.mvm_json("template", "history", "half")], [False])
+        self.exec(name, "true")
+        self.mvm_ok("rm", "--force", name)
 
     def test_where_its_memory_cannot_be_kept_the_revision_is_booted(self):
         name = self.run_detached("web-worker", "--cold")["name"]
