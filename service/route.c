@@ -5,13 +5,11 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "console/console.h"
 #include "v1/routes.h"
 
 const struct route *const route_tables[] = {
-	v1_root_routes,
-	v1_instances_routes,
-	v1_operations_routes,
-	NULL,
+	v1_root_routes, v1_instances_routes, v1_operations_routes, console_routes, NULL,
 };
 
 static int hex_digit(char c)
