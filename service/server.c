@@ -16,6 +16,7 @@
 #include "base/parse.h"
 #include "base/sock.h"
 #include "base/str.h"
+#include "console/console.h"
 #include "operation.h"
 #include "request.h"
 
@@ -238,6 +239,8 @@ int server_new(const char *data_dir, struct server **ret, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "epoll: %s", strerror(-r));
 	r = operations_new(s, &s->operations, err);
+	if (r == 0)
+		r = console_new(data_dir, &s->console, err);
 	for (int i = 0; r == 0 && i < WORK_CLASSES; i++)
 		r = workers_new(s->loop, data_dir, pools[i].threads, pools[i].queue, &s->workers[i],
 				err);
@@ -264,6 +267,7 @@ void server_free(struct server *s)
 		free_listener(l);
 	}
 	operations_free(s->operations);
+	console_free(s->console);
 	loop_free(s->loop);
 	free(s);
 }

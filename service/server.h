@@ -17,6 +17,7 @@
 #include "route.h"
 #include "worker.h"
 
+struct console;
 struct operations;
 struct request;
 struct MHD_Daemon;
@@ -36,6 +37,7 @@ struct server {
 	const char *data_dir; /* NULL as for mvm_open() */
 	struct workers *workers[WORK_CLASSES];
 	struct operations *operations;
+	struct console *console;
 	struct listener *listeners;
 	struct request *requests; /* all that have a connection */
 	bool again;		  /* libmicrohttpd has something to do before the next wait */

@@ -3,11 +3,19 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <mvm/token.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "console/session.h"
 #include "request.h"
+#include "server.h"
+
+#define COOKIE	     "mvm-session"
+#define KEY_PROTOCOL "mvm.key."
 
 /* ---- files ---- */
 
@@ -68,11 +76,133 @@ static int get_folder(struct request *rq, struct mvm_error *err)
 
 /* ---- sessions ---- */
 
-/* Does this browser have to sign in?  Whoever gets here may use the API. */
+struct console {
+	struct mvm *mvm;
+	struct mvm_tokens *tokens;
+	struct sessions *sessions;
+};
+
+int console_new(const char *data_dir, struct console **ret, struct mvm_error *err)
+{
+	struct console *c = calloc(1, sizeof(*c));
+	if (!c)
+		return mvm_error_oom(err);
+	c->sessions = sessions_new();
+	int r = c->sessions ? mvm_open(data_dir, &c->mvm, err) : mvm_error_oom(err);
+	if (r == 0)
+		r = mvm_tokens_open(c->mvm, &c->tokens, err);
+	if (r < 0)
+		console_free(c);
+	else
+		*ret = c;
+	return r;
+}
+
+void console_free(struct console *c)
+{
+	if (!c)
+		return;
+	sessions_free(c->sessions);
+	mvm_tokens_close(c->tokens);
+	mvm_close(c->mvm);
+	free(c);
+}
+
+static bool token_is_good(const struct console *c, const char *token)
+{
+	const struct mvm_token_info *info;
+	return mvm_tokens_find(c->tokens, token, strlen(token), &info, NULL) == 0;
+}
+
+/* Does the page that asks come from this server?  Clients other than browsers name no origin. */
+static bool origin_is_ours(const struct request *rq)
+{
+	const char *origin = request_header(rq, "Origin"), *host = request_header(rq, "Host");
+	const char *name = origin ? strstr(origin, "://") : NULL;
+	return !origin || (name && str_eq(name + 3, host));
+}
+
+/* What a session needs, of a request; NULL where it is missing. */
+struct credentials {
+	const char *cookie, *key;
+	char cookie_text[SESSION_ID_SIZE], key_text[SESSION_ID_SIZE];
+};
+
+static void find_credentials(const struct request *rq, struct credentials *ret)
+{
+	const char *key = request_header(rq, "X-Mvm-Session-Key");
+	if (!key) {
+		const char *protocols = request_header(rq, "Sec-WebSocket-Protocol");
+		key = protocols ? strstr(protocols, KEY_PROTOCOL) : NULL;
+		key = key ? key + strlen(KEY_PROTOCOL) : NULL;
+	}
+	ret->key = NULL;
+	if (key && strnlen(key, SESSION_ID_SIZE) >= SESSION_ID_SIZE - 1) {
+		memcpy(ret->key_text, key, SESSION_ID_SIZE - 1);
+		ret->key_text[SESSION_ID_SIZE - 1] = '\0';
+		ret->key = ret->key_text;
+	}
+	ret->cookie = session_cookie(request_header(rq, "Cookie"), COOKIE, ret->cookie_text);
+}
+
+const char *console_token(const struct request *rq)
+{
+	struct credentials c;
+	if (!origin_is_ours(rq))
+		return NULL;
+	find_credentials(rq, &c);
+	return session_token(rq->server->console->sessions, c.cookie, c.key, clock_now_ns());
+}
+
+static void set_cookie(struct request *rq, const char *value, long seconds)
+{
+	const bool tls = MHD_get_connection_info(rq->connection, MHD_CONNECTION_INFO_PROTOCOL);
+	AUTO_FREE char *text = str_printf(COOKIE
+					  "=%s; Path=/; Max-Age=%ld; HttpOnly; SameSite=Strict%s",
+					  value, seconds, tls ? "; Secure" : "");
+	if (text)
+		request_add_header(rq, "Set-Cookie", text);
+}
+
+static int sign_in(struct request *rq, struct mvm_error *err)
+{
+	const struct console *c = rq->server->console;
+	AUTO_FREE char *token = NULL;
+	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE];
+
+	if (!origin_is_ours(rq))
+		return mvm_error_set(err, -EACCES, "a page of another site cannot sign in");
+	int r = json_get_string(&rq->body, "token", JSON_REQUIRED, &token, err);
+	if (r < 0)
+		return request_bad_body(r, err);
+	if (!*token || strlen(token) > SESSION_TOKEN_MAX || !token_is_good(c, token)) {
+		mvm_error_set(err, -EKEYREJECTED, "no such token, or its time is over");
+		return mvm_error_hint(err, -EKEYREJECTED, "mvm token add NAME");
+	}
+	session_open(c->sessions, token, clock_now_ns(), cookie, key);
+	set_cookie(rq, cookie, SESSION_HOURS * 3600L);
+	request_reply(rq, 200, json_pack("{s:s}", "key", key));
+	return 0;
+}
+
+/* Does this browser have to sign in? */
 static int get_session(struct request *rq, struct mvm_error *err)
 {
 	(void)err;
-	request_reply(rq, 200, json_pack("{s:b}", "signed_in", true));
+	const char *token = console_token(rq);
+	bool signed_in = rq->listener->path || (token && token_is_good(rq->server->console, token));
+	request_reply(rq, 200, json_pack("{s:b}", "signed_in", signed_in));
+	return 0;
+}
+
+static int sign_out(struct request *rq, struct mvm_error *err)
+{
+	struct credentials c;
+	(void)err;
+	find_credentials(rq, &c);
+	session_close(rq->server->console->sessions, c.cookie, c.key);
+	set_cookie(rq, "", 0);
+	request_reply(rq, 200, json_object());
 	return 0;
 }
 
@@ -80,6 +210,12 @@ const struct route console_routes[] = {
 	{ .method = "GET", .pattern = "/console", .handle = get_folder },
 	{ .method = "GET", .pattern = "/console/", .handle = get_index },
 	{ .method = "GET", .pattern = "/console/session", .handle = get_session },
+	{ .method = "POST",
+	  .pattern = "/console/session",
+	  .handle = sign_in,
+	  .body = true,
+	  .body_max = 4096 },
+	{ .method = "DELETE", .pattern = "/console/session", .handle = sign_out },
 	{ .method = "GET", .pattern = "/console/{file}", .handle = get_file },
 	{ 0 },
 };

@@ -7,9 +7,16 @@
  * in (session.h).  Its scripts use the API as any other client does.
  */
 
+#include <mvm/error.h>
 #include <stddef.h>
 
 #include "route.h"
+
+struct request;
+struct console;
+
+int console_new(const char *data_dir, struct console **ret, struct mvm_error *err);
+void console_free(struct console *c); /* NULL is fine */
 
 struct console_file {
 	const char *name, *type, *etag;
@@ -21,5 +28,14 @@ struct console_file {
 extern const struct console_file console_files[];
 
 extern const struct route console_routes[];
+
+/*
+ * The token's secret of the session that a request comes with; NULL: none.  Borrowed, for this
+ * request.  It is to be checked as if the request had sent it.
+ *
+ * The session's key is in the header X-Mvm-Session-Key, or for a WebSocket, where a browser's
+ * scripts can set no header, in the name of a protocol: "mvm.key.HEX".
+ */
+const char *console_token(const struct request *rq);
 
 #endif

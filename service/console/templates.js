@@ -2,8 +2,8 @@
 // Templates, and of one of them its revisions and their snapshots.
 
 import { askStart } from "./actions.js";
-import { get, list } from "./api.js";
-import { errorBox, facts, h, keyedList, setText, table } from "./dom.js";
+import { get, list, operate } from "./api.js";
+import { errorBox, facts, h, keyedList, note, setText, table } from "./dom.js";
 import { bytes, shortHash, when } from "./format.js";
 import { instanceHref } from "./instances.js";
 import { every } from "./live.js";
@@ -53,11 +53,24 @@ export function templatePage(signal, id) {
 	const rows = table(`Revisions of ${id}`, ["Revision", "State", "Built", "On disk", "Snapshot"]);
 	const failure = h("div"), about = h("div"), start = startButton(id);
 	start.hidden = true;
-	every(10000, signal, async () => {
+	// a step of the template that may take minutes
+	const slow = (text, verb, done) => h("button", { class: "small", onclick: async ({ target }) => {
+		target.disabled = true;
+		try {
+			await operate("POST", `${path}/${verb}`, {});
+			note(done);
+		} catch (error) {
+			note(error);
+		}
+		target.disabled = false;
+		refresh();
+	} }, text);
+	const build = slow("Build", "build", `${id} was built`), snapshot = slow("Take a snapshot", "snapshot", `${id} has a snapshot`);
+	const refresh = every(10000, signal, async () => {
 		const [template, revisions] = await Promise.all([get(path, signal), list(`${path}/revisions`, signal)]);
 		const { spec, revision, run } = template;
 		failure.replaceChildren();
-		start.hidden = !revision;
+		start.hidden = snapshot.hidden = !revision;
 		about.replaceChildren(facts([
 			["Profile", spec.profile], ["Role", spec.role],
 			["A start", run && (run.reason ? `${run.start} (${run.reason})` : `${run.start}, ${run.backend}`)],
@@ -65,5 +78,5 @@ export function templatePage(signal, id) {
 		]));
 		rows.body.replaceChildren(...revisions.map((one) => revisionRow(rows, one)));
 	}, (error) => failure.replaceChildren(errorBox(error)));
-	return { title: id, content: [h("div", { class: "bar" }, start), failure, about, h("h2", {}, "Revisions"), rows.element] };
+	return { title: id, content: [h("div", { class: "bar" }, start, build, snapshot), failure, about, h("h2", {}, "Revisions"), rows.element] };
 }

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web console."""
 
+import http.client
+import json
 import re
+import socket
 
 import harness
 import service
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 class Files(harness.TestCase):
@@ -12,8 +21,22 @@ class Files(harness.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.mvmd = service.Mvmd(self.data_dir, self.path("mvmd.sock"), env=self.environment())
+        self.port = free_port()
+        self.mvmd = service.Mvmd(self.data_dir, self.path("mvmd.sock"), "--tcp", f"127.0.0.1:{self.port}",
+                                 env=self.environment())
         self.addCleanup(self.mvmd.stop)
+
+    def browse(self, method, path, body=None, **headers):
+        """A request as a browser sends it, by TCP."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=harness.PATIENCE_S)
+        self.addCleanup(connection.close)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, json.dumps(body) if body else None,
+                           {"Content-Type": "application/json", **headers})
+        return service.Reply(connection.getresponse())
+
+    def signed_in(self, **headers):
+        return self.browse("GET", "/console/session", **headers).json["metadata"]["signed_in"]
 
     def test_pages_load_nothing_from_elsewhere(self):
         wanted, seen = ["index.html"], set()
@@ -50,6 +73,37 @@ class Files(harness.TestCase):
                          self.mvmd.request("GET", "/console/index.html").body)
         for path in "none.js", "..%2fconsole.c", "%2e%2e/console.c", "session.c", "embed":
             self.assertEqual(self.mvmd.request("GET", "/console/" + path).status, 404, path)
+
+    def test_a_session_needs_its_cookie_and_its_key(self):
+        token = {"token": self.mvm_ok("token", "add", "one", "--scope", "admin").strip()}
+        self.assertFalse(self.signed_in())
+        refused = self.browse("POST", "/console/session", {"token": "mvm_" + "0" * 64})
+        self.assertEqual((refused.status, refused.json["error"]["code"], refused.headers["Set-Cookie"]),
+                         (401, "unauthorized", None))
+        self.assertEqual(self.browse("POST", "/console/session", token, Origin="http://other.example").status, 403)
+
+        reply = self.browse("POST", "/console/session", token, Origin=f"http://127.0.0.1:{self.port}")
+        self.assertEqual(reply.status, 200, reply.body)
+        cookie, *options = reply.headers["Set-Cookie"].split("; ")
+        self.assertLessEqual({"Path=/", "HttpOnly", "SameSite=Strict"}, set(options))
+        key = reply.json["metadata"]["key"]
+        both = {"Cookie": f"a=b; {cookie}", "X_Mvm_Session_Key": key}
+        self.assertTrue(self.signed_in(**both))
+        self.assertTrue(self.signed_in(Cookie=cookie, Sec_WebSocket_Protocol=f"mvm.exec.v1, mvm.key.{key}"))
+        for less in ({"Cookie": cookie}, {"X_Mvm_Session_Key": key},
+                     {"Cookie": cookie, "X_Mvm_Session_Key": key[:-1] + "x"}):
+            self.assertFalse(self.signed_in(**less), less)
+
+        self.assertEqual(self.browse("DELETE", "/console/session", **both).status, 200)
+        self.assertFalse(self.signed_in(**both))
+
+    def test_a_session_ends_with_its_token(self):
+        token = {"token": self.mvm_ok("token", "add", "one").strip()}
+        reply = self.browse("POST", "/console/session", token)
+        both = {"Cookie": reply.headers["Set-Cookie"].split(";")[0], "X_Mvm_Session_Key": reply.json["metadata"]["key"]}
+        self.assertTrue(self.signed_in(**both))
+        self.mvm_ok("token", "rm", "one")
+        self.assertFalse(self.signed_in(**both))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+
+struct session {
+	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE];
+	char token[SESSION_TOKEN_MAX + 1]; /* "": free */
+	int64_t opened_ns;
+};
+
+struct sessions {
+	struct session v[SESSIONS_MAX];
+};
+
+struct sessions *sessions_new(void)
+{
+	return calloc(1, sizeof(struct sessions));
+}
+
+void sessions_free(struct sessions *s)
+{
+	if (s)
+		explicit_bzero(s, sizeof(*s));
+	free(s);
+}
+
+static void random_id(char ret[SESSION_ID_SIZE])
+{
+	uint8_t bytes[(SESSION_ID_SIZE - 1) / 2];
+	random_bytes(bytes, sizeof(bytes));
+	str_hex(bytes, sizeof(bytes), ret);
+}
+
+static bool expired(const struct session *one, int64_t now_ns)
+{
+	return now_ns - one->opened_ns > SESSION_HOURS * 3600 * NS_PER_S;
+}
+
+void session_open(struct sessions *s, const char *token, int64_t now_ns,
+		  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE])
+{
+	struct session *one = &s->v[0];
+
+	assert(*token && strlen(token) <= SESSION_TOKEN_MAX);
+	for (size_t i = 1; i < SESSIONS_MAX && *one->token; i++) {
+		if (!*s->v[i].token || s->v[i].opened_ns < one->opened_ns)
+			one = &s->v[i];
+	}
+	explicit_bzero(one, sizeof(*one));
+	random_id(one->cookie);
+	random_id(one->key);
+	strcpy(one->token, token);
+	one->opened_ns = now_ns;
+	memcpy(ret_cookie, one->cookie, SESSION_ID_SIZE);
+	memcpy(ret_key, one->key, SESSION_ID_SIZE);
+}
+
+/* Compare two secrets in a time that tells nothing about where they differ. */
+static bool same(const char *a, const char *b)
+{
+	unsigned differs = 0;
+	if (strlen(a) != SESSION_ID_SIZE - 1 || strlen(b) != SESSION_ID_SIZE - 1)
+		return false;
+	for (size_t i = 0; i < SESSION_ID_SIZE - 1; i++)
+		differs |= (unsigned char)a[i] ^ (unsigned char)b[i];
+	return differs == 0;
+}
+
+static const struct session *find(const struct sessions *s, const char *cookie, const char *key)
+{
+	const struct session *found = NULL;
+	if (!cookie || !key)
+		return NULL;
+	for (size_t i = 0; i < SESSIONS_MAX; i++) {
+		const struct session *one = &s->v[i];
+		if (*one->token && (same(one->cookie, cookie) & same(one->key, key)))
+			found = one;
+	}
+	return found;
+}
+
+const char *session_token(const struct sessions *s, const char *cookie, const char *key,
+			  int64_t now_ns)
+{
+	const struct session *one = find(s, cookie, key);
+	return one && !expired(one, now_ns) ? one->token : NULL;
+}
+
+void session_close(struct sessions *s, const char *cookie, const char *key)
+{
+	const struct session *one = find(s, cookie, key);
+	if (one)
+		explicit_bzero(&s->v[one - s->v], sizeof(*one));
+}
+
+const char *session_cookie(const char *header, const char *name, char ret[SESSION_ID_SIZE])
+{
+	size_t name_len = strlen(name);
+
+	for (const char *p = header; p && *p;) {
+		p += strspn(p, "; \t");
+		size_t len = strcspn(p, ";");
+		if (len == name_len + SESSION_ID_SIZE && strncmp(p, name, name_len) == 0 &&
+		    p[name_len] == '=') {
+			memcpy(ret, p + name_len + 1, SESSION_ID_SIZE - 1);
+			ret[SESSION_ID_SIZE - 1] = '\0';
+			return ret;
+		}
+		p += len;
+	}
+	return NULL;
+}
