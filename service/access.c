@@ -3,13 +3,93 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/sock.h"
+#include "console/console.h"
+#include "guard.h"
 #include "request.h"
 #include "server.h"
+
+#define HOST_MAX 256
+
+/* ---- parsers ---- */
+
+const char *access_bearer(const char *authorization)
+{
+	static const char scheme[] = "bearer ";
+	if (!authorization || strncasecmp(authorization, scheme, strlen(scheme)) != 0)
+		return NULL;
+	authorization += strlen(scheme);
+	return authorization + strspn(authorization, " ");
+}
+
+/* Split the port off a Host header.  False: it is no host with or without a port. */
+static bool take_host(const char *text, char ret[HOST_MAX])
+{
+	const size_t len = strlen(text);
+	size_t end = len;
+	uint64_t port;
+
+	if (text[0] == '[') {
+		const char *close = strchr(text, ']');
+		end = close ? (size_t)(close - text) + 1 : 0;
+	} else if (strchr(text, ':')) {
+		end = strcspn(text, ":");
+	}
+	if (end == 0 || end >= HOST_MAX)
+		return false;
+	if (text[end] && (text[end] != ':' || parse_u64(text + end + 1, 0, 65535, &port) < 0))
+		return false;
+	memcpy(ret, text, end);
+	ret[end] = '\0';
+	return true;
+}
+
+/* Is host this name, or one below it?  A dot at the end changes nothing. */
+static bool is_below(const char *host, const char *name)
+{
+	size_t len = strlen(host), n = strlen(name);
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	if (n == 0 || len < n || strncasecmp(host + len - n, name, n) != 0)
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+bool access_host_is_ours(const char *text, const struct strv *more)
+{
+	char host[HOST_MAX];
+
+	if (!take_host(text, host))
+		return false;
+	if (host[0] == '[') {
+		host[strlen(host) - 1] = '\0';
+		return parse_address_ok(host + 1);
+	}
+	if (parse_address_ok(host) || is_below(host, "localhost"))
+		return true;
+	for (size_t i = 0; i < more->n; i++) {
+		if (is_below(host, more->v[i]))
+			return true;
+	}
+	return false;
+}
+
+bool access_origin_is_host(const char *origin, const char *host)
+{
+	if (strncmp(origin, "http://", 7) == 0)
+		return strcasecmp(origin + 7, host) == 0;
+	return strncmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
+}
+
+/* ---- the check ---- */
 
 static int check_peer(struct request *rq, struct mvm_error *err)
 {
@@ -19,27 +99,88 @@ static int check_peer(struct request *rq, struct mvm_error *err)
 		return mvm_error_set(err, -EACCES, "cannot tell who asks");
 	if (rq->peer_uid != 0 && rq->peer_uid != geteuid())
 		return mvm_error_set(err, -EACCES, "this service belongs to another user");
+	rq->client = (struct client){ .scope = MVM_TOKEN_ADMIN };
+	rq->known = true;
 	return 0;
 }
 
-/* "localhost" and numeric addresses, with a port or without: no name that somebody else may own. */
-static bool host_is_ours(const char *host)
+static int check_site(const struct request *rq, struct mvm_error *err)
 {
-	static const char *const ours[] = { "localhost", "127.0.0.1", "[::1]" };
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(ours); i++) {
-		size_t len = strlen(ours[i]);
-		if (strncmp(host, ours[i], len) == 0 && (!host[len] || host[len] == ':'))
-			return true;
+	const char *host = request_header(rq, "Host"), *origin = request_header(rq, "Origin");
+
+	if (!host ||
+	    (!rq->listener->tls && !access_host_is_ours(host, &rq->server->guard->hosts))) {
+		int r = mvm_error_set(err, -EACCES, "the Host header does not name this host");
+		return mvm_error_hint(err, r, "mvmd --host NAME");
 	}
-	return false;
+	if (origin && !access_origin_is_host(origin, host))
+		return mvm_error_set(err, -EACCES, "the request comes from another site");
+	return 0;
+}
+
+static int find_client(struct request *rq, const char *secret, struct mvm_error *err)
+{
+	const struct mvm_token_info *token = NULL;
+	int r = mvm_tokens_find(rq->server->guard->tokens, secret, strlen(secret), &token, err);
+	if (r == -EACCES)
+		err->code = -EKEYREJECTED;
+	if (r < 0)
+		return err->code;
+	rq->client = (struct client){ .scope = token->scope };
+	snprintf(rq->client.token, sizeof(rq->client.token), "%s", token->name);
+	if (token->scope != MVM_TOKEN_ADMIN) {
+		rq->client.max_instances = token->max_instances;
+		rq->client.max_vcpus = token->max_vcpus;
+		rq->client.max_mem_mib = token->max_mem_mib;
+		rq->client.max_rate = token->max_rate;
+	}
+	rq->known = true;
+	return 0;
+}
+
+static int check_token(struct request *rq, struct mvm_error *err)
+{
+	const char *secret = access_bearer(request_header(rq, "Authorization"));
+	unsigned wait_s = 1;
+
+	if (!secret)
+		secret = request_header(rq, "X-API-KEY");
+	if (!secret)
+		secret = console_token(rq);
+	if (!secret && rq->route->scope == SCOPE_NONE)
+		return 0;
+	if (!secret) {
+		mvm_error_set(err, -EKEYREJECTED, "this needs a token");
+		return mvm_error_hint(err, -EKEYREJECTED, "mvm token add NAME");
+	}
+	int r = find_client(rq, secret, err);
+	if (r < 0)
+		return r;
+	return limits_take_request(rq->server->guard->limits, &rq->client, clock_now_ns(), &wait_s,
+				   err);
+}
+
+static int check_scope(const struct request *rq, struct mvm_error *err)
+{
+	static const enum mvm_token_scope needed[] = { [SCOPE_NONE] = MVM_TOKEN_READ,
+						       [SCOPE_READ] = MVM_TOKEN_READ,
+						       [SCOPE_EXEC] = MVM_TOKEN_EXEC,
+						       [SCOPE_ADMIN] = MVM_TOKEN_ADMIN };
+	const enum mvm_token_scope scope = needed[rq->route->scope];
+
+	if (rq->route->scope == SCOPE_NONE || rq->client.scope >= scope)
+		return 0;
+	return mvm_error_set(err, -EACCES, "this needs a token of scope '%s'; '%s' has '%s'",
+			     mvm_token_scope_name(scope), rq->client.token,
+			     mvm_token_scope_name(rq->client.scope));
 }
 
 int access_check(struct request *rq, struct mvm_error *err)
 {
 	if (rq->listener->path)
 		return check_peer(rq, err);
-	const char *host = request_header(rq, "Host");
-	if (!host || !host_is_ours(host))
-		return mvm_error_set(err, -EACCES, "the Host header does not name this host");
-	return 0;
+	int r = check_site(rq, err);
+	if (r == 0)
+		r = check_token(rq, err);
+	return r < 0 ? r : check_scope(rq, err);
 }

@@ -2,7 +2,7 @@
 /* mvmd: the service.  It serves libmvm to programs over HTTP (doc/service.md). */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <mvm/mvm.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,70 +11,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/str.h"
+#include "guard.h"
+#include "notify.h"
+#include "options.h"
+#include "pools.h"
+#include "say.h"
 #include "server.h"
 
-struct options {
-	const char *data_dir, *socket;
-	struct strv tcp;
+#define PEM_MAX ((size_t)1 << 20)
+
+/* One run of mvmd. */
+struct run {
+	const struct options *options;
+	struct notify notify;
+	struct server *server;
+	struct tls tls;
+	int signal_fd;
+	struct loop_source *signals, *watchdog;
 };
-
-static void usage(FILE *out)
-{
-	fputs("Usage: mvmd [OPTIONS]\n"
-	      "\n"
-	      "Serve templates and instances to programs, over HTTP.\n"
-	      "\n"
-	      "      --data-dir DIR  use this data folder instead of ~/.mvm\n"
-	      "      --socket PATH   listen at this Unix socket instead of the user's own\n"
-	      "      --tcp ADDRESS:PORT\n"
-	      "                      listen at an address of this host alone, too\n"
-	      "      --version       print the version\n"
-	      "  -h, --help          show this help\n"
-	      "\n"
-	      "The socket is /run/mvm/mvmd.sock for root, else $XDG_RUNTIME_DIR/mvm/mvmd.sock.\n",
-	      out);
-}
-
-/* Returns an exit status, or -1 to go on. */
-static int parse(int argc, char **argv, struct options *ret)
-{
-	static const struct option options[] = {
-		{ "data-dir", required_argument, NULL, 'd' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "tcp", required_argument, NULL, 't' },
-		{ "version", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) >= 0;) {
-		switch (c) {
-		case 'd':
-			ret->data_dir = optarg;
-			break;
-		case 's':
-			ret->socket = optarg;
-			break;
-		case 't':
-			strv_add(&ret->tcp, optarg);
-			break;
-		case 'v':
-			printf("mvmd %s\n", mvm_version());
-			return 0;
-		case 'h':
-			usage(stdout);
-			return 0;
-		default:
-			fputs("hint: mvmd --help\n", stderr);
-			return 2;
-		}
-	}
-	if (optind == argc)
-		return -1;
-	fprintf(stderr, "mvmd: unexpected argument '%s'\nhint: mvmd --help\n", argv[optind]);
-	return 2;
-}
 
 /* Where the socket is without --socket; the folder is made. */
 static int default_socket(char **ret, struct mvm_error *err)
@@ -85,27 +43,36 @@ static int default_socket(char **ret, struct mvm_error *err)
 		return mvm_error_hint(err, -ENOENT, "mvmd --socket PATH");
 	}
 	AUTO_FREE char *folder = str_printf("%s/mvm", base);
-	char *path = str_printf("%s/mvm/mvmd.sock", base);
-	if (!folder || !path) {
-		free(path);
+	AUTO_FREE char *path = str_printf("%s/mvm/mvmd.sock", base);
+	if (!folder || !path)
 		return mvm_error_oom(err);
-	}
-	if (mkdir(folder, 0700) < 0 && errno != EEXIST) {
-		free(path);
+	if (mkdir(folder, 0700) < 0 && errno != EEXIST)
 		return mvm_error_set(err, -errno, "cannot make '%s': %s", folder, strerror(errno));
-	}
-	*ret = path;
+	*ret = TAKE_PTR(path);
 	return 0;
 }
 
+/* ---- signals and the service manager ---- */
+
+/* The first one lets the requests under way end, the second does not. */
 static void on_signal(void *arg, uint32_t events)
 {
-	struct server *s = arg;
+	struct run *run = arg;
+	struct signalfd_siginfo info;
 	(void)events;
-	s->stop = true;
+	while (read(run->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		run->server->stop++;
+	notify_tell(&run->notify, "STOPPING=1");
 }
 
-/* SIGTERM and SIGINT end the loop.  Blocked before the workers start, which inherit that. */
+static void on_watchdog(void *arg)
+{
+	struct run *run = arg;
+	notify_tell(&run->notify, "WATCHDOG=1");
+	loop_source_arm(run->watchdog, clock_now_ns() + run->notify.watchdog_ns / 3);
+}
+
+/* Blocked before any thread starts, so that all inherit that. */
 static int block_signals(struct mvm_error *err)
 {
 	sigset_t set;
@@ -119,43 +86,115 @@ static int block_signals(struct mvm_error *err)
 	return fd < 0 ? mvm_error_set(err, -errno, "signalfd: %s", strerror(errno)) : fd;
 }
 
-static int listen_all(struct server *s, const struct options *o, struct mvm_error *err)
+static int watch(struct run *run, struct mvm_error *err)
 {
-	AUTO_FREE char *path = NULL;
-	int r = o->socket ? 0 : default_socket(&path, err);
+	int r = loop_add_fd(run->server->loop, run->signal_fd, EPOLLIN, on_signal, run,
+			    &run->signals);
+	if (r == 0 && run->notify.watchdog_ns > 0)
+		r = loop_add_timer(run->server->loop, clock_now_ns(), on_watchdog, run,
+				   &run->watchdog);
+	return r < 0 ? mvm_error_set(err, r, "epoll: %s", strerror(-r)) : 0;
+}
+
+/* ---- sockets ---- */
+
+static int read_pem(const char *path, bool secret, char **ret, struct mvm_error *err)
+{
+	struct stat st;
+	AUTO_CLOSE int fd = file_open(path);
+	int r = fd < 0 ? fd : file_read_fd(fd, PEM_MAX, ret, NULL);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
+	if (secret && fstat(fd, &st) == 0 && (st.st_mode & S_IRWXO)) {
+		mvm_error_set(err, -EPERM, "everybody may read the key '%s'", path);
+		return mvm_error_hint(err, -EPERM, "chmod o-rwx %s", path);
+	}
+	return 0;
+}
+
+static int prepare_tls(struct run *run, struct mvm_error *err)
+{
+	const struct options *o = run->options;
+	if (!o->tls_cert)
+		return 0;
+	int r = read_pem(o->tls_cert, false, &run->tls.certificate, err);
 	if (r == 0)
-		r = server_listen_unix(s, o->socket ? o->socket : path, err);
-	for (size_t i = 0; r == 0 && i < o->tcp.n; i++)
-		r = server_listen_tcp(s, o->tcp.v[i], err);
+		r = read_pem(o->tls_key, true, &run->tls.key, err);
+	run->tls.only_1_3 = o->only_tls_1_3;
+	run->server->tls = &run->tls;
 	return r;
 }
 
-static int serve(const struct options *o, struct mvm_error *err)
+static int listen_all(struct run *run, struct mvm_error *err)
 {
-	AUTO_CLOSE int signal_fd = block_signals(err);
-	AUTO(server) s = NULL;
-	struct loop_source *source;
+	const struct options *o = run->options;
+	AUTO_FREE char *path = NULL;
+	int r = prepare_tls(run, err);
 
-	if (signal_fd < 0)
-		return signal_fd;
-	int r = server_new(o->data_dir, &s, err);
-	if (r < 0)
-		return r;
-	r = loop_add_fd(s->loop, signal_fd, EPOLLIN, on_signal, s, &source);
-	if (r < 0)
-		return mvm_error_set(err, r, "epoll_ctl: %s", strerror(-r));
-	r = listen_all(s, o, err);
+	for (int i = 0; r == 0 && i < run->notify.n_fds; i++)
+		r = server_listen_fd(run->server, NOTIFY_FD_FIRST + i, err);
+	if (r == 0 && run->notify.n_fds == 0) {
+		r = o->socket ? 0 : default_socket(&path, err);
+		if (r == 0)
+			r = server_listen_unix(run->server, o->socket ? o->socket : path, err);
+	}
+	for (size_t i = 0; r == 0 && i < o->tcp.n; i++)
+		r = server_listen_tcp(run->server, o->tcp.v[i], err);
+	return r;
+}
+
+/* ---- life ---- */
+
+static int serve(struct run *run, struct mvm_error *err)
+{
+	const struct options *o = run->options;
+	struct server *s = run->server;
+	struct pools *pools = NULL;
+
+	s->client_ns = o->client_ms * NS_PER_MS;
+	s->grace_ns = o->grace_ms * NS_PER_MS;
+	for (size_t i = 0; i < o->hosts.n; i++)
+		strv_add(&s->guard->hosts, o->hosts.v[i]);
+	int r = watch(run, err);
 	if (r == 0)
+		r = listen_all(run, err);
+	if (r == 0 && !o->no_pools)
+		r = pools_begin(o->data_dir, (uint64_t)o->pool_memory_mib << 20, &pools, err);
+	if (r == 0) {
+		say(SAY_INFO, "ready", "version", mvm_version(), NULL);
+		notify_tell(&run->notify, "READY=1");
 		r = server_run(s, err);
-	loop_source_free(source);
+		notify_tell(&run->notify, "STOPPING=1");
+	}
+	pools_end(pools);
+	loop_source_free(run->watchdog);
+	loop_source_free(run->signals);
+	return r;
+}
+
+static int run_all(const struct options *o, struct mvm_error *err)
+{
+	struct run run = { .options = o };
+
+	notify_begin(&run.notify);
+	run.signal_fd = block_signals(err);
+	int r = run.signal_fd < 0 ? run.signal_fd : server_new(o->data_dir, &run.server, err);
+	if (r == 0)
+		r = serve(&run, err);
+	server_free(run.server);
+	if (run.tls.key)
+		explicit_bzero(run.tls.key, strlen(run.tls.key));
+	free(run.tls.key);
+	free(run.tls.certificate);
+	auto_close(&run.signal_fd);
 	return r;
 }
 
 int main(int argc, char **argv)
 {
-	struct options o = { 0 };
+	struct options o = OPTIONS_INIT;
 	struct mvm_error err = { 0 };
-	int status = parse(argc, argv, &o);
+	int status = options_parse(argc, argv, &o);
 
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (fcntl(fd, F_GETFD) < 0)
@@ -163,13 +202,13 @@ int main(int argc, char **argv)
 	}
 	if (status < 0) {
 		umask(umask(0) & ~(mode_t)S_IRWXU); /* mvm must be able to use what it makes */
-		status = serve(&o, &err) < 0;
+		status = run_all(&o, &err) < 0;
 	}
 	if (err.code < 0) {
 		fprintf(stderr, "mvmd: %s\n", err.text);
 		if (err.hint[0])
 			fprintf(stderr, "hint: %s\n", err.hint);
 	}
-	strv_done(&o.tcp);
+	options_done(&o);
 	return status;
 }

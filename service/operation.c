@@ -126,6 +126,14 @@ static void sweep(struct operations *o)
 	}
 }
 
+unsigned operations_running(const struct operations *o)
+{
+	unsigned n = 0;
+	for (const struct operation *op = o->first; op; op = op->next)
+		n += op->state == RUNNING;
+	return n;
+}
+
 /* ---- JSON ---- */
 
 char *operation_address(const struct operation *op)

@@ -30,6 +30,9 @@ struct operations;
 int operations_new(struct server *server, struct operations **ret, struct mvm_error *err);
 void operations_free(struct operations *o); /* after the workers; NULL is fine */
 
+/* How many run or wait for a worker. */
+unsigned operations_running(const struct operations *o);
+
 /* Make all running work end soon: its progress is cancelled. */
 void operations_cancel_all(struct operations *o);
 

@@ -10,12 +10,17 @@
 #include "base/own.h"
 #include "base/parse.h"
 #include "code.h"
+#include "guard.h"
 #include "operation.h"
 #include "request.h"
+#include "server.h"
 
 bool reply_queue(struct request *rq)
 {
 	struct MHD_Response *response = TAKE_PTR(rq->response);
+	guard_answered(rq);
+	if (rq->server->stop)
+		request_add_header(rq, "Connection", "close");
 	bool ok = !rq->headers.failed;
 
 	for (size_t i = 0; ok && i + 1 < rq->headers.n; i += 2)
@@ -100,6 +105,7 @@ void request_reply(struct request *rq, unsigned status, json_t *metadata)
 void request_fail(struct request *rq, const struct mvm_error *err)
 {
 	unsigned status = code_status(err);
+	rq->fail_code = code_word(err);
 	if (status == 503 || status == 429)
 		request_add_header(rq, "Retry-After", "1");
 	if (status == 401)

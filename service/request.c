@@ -8,8 +8,10 @@
 #include <strings.h>
 
 #include "access.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "code.h"
+#include "connection.h"
 #include "operation.h"
 #include "reply.h"
 #include "server.h"
@@ -37,6 +39,7 @@ struct request *request_new(struct server *server, const struct listener *listen
 	rq->listener = listener;
 	rq->progress = &no_progress;
 	rq->peer_uid = (uid_t)-1;
+	rq->begun_ns = clock_now_ns();
 	rq->refs = 1;
 	rq->next_request = server->requests;
 	if (rq->next_request)
@@ -86,6 +89,8 @@ void request_completed(struct request *rq)
 {
 	loop_source_free(rq->watch);
 	rq->watch = NULL;
+	if (rq->connection)
+		connection_set_limit(rq->server, rq->connection, CONNECTION_NEXT);
 	rq->connection = NULL;
 	*rq->link = rq->next_request;
 	if (rq->next_request)
@@ -191,11 +196,20 @@ static void begin(struct request *rq, const char *method)
 	int r = 0;
 
 	rq->begun = true;
+	connection_set_limit(rq->server, rq->connection, CONNECTION_BODY);
 	rq->method = strdup(method);
 	if (!rq->method)
 		r = mvm_error_oom(&err);
 	if (r == 0)
 		r = read_query(rq, &err);
+	/* a proxy in front might take the other one, and see other requests than we do */
+	if (r == 0 && request_header(rq, "Content-Length") &&
+	    request_header(rq, "Transfer-Encoding")) {
+		request_add_header(rq, "Connection", "close");
+		r = mvm_error_set(&err, -EINVAL, "the request has two lengths");
+	}
+	if (r == 0 && rq->server->stop)
+		r = mvm_error_set(&err, -EAGAIN, "mvmd is being stopped");
 	if (r == 0)
 		r = find_route(rq, &err);
 	if (r == 0)
@@ -205,6 +219,8 @@ static void begin(struct request *rq, const char *method)
 		rq->async = prefer && strcasestr(prefer, "respond-async");
 		r = request_query_bool(rq, "async", &rq->async, &err);
 	}
+	if (r == 0 && rq->route->upload)
+		connection_set_limit(rq->server, rq->connection, CONNECTION_NO_LIMIT);
 	if (r == 0 && rq->route->begin)
 		r = rq->route->begin(rq, &err);
 	if (r < 0)
@@ -226,9 +242,9 @@ static bool body_too_long(const struct request *rq)
 	const char *length = request_header(rq, "Content-Length");
 	if (rq->route && rq->route->upload && !rq->response)
 		return false;
-	if (length)
-		return strtoull(length, NULL, 10) > body_max(rq);
-	return rq->response && request_header(rq, "Transfer-Encoding");
+	if (rq->response && request_header(rq, "Transfer-Encoding"))
+		return true;
+	return length && strtoull(length, NULL, 10) > body_max(rq);
 }
 
 static void fail_too_long(struct request *rq)
@@ -321,6 +337,7 @@ static void call(struct request *rq)
 	int r = 0;
 
 	rq->called = true;
+	connection_set_limit(rq->server, rq->connection, CONNECTION_NO_LIMIT);
 	if (route->body)
 		r = read_json(rq, &err);
 	if (r == 0 && route->operation)

@@ -28,6 +28,7 @@
 
 #include "base/str.h"
 #include "codec/json.h"
+#include "limits.h"
 #include "route.h"
 #include "worker.h"
 
@@ -55,10 +56,12 @@ struct request {
 	struct route_match match;
 	struct request_param params[REQUEST_PARAMS_MAX]; /* of the query, decoded */
 	size_t n_params;
-	json_t *json;	     /* the body, an object; NULL: the route takes none */
-	struct json_at body; /* its place, for json_get_…() */
-	uid_t peer_uid;	     /* Unix socket: who asks; else (uid_t)-1 */
-	bool async;	     /* the client wants an operation, not its end */
+	json_t *json;	      /* the body, an object; NULL: the route takes none */
+	struct json_at body;  /* its place, for json_get_…() */
+	uid_t peer_uid;	      /* Unix socket: who asks; else (uid_t)-1 */
+	struct client client; /* who asks, and what it may use (limits.h) */
+	bool known;	      /* it has shown who it is */
+	bool async;	      /* the client wants an operation, not its end */
 
 	/* the answer of its work, which a worker leaves */
 	unsigned status;
@@ -85,6 +88,8 @@ struct request {
 	struct strv headers; /* of the reply: name, value, name, … */
 	struct loop_source *watch;
 	unsigned refs;
+	int64_t begun_ns;
+	const char *fail_code; /* the word of the failure that it gets; NULL: none */
 	bool begun, called, suspended, dropped, replied;
 };
 

@@ -42,8 +42,8 @@ struct request;
 enum scope {
 	SCOPE_NONE,  /* for everybody who can connect: the version, the health check */
 	SCOPE_READ,  /* look */
-	SCOPE_EXEC,  /* commands, files and ports of instances */
-	SCOPE_ADMIN, /* start, stop, build, delete */
+	SCOPE_EXEC,  /* start, use and end instances: commands, files, ports */
+	SCOPE_ADMIN, /* templates, kernels, pools, networks of instances */
 };
 
 /* The threads that run a route's work.  One kind must not keep another from running. */

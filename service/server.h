@@ -17,7 +17,9 @@
 #include "route.h"
 #include "worker.h"
 
+struct connection;
 struct console;
+struct guard;
 struct operations;
 struct request;
 struct MHD_Daemon;
@@ -28,8 +30,10 @@ struct listener {
 	struct server *server;
 	struct MHD_Daemon *daemon;
 	struct loop_source *source;
-	char *path;    /* of a Unix socket; NULL: TCP */
-	char *address; /* of TCP, as given */
+	char *path;	/* of a Unix socket; NULL: TCP */
+	char *address;	/* of TCP, as given */
+	bool inherited; /* the service manager's: its path stays */
+	bool tls;
 };
 
 struct server {
@@ -40,8 +44,23 @@ struct server {
 	struct console *console;
 	struct listener *listeners;
 	struct request *requests; /* all that have a connection */
-	bool again;		  /* libmicrohttpd has something to do before the next wait */
-	bool stop;		  /* server_run() returns */
+	struct connection *connections;
+	struct loop_source *look; /* connection.c's */
+	unsigned n_connections;
+	struct guard *guard;
+	const struct tls *tls; /* NULL: none */
+	struct pools *pools;   /* NULL: mvmd does not keep them */
+	struct starts *starts;
+	bool again;	   /* libmicrohttpd has something to do before the next wait */
+	unsigned stop;	   /* calls to end: 1: take no more clients, 2: at once */
+	int64_t client_ns; /* for a client to send a head, and then a JSON body */
+	int64_t grace_ns;  /* for the requests that are under way then */
+};
+
+/* Certificate and key of TCP listeners, in PEM. */
+struct tls {
+	char *certificate, *key;
+	bool only_1_3; /* no TLS 1.2 */
 };
 
 int server_new(const char *data_dir, struct server **ret, struct mvm_error *err);
@@ -54,10 +73,15 @@ DEFINE_AUTO(server, server_free)
  * replaced.  -EADDRINUSE when another process listens at it. */
 int server_listen_unix(struct server *s, const char *path, struct mvm_error *err);
 
-/* Take clients at "ADDRESS:PORT", a numeric address of this host alone (127.0.0.1, [::1]). */
+/* Take clients at "ADDRESS:PORT".  Without s->tls only at a numeric address of this host alone
+ * (127.0.0.1, [::1]). */
 int server_listen_tcp(struct server *s, const char *address, struct mvm_error *err);
 
-/* Serve until s->stop is set. */
+/* Take clients at a listening socket that the service manager has opened; takes over fd. */
+int server_listen_fd(struct server *s, int fd, struct mvm_error *err);
+
+/* Serve until s->stop is set, and then until the requests under way have ended, or s->grace_ns are
+ * over, or s->stop is set to 2. */
 int server_run(struct server *s, struct mvm_error *err);
 
 #endif

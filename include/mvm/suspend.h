@@ -32,6 +32,9 @@ struct mvm_fork_options {
 	const char *name; /* as in struct mvm_start_options */
 	bool held;	  /* likewise */
 	bool remove_at_end;
+	/* added to the origin's; of two with one key these count (mvm/instance.h). NULL-terminated;
+	 * NULL: none */
+	const char *const *labels;
 };
 #define MVM_FORK_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_fork_options)
 

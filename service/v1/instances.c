@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "codec/json.h"
+#include "owned.h"
 #include "request.h"
 #include "v1/routes.h"
 
@@ -91,7 +92,7 @@ static int start(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 	int r = read_start(rq, &options, &template_ref, &name, err);
 	if (r == 0)
-		r = mvm_instance_start(mvm, &options, rq->progress, &instance, err);
+		r = owned_start(rq, mvm, &options, &instance, err);
 	if (r < 0)
 		return r;
 	r = mvm_instance_inspect(mvm, mvm_instance_name(instance), &info, err);
@@ -117,7 +118,7 @@ const struct route v1_instances_routes[] = {
 	{ .method = "GET", .pattern = "/v1/instances", .scope = SCOPE_READ, .work = list },
 	{ .method = "POST",
 	  .pattern = "/v1/instances",
-	  .scope = SCOPE_ADMIN,
+	  .scope = SCOPE_EXEC,
 	  .work = start,
 	  .operation = "instance.start",
 	  .class = WORK_START,
@@ -128,7 +129,7 @@ const struct route v1_instances_routes[] = {
 	  .work = inspect },
 	{ .method = "DELETE",
 	  .pattern = "/v1/instances/{name}",
-	  .scope = SCOPE_ADMIN,
+	  .scope = SCOPE_EXEC,
 	  .work = delete_it,
 	  .operation = "instance.remove",
 	  .class = WORK_START },

@@ -100,12 +100,33 @@ void fork_state_done(struct fork_state *s)
 	*s = (struct fork_state)FORK_STATE_NONE;
 }
 
+/* The origin's labels and then these, so that these count.  All are borrowed; free(3) the array. */
+static const char **join_labels(const char *const *origin, const char *const *more)
+{
+	size_t n = 0, n_more = 0;
+	while (origin && origin[n])
+		n++;
+	while (more && more[n_more])
+		n_more++;
+	const char **all = calloc(n + n_more + 1, sizeof(*all));
+	if (all && n > 0)
+		memcpy(all, origin, n * sizeof(*all));
+	if (all && n_more > 0)
+		memcpy(all + n, more, n_more * sizeof(*all));
+	return all;
+}
+
 /* The origin's options, changed for its forks. */
-static int fork_options(struct again *a, const struct mvm_fork_options *o, struct mvm_error *err)
+static int fork_options(struct again *a, const struct mvm_fork_options *o, const char ***ret_labels,
+			struct mvm_error *err)
 {
 	int r = again_options(a, err);
 	if (r < 0)
 		return r;
+	*ret_labels = join_labels(a->options.labels, o->labels);
+	if (!*ret_labels)
+		return mvm_error_oom(err);
+	a->options.labels = *ret_labels;
 	a->options.name = o->name;
 	a->options.hostname = NULL;
 	a->options.held = o->held;
@@ -124,10 +145,11 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 {
 	AUTO_DONE(again) a = { 0 };
 	AUTO_DONE(fork_state) state = FORK_STATE_NONE;
+	AUTO_FREE const char **labels = NULL;
 	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
 	int r = fd < 0 ? fd : instance_load(fd, name, &a.record, NULL, err);
 	if (r == 0)
-		r = fork_options(&a, o, err);
+		r = fork_options(&a, o, &labels, err);
 	if (r != 0)
 		return r;
 	r = fork_keep(mvm, name, progress, &state, err);

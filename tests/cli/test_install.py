@@ -165,6 +165,20 @@ class Installed(harness.TestCase):
             self.assertIn("KillMode=process\n", text)  # else instances would end with the service
             self.assertNotIn("@", text)
 
+    def test_the_services_socket_is_the_one_that_it_opens_itself(self):
+        for manager in "user", "system":
+            texts = {}
+            for kind in "service", "socket":
+                [unit] = glob.glob(f"{self.root}/**/lib/systemd/{manager}/mvmd.{kind}", recursive=True)
+                with open(unit, encoding="utf-8") as file:
+                    texts[kind] = file.read()
+            [start] = re.findall(r"^ExecStart=(\S+) \$MVMD_OPTIONS$", texts["service"], re.M)
+            self.assertTrue(os.access(self.root + start, os.X_OK), start)
+            for line in "Type=notify", "Environment=HOME=%h", "KillMode=process":
+                self.assertIn(line + "\n", texts["service"])
+            self.assertIn("ListenStream=%t/mvm/mvmd.sock\nSocketMode=0600\n", texts["socket"])
+            self.assertNotIn("@", "".join(texts.values()))
+
     def installed_file(self, pattern):
         [path] = glob.glob(f"{self.root}/**/{pattern}", recursive=True)
         return path

@@ -88,11 +88,12 @@ class Mvmd:
             connection.close()
 
     def stop(self):
-        """Ask it to end; returns its exit status and what it wrote to standard error."""
+        """Ask it to end; returns its exit status and what it wrote to standard error, but its news."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         error = self.process.communicate(timeout=harness.PATIENCE_S)[1]
-        return self.process.returncode, error
+        return self.process.returncode, "".join(line for line in error.splitlines(True)
+                                                if not line.startswith("level=info "))
 
 
 class TestCase(guests.TestCase):

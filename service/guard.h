@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVICE_GUARD_H
+#define SERVICE_GUARD_H
+
+/* What surrounds every request: tokens, limits, the audit log and the numbers. */
+
+#include <mvm/error.h>
+#include <mvm/token.h>
+
+#include "audit.h"
+#include "base/str.h"
+#include "limits.h"
+#include "metrics.h"
+
+struct request;
+struct server;
+
+struct guard {
+	struct mvm *mvm; /* the loop's, for the tokens */
+	struct mvm_tokens *tokens;
+	struct limits *limits;
+	struct audit audit;
+	struct metrics metrics;
+	struct strv hosts; /* names of this host beside "localhost" */
+};
+
+int guard_new(const char *data_dir, struct guard **ret, struct mvm_error *err);
+void guard_free(struct guard *g); /* NULL is fine */
+
+/* A request gets this answer: count it, and write it into the audit log if it belongs there. */
+void guard_answered(struct request *rq);
+
+#endif

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mvmd without guests: who may ask, hostile clients, its life under a service manager, its audit log and numbers.
+What it serves is in integration/test_service.py."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import unittest
+
+import harness
+
+MVMD = os.path.join(os.path.dirname(harness.MVM), "mvmd")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=harness.PATIENCE_S)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Case(harness.TestCase):
+    """Each test has an mvmd, at a Unix socket and a port."""
+
+    options = "--tcp", "127.0.0.1:0"
+
+    def setUp(self):
+        super().setUp()
+        self.mvmd = None
+        self.start_mvmd(*self.options)
+
+    def start_mvmd(self, *options, **kwargs):
+        self.socket = self.path("mvmd.sock")
+        self.log = self.path("log")
+        with open(self.log, "w", encoding="ascii") as log:
+            self.mvmd = subprocess.Popen([MVMD, "--data-dir", self.data_dir, "--socket", self.socket,
+                                          "--no-pools", *options], stdin=subprocess.DEVNULL, stderr=log,
+                                         env=self.environment(), **kwargs)
+        self.addCleanup(self.end_mvmd)
+        self.assertTrue(self.wait_for(lambda: "event=ready" in self.log_text() or self.mvmd.poll() is not None))
+
+    def end_mvmd(self):
+        """Returns the exit status."""
+        if self.mvmd.poll() is None:
+            self.mvmd.send_signal(signal.SIGTERM)
+        return self.mvmd.wait(harness.PATIENCE_S)
+
+    def wait_for(self, what):
+        deadline = time.monotonic() + harness.PATIENCE_S
+        while not what():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def log_text(self):
+        with open(self.log, encoding="utf-8") as file:
+            return file.read()
+
+    def port(self):
+        """The port that mvmd listens at: the log says so."""
+        return int(re.search(r"address=127\.0\.0\.1:(\d+)", self.log_text()).group(1))
+
+    def ask(self, method="GET", target="/v1/operations", headers=(), body=None, connection=None):
+        """Ask over TCP; returns status, headers and JSON or text."""
+        c = connection or http.client.HTTPConnection("127.0.0.1", self.port(), timeout=harness.PATIENCE_S)
+        try:
+            c.request(method, target, body, dict(headers))
+            reply = c.getresponse()
+            text = reply.read().decode()
+            is_json = reply.headers.get("Content-Type") == "application/json"
+            return reply.status, reply.headers, json.loads(text) if is_json else text
+        finally:
+            c.close()
+
+    def local(self, method, target, headers=(), body=None):
+        """Ask at the Unix socket."""
+        return self.ask(method, target, headers, body, UnixConnection(self.socket))
+
+    def token(self, name, *options):
+        return {"Authorization": "Bearer " + self.mvm_ok("token", "add", name, *options).strip()}
+
+    def raw(self, data, end=True):
+        """Send bytes over TCP; returns what comes until mvmd hangs up."""
+        with socket.create_connection(("127.0.0.1", self.port()), timeout=harness.PATIENCE_S) as s:
+            s.sendall(data)
+            if end:
+                s.shutdown(socket.SHUT_WR)
+            got = b""
+            try:
+                while piece := s.recv(65536):
+                    got += piece
+            except ConnectionResetError:
+                pass
+            return got
+
+    def audit(self):
+        with open(os.path.join(self.data_dir, "logs", "audit.jsonl"), encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+
+class Access(Case):
+    def test_tcp_needs_a_token_of_the_scope(self):
+        self.assertEqual(self.ask(target="/v1")[0], 200) # anybody may ask what this is
+        status, headers, reply = self.ask()
+        self.assertEqual((status, headers["WWW-Authenticate"], reply["error"]["code"]), (401, "Bearer", "unauthorized"))
+        self.assertEqual(self.ask(headers={"Authorization": "Bearer mvm_" + "0" * 64})[0], 401)
+        self.assertEqual(self.ask(headers={"Authorization": "Basic eDp5"})[0], 401)
+        read = self.token("look", "--scope", "read")
+        self.assertEqual(self.ask(headers=read)[0], 200)
+        self.assertEqual(self.ask("DELETE", "/v1/instances/x", read)[0], 403)
+        run = self.token("run")
+        self.assertEqual(self.ask("DELETE", "/v1/instances/x", run)[0], 404)
+        e2b = {"X-API-KEY": "e2b_" + run["Authorization"].split("_")[1]}
+        self.assertEqual(self.ask(headers=e2b)[0], 200)
+        self.mvm_ok("token", "rm", "run")
+        self.assertEqual(self.ask(headers=run)[0], 401)
+        short = self.token("short", "--expires", "1s")
+        self.assertTrue(self.wait_for(lambda: self.ask(headers=short)[0] == 401))
+        self.assertEqual(self.local("DELETE", "/v1/instances/x")[0], 404)
+
+    def test_a_token_has_its_rate(self):
+        fast = self.token("fast", "--max-rate", "2")
+        answers = [self.ask(headers=fast) for _ in range(6)]
+        refused = [(status, headers["Retry-After"], reply["error"]["code"])
+                   for status, headers, reply in answers if status != 200]
+        self.assertIn((429, "1", "limit_reached"), refused)
+        self.assertEqual({r[0] for r in refused}, {429})
+        self.assertTrue(self.wait_for(lambda: self.ask(headers=fast)[0] == 200))
+
+    def test_pages_of_other_sites_are_refused(self):
+        token = self.token("t")
+        port = self.port()
+        for host, ok in (("localhost", True), ("LOCALHOST:1", True), ("8080-vm.localhost", True), ("127.0.0.1", True),
+                         ("[::1]:80", True), ("evil.example", False), ("localhost.evil.example", False),
+                         ("127.0.0.1.evil.example", False), ("evillocalhost", False), ("", False),
+                         ("localhost:x", False), ("[::1", False)):
+            self.assertEqual(self.ask(headers={**token, "Host": host})[0], 200 if ok else 403, host)
+        for origin, ok in ((f"http://127.0.0.1:{port}", True), ("http://evil.example", False), ("null", False),
+                           (f"http://127.0.0.1:{port}.evil.example", False), (f"http://localhost:{port}", False)):
+            self.assertEqual(self.ask(headers={**token, "Origin": origin})[0], 200 if ok else 403, origin)
+        # a form of another page can post this type without asking first
+        status, _, reply = self.ask("POST", "/v1/instances", {**token, "Content-Type": "text/plain"}, b"{}")
+        self.assertEqual((status, reply["error"]["code"]), (415, "unsupported_media_type"))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
+    def test_another_user_is_refused_at_the_unix_socket(self):
+        os.chmod(self.path(), 0o711)
+        self.assertEqual(os.stat(self.socket).st_mode & 0o777, 0o600)
+        os.chmod(self.socket, 0o666)
+        ask = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);" \
+              "s.sendall(b'GET /v1/operations HTTP/1.0\\r\\n\\r\\n'); print(s.recv(99).decode())"
+        done = subprocess.run([shutil.which("python3", path="/usr/bin:/bin"), "-c", ask, self.socket], user=65534,
+                              group=65534, extra_groups=[], capture_output=True, text=True, check=False, cwd="/")
+        self.assertIn("403 Forbidden", done.stdout, done.stderr)
+
+
+class Hostile(Case):
+    options = "--tcp", "127.0.0.1:0", "--client-timeout", "500ms"
+
+    def status(self, data, **kwargs):
+        got = self.raw(data, **kwargs)
+        return int(got.split()[1]) if got.startswith(b"HTTP/") else None
+
+    def test_large_heads_and_odd_requests(self):
+        head = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n"
+        for target, more, wanted in (
+                (b"/v1", b"", {200}), (b"/" + b"a" * 100_000, b"", {414, 431, None}),
+                (b"/v1", b"X: " + b"a" * 100_000 + b"\r\n", {431, None}),
+                (b"/v1", b"".join(b"X%d: a\r\n" % i for i in range(5000)), {431, None}),
+                (b"/v1?" + b"a&" * 40, b"", {400}), (b"/v1?%zz", b"", {400}), (b"/v1?a=%00", b"", {400}),
+                (b"//v1", b"", {404}), (b"/v1/", b"", {404}), (b"/v1/./operations", b"", {401, 404}),
+                (b"/v1/instances/../operations", b"", {401, 404}), (b"/%2e%2e/%2e%2e/etc/passwd", b"", {404}),
+                (b"http://localhost/v1", b"", {400, 404}), (b"*", b"", {400, 404}), (b"/v1%00", b"", {400, 404}),
+                (b"/v1", b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", {400})):
+            self.assertIn(self.status(head % (target, more)), wanted, (target[:60], more[:60]))
+        for data in b"\0" * 1000, b"\r\n" * 5000, b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01", b"GET\r\n\r\n":
+            self.assertNotIn(self.status(data), (200, 500), data[:20])
+        self.assertEqual(self.local("GET", "/v1")[0], 200)
+
+    def test_bodies_are_bounded_and_read_strictly(self):
+        kind = {"Content-Type": "application/json"}
+        for body, wanted in ((b'{"template":' + b"[" * 100 + b"]" * 100 + b"}", 400), (b'{"a":1,"a":2}', 400),
+                             (b"[]", 400), (b"{", 400), (b'{"template":"\\u0000"}', 400), (b"\xff\xfe", 400),
+                             (b'{"template":"x","nosuch":1}', 400)):
+            self.assertEqual(self.local("POST", "/v1/instances", kind, body)[0], wanted, body[:40])
+        # one that is announced as too long is not read, and one that does not say how long it is ends
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(harness.PATIENCE_S)
+            s.connect(self.socket)
+            s.sendall(b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      b"Content-Length: 2000000\r\n\r\n")
+            self.assertIn(b" 413 ", s.recv(4096))
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(harness.PATIENCE_S)
+            s.connect(self.socket)
+            s.sendall(b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      b"Transfer-Encoding: chunked\r\n\r\n")
+            try:
+                for _ in range(200):
+                    s.sendall(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+                s.sendall(b"0\r\n\r\n")
+            except OSError:
+                pass
+            try:
+                self.assertIn(b" 413 ", s.recv(4096))
+            except ConnectionResetError:
+                pass
+        self.assertEqual(self.local("GET", "/v1")[0], 200)
+
+    def test_slow_clients_are_cut_off_and_idle_ones_cost_little(self):
+        with open(f"/proc/{self.mvmd.pid}/status", encoding="ascii") as file:
+            before = int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+        slow = [socket.create_connection(("127.0.0.1", self.port()), timeout=harness.PATIENCE_S) for _ in range(200)]
+        begun = time.monotonic()
+        body = socket.socket(socket.AF_UNIX)
+        body.settimeout(harness.PATIENCE_S)
+        body.connect(self.socket)
+        body.sendall(b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                     b"Content-Length: 10\r\n\r\n{")
+        gone = None
+        while gone is None and time.monotonic() - begun < harness.PATIENCE_S:
+            try:
+                for s in slow:
+                    s.send(b"G" if slow.index(s) == 0 else b"")
+                time.sleep(0.05)
+                slow[0].setblocking(False)
+                gone = slow[0].recv(10)
+            except BlockingIOError:
+                pass
+            except OSError:
+                gone = b""
+        self.assertIsNotNone(gone)
+        with open(f"/proc/{self.mvmd.pid}/status", encoding="ascii") as file:
+            after = int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+        self.assertLess(after - before, 200 * 40) # KiB
+        self.assertEqual(body.recv(100), b"") # half a body
+        for s in [*slow, body]:
+            s.close()
+        self.assertEqual(self.local("GET", "/v1")[0], 200)
+
+
+class Life(Case):
+    def test_a_request_under_way_may_end_and_new_clients_are_refused(self):
+        half = socket.socket(socket.AF_UNIX)
+        half.settimeout(harness.PATIENCE_S)
+        half.connect(self.socket)
+        half.sendall(b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                     b"Content-Length: 2\r\n\r\n")
+        time.sleep(0.1)
+        self.mvmd.send_signal(signal.SIGTERM)
+        self.assertTrue(self.wait_for(lambda: not os.path.exists(self.socket)))
+        self.assertIsNone(self.mvmd.poll())
+        half.sendall(b"{}")
+        answer = half.recv(4096)
+        self.assertIn(b" 400 ", answer)
+        self.assertIn(b"Connection: close", answer)
+        self.assertEqual(self.end_mvmd(), 0)
+        half.close()
+
+    def test_a_second_signal_or_the_grace_ends_it(self):
+        for options, signals in ((), 2), (("--grace", "100ms"), 1):
+            self.end_mvmd()
+            self.start_mvmd(*options)
+            with socket.socket(socket.AF_UNIX) as half:
+                half.connect(self.socket)
+                half.sendall(b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+                time.sleep(0.1)
+                for _ in range(signals):
+                    self.mvmd.send_signal(signal.SIGTERM)
+                    time.sleep(0.05)
+                self.assertEqual(self.mvmd.wait(harness.PATIENCE_S), 0)
+
+    def test_under_a_service_manager(self):
+        self.end_mvmd()
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.settimeout(harness.PATIENCE_S)
+        notify.bind(self.path("notify"))
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.path("given.sock"))
+        listening.listen()
+        script = f'exec 3<&{listening.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        env = {**self.environment(), "NOTIFY_SOCKET": self.path("notify"), "WATCHDOG_USEC": "300000"}
+        process = subprocess.Popen(["bash", "-c", script, "-", MVMD, "--data-dir", self.data_dir, "--no-pools"],
+                                   pass_fds=[listening.fileno()], env=env, stderr=subprocess.DEVNULL)
+        try:
+            self.assertEqual(notify.recv(100), b"READY=1")
+            self.assertEqual([notify.recv(100) for _ in range(3)], [b"WATCHDOG=1"] * 3)
+            self.assertEqual(self.ask(target="/v1", connection=UnixConnection(self.path("given.sock")))[0], 200)
+            with open(f"/proc/{process.pid}/environ", "rb") as file:
+                self.assertIn(b"LISTEN_PID", file.read()) # it had them
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(harness.PATIENCE_S), 0)
+            news = []
+            while not news or news[-1] != b"STOPPING=1":
+                news.append(notify.recv(100))
+            self.assertTrue(os.path.exists(self.path("given.sock"))) # the manager's
+        finally:
+            process.kill()
+            process.wait()
+            notify.close()
+            listening.close()
+
+    def test_a_kill_leaves_a_socket_that_the_next_one_replaces(self):
+        self.mvmd.kill()
+        self.mvmd.wait()
+        self.assertTrue(os.path.exists(self.socket))
+        self.start_mvmd()
+        self.assertEqual(self.local("GET", "/v1")[0], 200)
+
+
+class Records(Case):
+    def test_the_audit_log_has_changes_and_refusals(self):
+        self.ask(target="/v1/operations?secret=1")
+        token = self.token("bot")
+        self.ask(headers=token)
+        self.ask("DELETE", "/v1/instances/web-1?force=true&secret=1", token)
+        self.local("DELETE", "/v1/instances/web-2")
+        lines = self.audit()
+        self.assertEqual([(x["method"], x["path"], x["status"], x.get("client"), x.get("from"), x.get("instance"))
+                          for x in lines],
+                         [("GET", "/v1/operations", 401, None, "127.0.0.1", None),
+                          ("DELETE", "/v1/instances/web-1", 404, "token:bot", "127.0.0.1", "web-1"),
+                          ("DELETE", "/v1/instances/web-2", 404, f"uid:{os.geteuid()}", None, "web-2")])
+        self.assertEqual([x["code"] for x in lines], ["unauthorized", "not_found", "not_found"])
+        path = os.path.join(self.data_dir, "logs", "audit.jsonl")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        # a full file becomes the old one
+        self.end_mvmd()
+        os.truncate(path, 16 << 20)
+        self.start_mvmd()
+        self.local("DELETE", "/v1/instances/web-3")
+        self.assertEqual([x["instance"] for x in self.audit()], ["web-3"])
+        self.assertEqual(os.stat(path + ".1").st_size, 16 << 20)
+
+    def test_the_numbers_have_prometheus_format(self):
+        self.ask()
+        status, headers, text = self.local("GET", "/metrics")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        sample = re.compile(r'^([a-z_:]+)(\{([a-z_]+="(\\.|[^"\\])*",?)*\})? ([0-9.e+-]+)$')
+        heads, values = {}, {}
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                name, kind = line.split()[2:]
+                self.assertNotIn(name, heads)
+                heads[name] = kind
+            elif not line.startswith("# HELP "):
+                found = sample.match(line)
+                self.assertIsNotNone(found, line)
+                base = re.sub(r"_(bucket|sum|count)$", "", found[1])
+                self.assertTrue(found[1] in heads or heads.get(base) == "histogram", line)
+                values[line.rsplit(" ", 1)[0]] = float(found[5])
+        self.assertEqual(len(values), len([x for x in text.splitlines() if not x.startswith("#")]))
+        self.assertEqual(values['mvmd_refused_total{why="token"}'], 1)
+        self.assertEqual(values['mvmd_requests_total{status="4xx"}'], 1)
+        self.assertGreater(values["mvm_host_memory_bytes"], 1 << 20)
+        self.assertEqual(values['mvmd_request_seconds_bucket{le="+Inf"}'], values["mvmd_request_seconds_count"])
+        for name in 'mvm_starts_total{kind="restore"}', 'mvm_instances{state="running"}', "process_open_fds":
+            self.assertIn(name, values)
+        self.assertEqual(self.ask(target="/metrics")[0], 401)
+        if shutil.which("promtool"):
+            subprocess.run(["promtool", "check", "metrics"], input=text, text=True, check=True)
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs openssl for a certificate")
+class Tls(Case):
+    options = ()
+
+    def certificate(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", self.path("key.pem"), "-out", self.path("cert.pem"), "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+        os.chmod(self.path("key.pem"), 0o600)
+        return "--tls-cert", self.path("cert.pem"), "--tls-key", self.path("key.pem")
+
+    def test_tls_has_a_lowest_version_and_needs_a_token(self):
+        tls = self.certificate()
+        for least, client, ok in ("1.2", ssl.TLSVersion.TLSv1_2, True), ("1.3", ssl.TLSVersion.TLSv1_2, False), \
+                ("1.3", ssl.TLSVersion.TLSv1_3, True):
+            self.end_mvmd()
+            self.start_mvmd("--tcp", "127.0.0.1:0", *tls, "--tls-min", least)
+            context = ssl.create_default_context(cafile=self.path("cert.pem"))
+            context.maximum_version = client
+            c = http.client.HTTPSConnection("localhost", self.port(), timeout=harness.PATIENCE_S, context=context)
+            if ok:
+                self.assertEqual(self.ask(connection=c)[0], 401)
+            else:
+                self.assertRaises(OSError, self.ask, connection=c)
+        self.assertNotIn(b"200", self.raw(b"GET /v1 HTTP/1.0\r\n\r\n"))
+
+    def refused(self, *options):
+        done = subprocess.run([MVMD, "--data-dir", self.data_dir, "--socket", self.path("other.sock"), *options],
+                              capture_output=True, text=True, env=self.environment(), check=False,
+                              timeout=harness.PATIENCE_S)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr
+
+    def test_the_network_needs_tls_and_a_secret_key(self):
+        tls = self.certificate()
+        self.assertIn("hint: mvmd --tls-cert FILE --tls-key FILE", self.refused("--tcp", "0.0.0.0:0"))
+        os.chmod(self.path("key.pem"), 0o644)
+        self.assertIn("everybody may read the key", self.refused("--tcp", "127.0.0.1:0", *tls))
+        os.chmod(self.path("key.pem"), 0o600)
+        self.assertIn("cannot start the HTTP server",
+                      self.refused("--tcp", "127.0.0.1:0", "--tls-cert", tls[3], "--tls-key", tls[3]))
+
+
+if __name__ == "__main__":
+    harness.main()
