@@ -145,8 +145,9 @@ static int check_token(struct request *rq, struct mvm_error *err)
 
 	if (!secret)
 		secret = request_header(rq, "X-API-KEY");
-	if (!secret)
-		secret = console_token(rq);
+	const char *session = secret ? NULL : console_token(rq);
+	if (session)
+		secret = session;
 	if (!secret && rq->route->scope == SCOPE_NONE)
 		return 0;
 	if (!secret) {
@@ -154,6 +155,8 @@ static int check_token(struct request *rq, struct mvm_error *err)
 		return mvm_error_hint(err, -EKEYREJECTED, "mvm token add NAME");
 	}
 	int r = find_client(rq, secret, err);
+	if (r == -EKEYREJECTED && session && rq->route->scope == SCOPE_NONE)
+		return 0; /* the token has ended, and with it the session */
 	if (r < 0)
 		return r;
 	return limits_take_request(rq->server->guard->limits, &rq->client, clock_now_ns(), &wait_s,

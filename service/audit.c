@@ -114,5 +114,5 @@ void audit_write(struct audit *a, const struct audit_line *line)
 	if (n > 0)
 		(void)!write(a->fd, "\n", 1); /* so that the next line stands alone */
 	if (a->lost++ == 0)
-		say(SAY_ERR, "audit", "error", "a line of the audit log is lost", NULL);
+		say(SAY_ERR, "audit", "error", "a line of the audit log is lost", (char *)NULL);
 }

@@ -147,12 +147,12 @@ static void say_listening(const struct listener *l, int fd)
 	char text[INET6_ADDRSTRLEN + 16] = "";
 
 	if (l->path) {
-		say(SAY_INFO, "listen", "socket", l->path, NULL);
+		say(SAY_INFO, "listen", "socket", l->path, (char *)NULL);
 		return;
 	}
 	if (getsockname(fd, (struct sockaddr *)&a, &len) == 0)
 		format_address(&a, text, sizeof(text));
-	say(SAY_INFO, "listen", "address", text, "tls", l->tls ? "true" : "false", NULL);
+	say(SAY_INFO, "listen", "address", text, "tls", l->tls ? "true" : "false", (char *)NULL);
 }
 
 /* Start a daemon at a listening socket, which is taken over. */

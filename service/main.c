@@ -161,7 +161,7 @@ static int serve(struct run *run, struct mvm_error *err)
 	if (r == 0 && !o->no_pools)
 		r = pools_begin(o->data_dir, (uint64_t)o->pool_memory_mib << 20, &pools, err);
 	if (r == 0) {
-		say(SAY_INFO, "ready", "version", mvm_version(), NULL);
+		say(SAY_INFO, "ready", "version", mvm_version(), (char *)NULL);
 		notify_tell(&run->notify, "READY=1");
 		r = server_run(s, err);
 		notify_tell(&run->notify, "STOPPING=1");

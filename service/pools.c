@@ -27,7 +27,7 @@ static int on_note(void *arg, const struct mvm_progress_event *event)
 {
 	(void)arg;
 	if (event->kind == MVM_PROGRESS_NOTE)
-		say(SAY_WARNING, "pools", "note", event->text, NULL);
+		say(SAY_WARNING, "pools", "note", event->text, (char *)NULL);
 	return 0;
 }
 
@@ -57,7 +57,7 @@ static void *run(void *arg)
 		struct mvm_error err = { 0 };
 		int r = serve(p, &err);
 		if (r < 0 && r != last)
-			say(SAY_WARNING, "pools", "error", err.text, NULL);
+			say(SAY_WARNING, "pools", "error", err.text, (char *)NULL);
 		last = r;
 		if (poll(&cancel, 1, r < 0 ? AGAIN_MS : 0) != 0)
 			return NULL;

@@ -27,7 +27,7 @@ static void add_value(struct strbuf *b, const char *s)
 		return;
 	}
 	strbuf_adds(b, "\"");
-	for (size_t i = 0; s[i] && i < VALUE_MAX; i++) {
+	for (size_t i = 0; i < VALUE_MAX && s[i]; i++) {
 		unsigned char c = (unsigned char)s[i];
 		if (c == '"' || c == '\\')
 			strbuf_addf(b, "\\%c", c);

@@ -18,7 +18,7 @@ enum say_level {
 	SAY_INFO = 6,
 };
 
-/* key, value, ..., NULL.  A pair whose value is NULL is left out. */
+/* key, value, ..., (char *)NULL.  A pair whose value is NULL is left out. */
 void say(enum say_level level, const char *event, ...) __attribute__((sentinel));
 
 #endif

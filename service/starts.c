@@ -91,7 +91,7 @@ static void on_events(void *arg, uint32_t ready)
 		count(st, event);
 	if (r == MVM_STREAM_WAIT)
 		return;
-	say(SAY_ERR, "events", "error", r < 0 ? err.text : "they have ended", NULL);
+	say(SAY_ERR, "events", "error", r < 0 ? err.text : "they have ended", (char *)NULL);
 	stop(st);
 }
 
@@ -117,7 +117,7 @@ void starts_begin(struct server *s)
 		on_events(st, 0); /* what it holds already wakes no loop */
 		return;
 	}
-	say(SAY_WARNING, "events", "error", err.text[0] ? err.text : strerror(-r), NULL);
+	say(SAY_WARNING, "events", "error", err.text[0] ? err.text : strerror(-r), (char *)NULL);
 	stop(st);
 }
 

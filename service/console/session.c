@@ -81,7 +81,8 @@ static const struct session *find(const struct sessions *s, const char *cookie, 
 		return NULL;
 	for (size_t i = 0; i < SESSIONS_MAX; i++) {
 		const struct session *one = &s->v[i];
-		if (*one->token && (same(one->cookie, cookie) & same(one->key, key)))
+		bool both = (int)same(one->cookie, cookie) & (int)same(one->key, key);
+		if (*one->token && both)
 			found = one;
 	}
 	return found;

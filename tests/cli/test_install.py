@@ -188,7 +188,7 @@ class Installed(harness.TestCase):
         commands = [c["name"] for c in self.mvm_json("help")["commands"]]
         pages = os.path.dirname(self.installed_file("share/man/man1/mvm.1"))
         self.assertEqual(sorted(os.listdir(pages)), sorted(
-            ["mvm.1"] + [f"mvm-{name.replace(' ', '-')}.1" for name in commands]))
+            ["mvm.1", "mvmd.1"] + [f"mvm-{name.replace(' ', '-')}.1" for name in commands]))
         with open(os.path.join(pages, "mvm-template-build.1"), encoding="utf-8") as file:
             text = file.read()
         for what in "SYNOPSIS", "snapshot", "EXAMPLES", "data-dir":

@@ -2,6 +2,7 @@
 """mvmd without guests: who may ask, hostile clients, its life under a service manager, its audit log and numbers.
 What it serves is in integration/test_service.py."""
 
+import errno
 import http.client
 import json
 import os
@@ -95,14 +96,15 @@ class Case(harness.TestCase):
         """Send bytes over TCP; returns what comes until mvmd hangs up."""
         with socket.create_connection(("127.0.0.1", self.port()), timeout=harness.PATIENCE_S) as s:
             s.sendall(data)
-            if end:
-                s.shutdown(socket.SHUT_WR)
             got = b""
             try:
+                if end:
+                    s.shutdown(socket.SHUT_WR)
                 while piece := s.recv(65536):
                     got += piece
-            except ConnectionResetError:
-                pass
+            except OSError as error: # it hangs up at once
+                if error.errno not in (errno.ECONNRESET, errno.ENOTCONN):
+                    raise
             return got
 
     def audit(self):
