@@ -9,7 +9,10 @@ void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE
 	bool has_ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED ||
 			 info->state == MVM_INSTANCE_SUSPENDED;
 	if (info->state == MVM_INSTANCE_EXITED && info->exit_code >= 0)
-		snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d)", name, info->exit_code);
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d%s)", name, info->exit_code,
+			 info->volumes_lost ? ", volumes lost" : "");
+	else if (has_ended && info->volumes_lost)
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s (volumes lost)", name);
 	else if (!has_ended && info->network_problem)
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (no network)", name);
 	else if (!has_ended && info->disk_problem)

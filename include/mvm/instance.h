@@ -321,6 +321,8 @@ struct mvm_instance_info {
 	/* why a limit could not suspend it since its start; NULL: it is no limit's time, or in use
 	 */
 	char *suspend_problem;
+	bool volumes_lost; /* at its end some volumes did not come back: "error" in json names them
+			    */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

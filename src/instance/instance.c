@@ -93,11 +93,13 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 		return mvm_error_context(err, r, "instance '%s'", name);
 	if (!alive && !record_is_over(&rec)) {
 		bool suspended = instance_was_suspended(dir_fd, &rec);
+		if (suspended)
+			free(TAKE_PTR(rec.error));
+		else if (instance_note_lost(&rec) < 0)
+			return mvm_error_oom(err);
 		rec.state = suspended ? RECORD_SUSPENDED : RECORD_FAILED;
 		rec.vmm_pid = rec.supervisor_pid = 0;
 		rec.stopping = false;
-		free(rec.error);
-		rec.error = suspended ? NULL : strdup(instance_lost_reason(&rec));
 		rec.health = RECORD_HEALTH_NONE;
 	}
 	if (instance_folder_is_copy(dir_fd, name, &rec))

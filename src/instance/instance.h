@@ -109,8 +109,9 @@ void host_boot_id(char ret[HOST_BOOT_ID_SIZE]); /* "" when it cannot be read */
 /* Does the folder of an instance that has lost its supervisor have a whole suspended state? */
 bool instance_was_suspended(int dir_fd, const struct record *r);
 
-/* Why an instance that did not end properly no longer runs.  Static. */
-const char *instance_lost_reason(const struct record *r);
+/* Note in a record that its instance did not end properly: why it no longer runs, and which volumes
+ * did not come back.  Returns 0 or -ENOMEM. */
+int instance_note_lost(struct record *r);
 
 /*
  * Settle an instance that a killed supervisor or a host that went down left behind: note it in the
@@ -118,10 +119,10 @@ const char *instance_lost_reason(const struct record *r);
  * and one whose starter is gone.  A folder with an instance's name but without a record about it is
  * left alone.
  *
- * Returns 0; INSTANCE_LOST with ret_why (static); INSTANCE_STRAY; or -errno with a sentence.
+ * Returns 0; INSTANCE_LOST with ret_why (the caller's); INSTANCE_STRAY; or -errno with a sentence.
  */
 enum instance_settled { INSTANCE_LOST = 1, INSTANCE_STRAY };
-int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
+int instance_settle(int instances_fd, const char *name, int logs_fd, char **ret_why,
 		    struct mvm_error *err);
 
 /* As instance_settle(), by the process that started the instance and reports the failure: a

@@ -229,6 +229,7 @@ static const struct field record[] = {
 	FIELD_TEXT(record, expires_at),
 	FIELD_NUMBER(record, volume_timeout_ms, int64_t, FIELD_SPARSE, 0, INT64_MAX),
 	FIELD_STRING(record, volumes_note, FIELD_SPARSE),
+	FIELD_BOOL(record, volumes_lost, FIELD_SPARSE),
 	FIELD_BOOL(record, remove_at_end, FIELD_REQUIRED),
 	FIELD_SIZE(record, log_max_bytes, FIELD_REQUIRED),
 	FIELD_TEXT(record, isolation),

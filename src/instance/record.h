@@ -184,6 +184,7 @@ struct record {
 	unsigned restarts;    /* how often it was started again */
 	bool workload_ended;  /* the template's command has ended */
 	bool stopping;	      /* it is being ended: only its supervisor copies volumes back now */
+	bool volumes_lost;    /* at its end some volumes did not come back; error names them */
 	char *volumes_note;   /* what the last copy of its volumes left out; NULL: nothing */
 	bool has_exit_code;   /* it has ended, or its workload has */
 	unsigned exit_code;   /* the workload's, or 128 + its signal */

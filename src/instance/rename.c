@@ -77,7 +77,7 @@ static int try_rename(int instances_fd, const char *name, const char *to, int lo
 {
 	AUTO_DONE(record) rec = { 0 };
 	AUTO_CLOSE int dir_fd = -1;
-	const char *why;
+	AUTO_FREE char *why = NULL;
 	instance_settle(instances_fd, name, logs_fd, &why, NULL); /* as at a start */
 	int r = instance_load(instances_fd, name, &rec, &dir_fd, err);
 	if (r < 0)

@@ -13,6 +13,7 @@
 #include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/saved.h"
+#include "instance/volume.h"
 #include "model/name.h"
 
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
@@ -24,12 +25,23 @@ void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
 		snprintf(ret, HOST_BOOT_ID_SIZE, "%.36s", text);
 }
 
-const char *instance_lost_reason(const struct record *r)
+int instance_note_lost(struct record *r)
 {
+	AUTO_DONE(strbuf) why = { 0 };
 	char now[HOST_BOOT_ID_SIZE];
 	host_boot_id(now);
-	return r->boot_id && now[0] && !str_eq(r->boot_id, now) ? "the host went down while it ran"
-								: "its supervisor was killed";
+	bool went_down = r->boot_id && now[0] && !str_eq(r->boot_id, now);
+	strbuf_adds(&why,
+		    went_down ? "the host went down while it ran" : "its supervisor was killed");
+	r->volumes_lost = r->state != RECORD_STARTING && volumes_come_back(r);
+	for (size_t i = 0; i < r->n_volumes && r->volumes_lost; i++) {
+		const struct record_volume *v = &r->volumes[i];
+		if (v->write_back)
+			strbuf_addf(&why, "; '%s' did not come back to '%s'", v->guest, v->host);
+	}
+	free(r->error);
+	r->error = strbuf_take(&why);
+	return r->error ? 0 : -ENOMEM;
 }
 
 bool instance_was_suspended(int dir_fd, const struct record *r)
@@ -49,18 +61,16 @@ static void sweep_files(int dir_fd)
 			unlinkat(dir_fd, names.v[i], 0); /* it does no harm */
 }
 
-/* why: NULL when it is suspended. */
-static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_error *err)
+/* r->error: NULL when it is suspended. */
+static int write_down(int dir_fd, struct record *r, struct mvm_error *err)
 {
 	char now[RFC3339_SIZE];
 	clock_format(clock_wall_ns() / NS_PER_S, now);
-	free(TAKE_PTR(r->error));
 	free(TAKE_PTR(r->ended_at));
-	r->error = why ? strdup(why) : NULL;
-	r->ended_at = why ? strdup(now) : NULL;
-	if (why && (!r->error || !r->ended_at))
+	r->ended_at = r->error ? strdup(now) : NULL;
+	if (r->error && !r->ended_at)
 		return mvm_error_oom(err);
-	r->state = why ? RECORD_FAILED : RECORD_SUSPENDED;
+	r->state = r->error ? RECORD_FAILED : RECORD_SUSPENDED;
 	r->continues = RECORD_CONTINUES_NOTHING;
 	saved_sweep(dir_fd);
 	sweep_files(dir_fd);
@@ -82,23 +92,32 @@ static int stray(int instances_fd, const char *name, int dir_fd)
 }
 
 static int settle(int instances_fd, const char *name, int dir_fd, struct record *r, int logs_fd,
-		  const char **ret_why, struct mvm_error *err)
+		  char **ret_why, struct mvm_error *err)
 {
 	bool copy = instance_folder_has_moved(dir_fd, r);
+	free(TAKE_PTR(r->error));
 	if (!copy && instance_was_suspended(dir_fd, r)) {
-		int written = write_down(dir_fd, r, NULL, err);
+		int written = write_down(dir_fd, r, err);
 		if (written == 0)
 			events_add(logs_fd, "suspended", r, NULL);
 		return written;
 	}
-	*ret_why = copy ? "its folder is a copy of another instance's folder"
-			: instance_lost_reason(r);
-	int result = write_down(dir_fd, r, *ret_why, err);
-	if (result < 0)
+	if (copy)
+		r->error = strdup("its folder is a copy of another instance's folder");
+	else
+		instance_note_lost(r);
+	char *why = r->error ? strdup(r->error) : NULL;
+	if (!why)
+		return mvm_error_oom(err);
+	int result = write_down(dir_fd, r, err);
+	if (result < 0) {
+		free(why);
 		return result;
+	}
+	*ret_why = why;
 	if (copy) /* the user made it, so it stays */
 		return INSTANCE_LOST;
-	events_add(logs_fd, "failed", r, *ret_why);
+	events_add(logs_fd, "failed", r, why);
 	if (!r->held && !record_removes_itself(r))
 		return INSTANCE_LOST;
 	result = instance_folder_remove(instances_fd, name, dir_fd, false);
@@ -122,7 +141,7 @@ static int finish_removal(int instances_fd, const char *name, int dir_fd, const 
 }
 
 static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_starter,
-		      const char **ret_why, struct mvm_error *err)
+		      char **ret_why, struct mvm_error *err)
 {
 	AUTO_DONE(record) r = { 0 };
 	instance_folder_sweep(instances_fd, name);
@@ -155,7 +174,7 @@ static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_
 	return settle(instances_fd, name, dir_fd, &r, logs_fd, ret_why, err);
 }
 
-int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
+int instance_settle(int instances_fd, const char *name, int logs_fd, char **ret_why,
 		    struct mvm_error *err)
 {
 	return settle_one(instances_fd, name, logs_fd, false, ret_why, err);
@@ -163,6 +182,6 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 
 int instance_settle_start(int instances_fd, const char *name, int logs_fd)
 {
-	const char *why;
+	AUTO_FREE char *why = NULL;
 	return settle_one(instances_fd, name, logs_fd, true, &why, NULL);
 }

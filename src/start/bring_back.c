@@ -67,11 +67,7 @@ int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *
 	/* without a record: the instance was removed with its end, and its starter got the error */
 	if (fd < 0 || instance_load(fd, name, &rec, NULL, NULL) < 0 || !rec.error)
 		return 0;
-	struct mvm_error lost = { 0 };
-	if (str_eq(rec.error, instance_lost_reason(&rec))) /* it could not name the volumes */
-		volumes_all_lost(&rec, true, rec.error, &lost);
-	return mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name,
-			     lost.code ? lost.text : rec.error);
+	return mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, rec.error);
 }
 
 int volumes_check_ended(struct mvm *mvm, const char *name, const struct mvm_error *why,

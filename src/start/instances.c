@@ -316,6 +316,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->network_problem = TAKE_PTR(rec->network_problem);
 	info->disk_problem = TAKE_PTR(rec->disk_problem);
 	info->suspend_problem = TAKE_PTR(rec->suspend_problem);
+	info->volumes_lost = rec->volumes_lost;
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
 	info->network_deny = one_block(&rec->network_deny);

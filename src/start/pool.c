@@ -199,7 +199,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* else the server ended it */
 			progress_note(progress, "discarding a VM of the pool: %s", err.text);
 		/* a supervisor that was killed meanwhile may have left the name in use */
-		const char *why;
+		AUTO_FREE char *why = NULL;
 		instance_settle(instances_fd, rec.name, -1, &why, &err);
 	}
 	return 0;

@@ -51,7 +51,8 @@ static void forget(struct pool_server *s, struct waiting *w)
  * VM must not stop the server. */
 static void end_vm(struct pool_server *s, struct waiting *w)
 {
-	const char *name = mvm_instance_name(w->vm), *why;
+	const char *name = mvm_instance_name(w->vm);
+	AUTO_FREE char *why = NULL;
 	/* after a failure the next command that lists instances settles it */
 	if (instance_folder_kill(w->dir_fd, name, END_MS, NULL, NULL) == 0)
 		instance_settle(store_dir(s->mvm->store, STORE_INSTANCES), name,

@@ -110,7 +110,7 @@ int mvm_instance_start_again(struct mvm *mvm, const char *name, const struct mvm
 	AUTO_DONE(again) a = { 0 };
 	struct mvm_error local = { 0 };
 	struct progress_watch watch;
-	const char *why;
+	AUTO_FREE char *why = NULL;
 
 	*ret = NULL;
 	if (!err)

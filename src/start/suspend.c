@@ -64,7 +64,7 @@ static int resume(struct mvm *mvm, const char *name, struct again *a,
 		  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
-	const char *why;
+	AUTO_FREE char *why = NULL;
 	/* if its supervisor was killed, its record does not say so yet */
 	int r = instance_settle(store_dir(mvm->store, STORE_INSTANCES), name,
 				store_dir(mvm->store, STORE_LOGS), &why, err);

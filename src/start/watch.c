@@ -75,7 +75,7 @@ int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, st
 	int first = 0;
 	for (size_t i = 0; i < names.n; i++) {
 		struct mvm_error one;
-		const char *why;
+		AUTO_FREE char *why = NULL;
 		if (progress_check(progress, err) < 0)
 			return -ECANCELED;
 		r = instance_settle(fd, names.v[i], logs_fd, &why, &one);

@@ -175,6 +175,7 @@ void note_end(struct supervisor *s, const struct mvm_error *err)
 	else
 		set_time(&s->record.ended_at, 0);
 	const char *lost = s->lost.code ? s->lost.text : NULL;
+	s->record.volumes_lost = lost;
 	const char *over = s->over[0] ? s->over : NULL;
 	set_string(&s->record.error, failed || (suspended && err->code) ? err->text : lost);
 	save_record(s);

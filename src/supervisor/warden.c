@@ -81,6 +81,9 @@ static void take_number(struct record *rec, uint16_t i, uint64_t n)
 	case NUMBER_NETWORK_REFUSED:
 		rec->network_refused = n & INT64_MAX;
 		break;
+	case NUMBER_VOLUMES_LOST:
+		rec->volumes_lost = n;
+		break;
 	case NUMBER_HELD:
 		rec->held = rec->held && n;
 		break;

@@ -117,6 +117,7 @@ enum record_number {
 	NUMBER_STOPPING,
 	NUMBER_HELD, /* it is never held again */
 	NUMBER_NETWORK_REFUSED,
+	NUMBER_VOLUMES_LOST,
 	RECORD_NUMBERS,
 };
 

@@ -92,8 +92,10 @@ class Gone(harness.TestCase):
 
     def test_a_killed_supervisors_volume_is_named(self):
         error = self.fails("stop", True)
-        self.assertIn(f"instance 'v' has ended: '/srv/v' did not come back to '{self.path('host')}': its "
-                      "supervisor was killed", error)
+        lost = f"its supervisor was killed; '/srv/v' did not come back to '{self.path('host')}'"
+        self.assertIn(f"instance 'v' has ended: {lost}", error)
+        self.assertEqual(self.mvm_json("inspect", "v")["error"], lost)
+        self.assertIn("failed (volumes lost)", self.mvm_ok("ps"))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ static int make_lost(int instances_fd, const char *name, enum record_purpose pur
 
 static int settle(int instances_fd, const char *name)
 {
-	const char *why;
+	AUTO_FREE char *why = NULL;
 	return instance_settle(instances_fd, name, -1, &why, NULL);
 }
 

@@ -120,7 +120,7 @@ static void a_kill_leaves_the_old_or_the_new_name(void **state)
 	for (int i = 0;; i++) {
 		AUTO_DONE(record) rec = { 0 };
 		struct mvm_error err = { 0 };
-		const char *why;
+		AUTO_FREE char *why = NULL;
 		make_ended(x, "one");
 		bool killed = killed_at(x, i % 2 ? 0 : i / 2 + 1, i % 2 ? i / 2 + 1 : 0);
 		bool old = has_folder(x, "one");
