@@ -16,9 +16,12 @@
 #include "artifact/index.h"
 #include "codec/sign_key.h"
 
-#define BUNDLE_TYPE    "application/vnd.dev.sigstore.bundle.v0.3+json"
-#define BUNDLE_MAX     ((size_t)64 << 10)
-#define SIGNATURES_MAX 16u /* of one manifest that are looked at */
+#define BUNDLE_TYPE "application/vnd.dev.sigstore.bundle.v0.3+json"
+#define BUNDLE_MAX  ((size_t)64 << 10)
+
+/* Of one manifest so many are looked at, and so many bytes of their manifests. */
+#define SIGNATURES_MAX	     256u
+#define SIGNATURES_BYTES_MAX ((uint64_t)4 << 20)
 
 /* The configuration of a signature's manifest. */
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"

@@ -192,10 +192,13 @@ static int choose(const struct artifact *a, const struct oci_index *list, const 
 	return 0;
 }
 
-/* Is this entry perhaps the manifest of a signature? */
+/* Is this entry perhaps the manifest of a signature?  A manifest without an artifactType is listed
+ * with its configuration's type, or with none. */
 static bool may_be_signature(const struct artifact *a, const struct oci_descriptor *d)
 {
-	return !d->problem && !d->ref_name && d->size <= ARTIFACT_MANIFEST_MAX &&
+	bool other = d->artifact_type && !str_eq(d->artifact_type, BUNDLE_TYPE) &&
+		     !str_eq(d->artifact_type, EMPTY_TYPE);
+	return !d->problem && !other && !d->ref_name && d->size <= ARTIFACT_MANIFEST_MAX &&
 	       str_eq(d->media_type, ARTIFACT_MANIFEST_TYPE) &&
 	       !digest_equal(&d->digest, &a->manifest.digest);
 }
@@ -212,11 +215,17 @@ static bool is_listed(const struct artifact *a, const struct mvm_digest *digest)
 
 static void add_listed(struct artifact *a, const struct oci_index *list)
 {
-	for (size_t i = 0; i < list->n && a->n_signatures < SIGNATURES_MAX; i++) {
+	for (size_t i = 0; i < list->n; i++) {
 		const struct oci_descriptor *d = &list->manifests[i];
-		if (may_be_signature(a, d) && !is_listed(a, &d->digest))
-			a->signatures[a->n_signatures++] = (struct index_part){ d->digest,
-										d->size };
+		if (!may_be_signature(a, d) || is_listed(a, &d->digest))
+			continue;
+		if (a->n_signatures == SIGNATURES_MAX ||
+		    d->size > SIGNATURES_BYTES_MAX - a->signatures_bytes) {
+			a->too_many_signatures = true;
+			continue;
+		}
+		a->signatures[a->n_signatures++] = (struct index_part){ d->digest, d->size };
+		a->signatures_bytes += d->size;
 	}
 }
 

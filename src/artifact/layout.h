@@ -46,6 +46,8 @@ struct artifact {
 	/* manifests that may be those of signatures */
 	struct index_part signatures[SIGNATURES_MAX];
 	uint32_t n_signatures;
+	uint64_t signatures_bytes;
+	bool too_many_signatures; /* some are not among them */
 };
 #define ARTIFACT_NONE                                                                              \
 	{                                                                                          \

@@ -12,6 +12,7 @@
 static void descriptor_done(struct oci_descriptor *d)
 {
 	free(d->media_type);
+	free(d->artifact_type);
 	free(d->os);
 	free(d->arch);
 	free(d->variant);
@@ -107,14 +108,12 @@ static int read_names(const struct json_at *at, struct oci_descriptor *ret, stru
 
 static int read_media(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
 {
-	AUTO_FREE char *artifact = NULL;
-
 	int r = json_get_string(at, "mediaType", JSON_REQUIRED, &ret->media_type, err);
 	if (r >= 0)
-		r = get_text(at, "artifactType", &artifact, err);
+		r = get_text(at, "artifactType", &ret->artifact_type, err);
 	if (r < 0)
 		return r;
-	ret->media = artifact ? OCI_MEDIA_OTHER : media_of(ret->media_type);
+	ret->media = ret->artifact_type ? OCI_MEDIA_OTHER : media_of(ret->media_type);
 	return 0;
 }
 

@@ -37,6 +37,7 @@ enum oci_media {
 struct oci_descriptor {
 	enum oci_media media; /* OCI_MEDIA_OTHER: an artifact, too */
 	char *media_type;     /* as written */
+	char *artifact_type;  /* NULL: not given */
 	struct mvm_digest digest;
 	uint64_t size;
 	char *os, *arch, *variant; /* of the platform; unknown */

@@ -79,6 +79,10 @@ static int list_signatures(struct pull *p, struct artifact *a, struct mvm_error 
 				      p->name, why.text);
 	}
 	remote_lists_done(&l.lists);
+	if (a->too_many_signatures)
+		progress_note(p->progress,
+			      "%s may have more signatures than the %u that mvm looks at", p->name,
+			      a->n_signatures);
 	return r;
 }
 

@@ -32,7 +32,7 @@ class Judges(PushCase):
 
     def tool(self, name, *args):
         """Run a judge, which reads and writes settings in the test's folder."""
-        env = {**os.environ, "HOME": self.folder, "XDG_CONFIG_HOME": self.path("config")}
+        env = {**os.environ, "HOME": self.folder, "XDG_CONFIG_HOME": self.path("config"), "COSIGN_PASSWORD": ""}
         env.pop("DOCKER_CONFIG", None)
         return run(tool(name), *args, env=env, cwd=self.folder)
 
@@ -68,6 +68,25 @@ class Judges(PushCase):
         with open(self.path("files/rootfs.ext4"), "rb") as theirs, \
                 open(self.current("web", "rootfs.ext4"), "rb") as ours:
             self.assertEqual(theirs.read(), ours.read())
+
+    def cosign(self, *args):
+        return self.tool("cosign", *args, "--allow-http-registry")
+
+    @needs_go_tools("cosign")
+    def test_cosign(self):
+        there = f"{self.one.host}/team/web@{self.digest}"
+        # ours, of both kinds of keys
+        curve = self.mvm_json("key", "generate", "curve", "--type", "p256")
+        self.mvm_ok("template", "sign", "docker://" + self.pushed, "--key", "curve")
+        for public in self.key["path"], curve["path"]:
+            self.cosign("verify", "--key", public, "--insecure-ignore-tlog", there)
+        # and its own, which has P-256
+        self.tool("cosign", "generate-key-pair")
+        self.cosign("sign", "--key", "cosign.key", "--tlog-upload=false", "--use-signing-config=false", "--yes", there)
+        self.mvm_ok("key", "untrust", "mine")
+        self.mvm_ok("key", "trust", self.path("cosign.pub"))
+        found = self.mvm_json("template", "verify", "--remote", self.pushed)
+        self.assertEqual((found["key"], found["signatures"]), ("cosign", 3))
 
     @needs_go_tools("crane")
     def test_crane(self):

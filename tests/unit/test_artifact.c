@@ -421,6 +421,50 @@ static void a_manifest_is_ours_or_refused(void **state)
 
 /* ---- signatures ---- */
 
+/* A list of n manifests of a type. */
+static void list_of(struct strbuf *to, unsigned first, unsigned n, const char *type, unsigned size)
+{
+	strbuf_adds(to, "{\"schemaVersion\":2,\"manifests\":[");
+	for (unsigned i = 0; i < n; i++)
+		strbuf_addf(to,
+			    "%s{\"mediaType\":\"" ARTIFACT_MANIFEST_TYPE
+			    "\",\"artifactType\":\"%s\",\"digest\":\"sha256:%064x\",\"size\":%u}",
+			    i ? "," : "", type, first + i, size);
+	strbuf_adds(to, "]}");
+}
+
+static void add_list(struct artifact *a, unsigned first, unsigned n, const char *type,
+		     unsigned size)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	list_of(&text, first, n, type, size);
+	assert_int_equal(artifact_add_signatures(a, text.data, text.len, NULL), 0);
+}
+
+static void what_else_refers_does_not_crowd_signatures_out(void **state)
+{
+	AUTO_DONE(artifact) a = ARTIFACT_NONE;
+	(void)state;
+	add_list(&a, 1, 400, "application/spdx+json", 1000);
+	add_list(&a, 401, 40, BUNDLE_TYPE, 1000);
+	assert_int_equal(a.n_signatures, 40);
+	add_list(&a, 441, 5, EMPTY_TYPE, 1000);
+	assert_int_equal(a.n_signatures, 45);
+	assert_false(a.too_many_signatures);
+	add_list(&a, 1000, 300, BUNDLE_TYPE, 1000);
+	assert_int_equal(a.n_signatures, SIGNATURES_MAX);
+	assert_true(a.too_many_signatures);
+}
+
+static void signatures_are_bounded_by_their_bytes(void **state)
+{
+	AUTO_DONE(artifact) a = ARTIFACT_NONE;
+	(void)state;
+	add_list(&a, 1, 8, BUNDLE_TYPE, 1 << 20);
+	assert_int_equal(a.n_signatures, 4);
+	assert_true(a.too_many_signatures);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -434,6 +478,8 @@ int main(void)
 		TEST(an_index_is_read_as_it_was_written),
 		TEST(a_hostile_index_is_refused),
 		TEST(a_manifest_is_ours_or_refused),
+		TEST(what_else_refers_does_not_crowd_signatures_out),
+		TEST(signatures_are_bounded_by_their_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
