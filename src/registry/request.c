@@ -5,13 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "registry/reply.h"
 
 #define TRIES_MAX  5u
 #define ASKED_MAX  2u
 #define TIMEOUT_MS 120000L
-#define SLOW_S	   300L /* a registry may be silent while it hashes a blob */
+#define STALLED_S  30  /* no byte goes: a lost connection */
+#define SILENT_S   300 /* after the last byte: a registry may hash a blob for minutes */
 
 static const char *const accept_lists =
 	"Accept: application/vnd.oci.image.index.v1+json, application/json";
@@ -81,6 +83,30 @@ static int on_seek(void *arg, curl_off_t offset, int from)
 	return CURL_SEEKFUNC_OK;
 }
 
+int64_t request_patience_s(const struct request *q)
+{
+	return q->from_fd >= 0 && !q->type && q->sent == q->size ? SILENT_S : STALLED_S;
+}
+
+/* CURLOPT_XFERINFOFUNCTION, about once a second: end an upload of which nothing moves. */
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+		       curl_off_t up)
+{
+	struct request *q = arg;
+	int64_t now_ns = clock_now_ns();
+
+	(void)down_total;
+	(void)up_total;
+	if ((uint64_t)(down + up) != q->moved) {
+		q->moved = (uint64_t)(down + up);
+		q->moved_ns = now_ns;
+	}
+	if (now_ns - q->moved_ns < request_patience_s(q) * NS_PER_S)
+		return 0;
+	q->was_silent = request_patience_s(q) == SILENT_S;
+	return 1;
+}
+
 /* Is the request's URL on the registry itself? */
 static bool is_ours(const struct request *q)
 {
@@ -140,8 +166,12 @@ static void set_options(struct request *q, struct curl_slist *headers)
 	curl_easy_setopt(q->easy, CURLOPT_HEADERDATA, q);
 	curl_easy_setopt(q->easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(q->easy, CURLOPT_WRITEDATA, q);
-	if (q->uploads)
-		curl_easy_setopt(q->easy, CURLOPT_LOW_SPEED_TIME, SLOW_S);
+	if (q->uploads) {
+		curl_easy_setopt(q->easy, CURLOPT_LOW_SPEED_TIME, (long)SILENT_S);
+		curl_easy_setopt(q->easy, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(q->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+		curl_easy_setopt(q->easy, CURLOPT_XFERINFODATA, q);
+	}
 	if (q->from_fd < 0 || q->type)
 		curl_easy_setopt(q->easy, CURLOPT_TIMEOUT_MS, TIMEOUT_MS);
 }
@@ -150,7 +180,9 @@ static void forget_answer(struct request *q)
 {
 	q->status = 0;
 	q->asked_s = 0;
-	q->sent = q->have = 0;
+	q->sent = q->have = q->moved = 0;
+	q->moved_ns = clock_now_ns();
+	q->was_silent = false;
 	q->problem = 0;
 	q->challenge = (struct challenge){ 0 };
 	q->header[0] = '\0';
@@ -202,6 +234,10 @@ int request_try(struct request *q, struct mvm_error *err)
 
 static bool is_for_a_moment(const struct request *q)
 {
+	if (q->was_silent) /* it would be again */
+		return false;
+	if (q->code == CURLE_ABORTED_BY_CALLBACK)
+		return q->c->answered;
 	if (q->code != CURLE_OK)
 		return client_is_lost(q->c, q->code);
 	return q->status == 429 || q->status == 408 ||
@@ -271,6 +307,11 @@ int request_judge(const struct request *q, struct mvm_error *err)
 				    err);
 	if (q->code == CURLE_TOO_MANY_REDIRECTS)
 		return request_fail(q, -EREMOTEIO, "it redirects in a circle", err);
+	if (q->code == CURLE_ABORTED_BY_CALLBACK)
+		return request_fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
+				    q->was_silent ? "the registry has all bytes and does not answer"
+						  : "the registry takes no more bytes",
+				    err);
 	if (q->code != CURLE_OK && !q->body.too_long)
 		return request_fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
 				    curl_easy_strerror(q->code), err);

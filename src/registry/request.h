@@ -25,6 +25,9 @@ struct request {
 	/* the answer */
 	CURL *easy;
 	CURLcode code;
+	int64_t moved_ns; /* when bytes came or went last */
+	uint64_t moved;
+	bool was_silent; /* the registry has had everything, and said nothing */
 	long status;
 	curl_off_t asked_s;
 	struct challenge challenge;
@@ -51,6 +54,9 @@ bool request_got(const struct request *q, long status);
 /* Report an answer that is of no use: -EACCES, -EBUSY, -EFBIG, -ENOENT (not of an upload),
  * -EHOSTUNREACH, -EPROTO, -EREMOTEIO. */
 int request_judge(const struct request *q, struct mvm_error *err);
+
+/* How long no byte may come or go, of an upload at this point. */
+int64_t request_patience_s(const struct request *q);
 
 /* "cannot PURPOSE: WHY" */
 int request_fail(const struct request *q, int code, const char *why, struct mvm_error *err);
