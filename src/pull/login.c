@@ -241,6 +241,21 @@ static int erase_from_program(struct auth_file *f, const char *host,
 	return r < 0 ? r : 1;
 }
 
+/* Tell which logins stay: podman's for a part of the host, as `podman logout HOST` leaves them. */
+static void note_parts(const struct auth_file *f, const char *host,
+		       const struct mvm_progress *progress)
+{
+	json_t *auths = json_object_get(f->doc, "auths"), *value;
+	const size_t len = strlen(host);
+	const char *key;
+
+	json_object_foreach(auths, key, value)
+	{
+		if (str_starts(key, host) && key[len] == '/' && !credentials_is_key(key, host))
+			progress_note(progress, "the login for '%s' stays in %s", key, f->path);
+	}
+}
+
 /* 1 if the file had credentials of the host. */
 static int forget_in(const char *path, const char *host, const struct mvm_progress *progress,
 		     struct mvm_error *err)
@@ -254,6 +269,7 @@ static int forget_in(const char *path, const char *host, const struct mvm_progre
 		r = read_document(&f, err);
 	if (r < 0)
 		return r;
+	note_parts(&f, host, progress);
 	int erased = erase_from_program(&f, host, progress, err);
 	if (erased < 0)
 		return erased;

@@ -77,8 +77,12 @@ class Files(LoginCase):
         self.assertEqual(self.read(self.docker), kept)
         self.assertEqual(sorted(os.listdir(self.path(".docker"))), ["config.json", "real.json"])
         self.assertTrue(self.may_read())
-        out = self.mvm_json("logout", self.host)
-        self.assertEqual(out, {"registry": self.host, "files": [self.docker]})
+        kept["auths"][f"{self.host}/team"] = {"auth": coded} # podman's
+        self.write(".docker/config.json", json.dumps(kept))
+        done = self.mvm("logout", self.host, "--json", status=0)
+        self.assertEqual(json.loads(done.stdout), {"registry": self.host, "files": [self.docker]})
+        self.assertIn(f"the login for '{self.host}/team' stays in ", done.stderr)
+        self.assertNotIn("other.example", done.stderr)
         del kept["auths"][self.host]
         self.assertEqual(self.read(self.docker), kept)
         self.mvm_fails(NOT_FOUND, "logout", self.host, says="there is no login for")
