@@ -1,35 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "usernet/usernet.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
-#include <slirp/libslirp.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/own.h"
-#include "usernet/link.h"
-#include "usernet/questions.h"
-#include "usernet/rate.h"
-#include "usernet/refusals.h"
-#include "usernet/route.h"
-#include "usernet/sockets.h"
-#include "usernet/udp_forward.h"
-#include "usernet/watch.h"
-
-#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2) /* sockets for the forwarded ports */
+#include "usernet/usernet_priv.h"
 
 #define LAST_WORDS "{\"ended\":true}"
 
 #define FLOWS_PER_S 500u /* new flows: of TCP, and others */
 
-#define GUEST_V4    "10.0.2.15"
 #define HOST_V4	    "10.0.2.2"
 #define RESOLVER_V4 "10.0.2.3"
 #define NET_V4	    "10.0.2.0"
@@ -37,35 +22,6 @@
 #define HOST_V6	    "fec0::2"
 #define RESOLVER_V6 "fec0::3"
 #define NET_V6	    "fec0::"
-
-struct usernet {
-	struct gate gate;
-	struct questions questions;
-	struct udp_forwards udp_forwards;
-	struct link link;
-	struct sockets sockets;
-	Slirp *slirp;
-	struct route route;
-	int control_fd;
-	int64_t timer_ns;	    /* libslirp's router advertisement; DEADLINE_NONE: not armed */
-	struct rate bytes, packets; /* both ways */
-	struct rate new_tcp, new_others; /* flows */
-	bool is_forwarding, is_held;
-	/* the host's socket to read first in this turn, and in the next; -1: any */
-	int first_fd, next_fd;
-	struct refusals refusals;
-	struct watch watch;
-	size_t n_fds;
-	struct pollfd fds[POLL_MAX + 1]; /* the last one: routes */
-	bool reads[POLL_MAX];		 /* libslirp would read it */
-};
-
-static struct in_addr v4_of(const char *text)
-{
-	struct in_addr a = { 0 };
-	inet_pton(AF_INET, text, &a);
-	return a;
-}
 
 static struct in6_addr v6_of(const char *text)
 {
@@ -120,12 +76,6 @@ static void pass(struct usernet *u, const uint8_t *frame, size_t len, const stru
 	sockets_make_room(&u->sockets, f, clock_now_ns());
 	slirp_input(u->slirp, frame, (int)len);
 	gate_passed(&u->gate, frame);
-}
-
-static void count(struct usernet *u, size_t len)
-{
-	rate_overdraw(&u->packets, 1);
-	rate_overdraw(&u->bytes, len);
 }
 
 static void on_frame(void *arg, const uint8_t *frame, size_t len)
@@ -288,126 +238,6 @@ static int on_poll_get(int index, void *arg)
 	       (got & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-/* ---- forwards ---- */
-
-/*
- * libslirp makes UDP ports reusable.  On Linux any user could then bind a forwarded port as well,
- * and get its datagrams.  So libslirp gets this function in place of the C library's.
- */
-__attribute__((visibility("default"))) int setsockopt(int fd, int level, int name,
-						      const void *value, socklen_t len)
-{
-	int type = 0;
-	socklen_t type_len = sizeof(type);
-	if (level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT) &&
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_DGRAM)
-		return 0;
-	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
-}
-
-static void forward_datagram(void *arg, const uint8_t *frame, size_t len)
-{
-	struct usernet *u = arg;
-	count(u, len);
-	refusals_note_visit(&u->refusals);
-	link_write(&u->link, frame, len);
-}
-
-static int forward_udp(struct usernet *u, const struct sockaddr_in *host,
-		       const struct usernet_forward *f, struct mvm_error *err)
-{
-	int r = udp_forwards_add(&u->udp_forwards, host, f->guest_port);
-	return r == 0 ? 0
-		      : mvm_error_set(err, r, "cannot forward port %u of %s: %s", f->port,
-				      f->address, strerror(-r));
-}
-
-static int forward(struct usernet *u, const struct usernet_forward *f, struct mvm_error *err)
-{
-	struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(f->port) };
-	struct sockaddr_in guest = { .sin_family = AF_INET,
-				     .sin_port = htons(f->guest_port),
-				     .sin_addr = v4_of(GUEST_V4) };
-	if (inet_pton(AF_INET, f->address, &host.sin_addr) != 1)
-		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->address);
-	if (f->udp)
-		return forward_udp(u, &host, f, err);
-	int r = gate_forward(&u->gate, f->guest_port);
-	if (r < 0)
-		return mvm_error_set(err, r, "a VM has at most %u forwarded ports",
-				     GATE_FORWARDS_MAX);
-	u->is_forwarding = true;
-	r = slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
-			       (const struct sockaddr *)&guest, sizeof(guest), 0);
-	u->is_forwarding = false;
-	if (r == 0) {
-		sockets_find_listeners(&u->sockets);
-		return 0;
-	}
-	u->gate.n_forwards--;
-	r = -errno;
-	return mvm_error_set(err, r, "cannot forward port %u of %s: %s", f->port, f->address,
-			     strerror(-r));
-}
-
-/* ---- control ---- */
-
-static int reply(struct usernet *u, int r, const struct mvm_error *err)
-{
-	AUTO_JSON json_t *said = r < 0 ? json_pack("{s:s, s:i}", "error", err->text, "code", r)
-				       : json_pack("{s:b, s:I, s:I, s:I}", "ready", 1, "refused",
-						   (json_int_t)u->gate.refused, "dropped",
-						   (json_int_t)u->gate.dropped, "lost",
-						   (json_int_t)u->link.lost);
-	AUTO_FREE char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
-	if (!text)
-		return -ENOMEM;
-	return send(u->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno
-											: 0;
-}
-
-/* Report refusals now and then.  A supervisor that does not read now gets the next report. */
-static void report(struct usernet *u)
-{
-	AUTO_JSON json_t *said = refusals_take(&u->refusals, clock_now_ns());
-	AUTO_FREE char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
-	if (text)
-		send(u->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static int take_servers(struct usernet *u, const char (*dns)[RESOLVER_ADDRESS_SIZE], size_t n,
-			struct mvm_error *err)
-{
-	resolver_forget(&u->questions.resolver);
-	for (size_t i = 0; i < n; i++)
-		if (resolver_add(&u->questions.resolver, dns[i]) < 0)
-			return mvm_error_set(err, -EINVAL, "'%s' is no resolver's address", dns[i]);
-	return 0;
-}
-
-static int on_request(struct usernet *u)
-{
-	static char text[USERNET_MESSAGE_MAX];
-	static struct usernet_request request;
-	struct mvm_error err;
-	ssize_t n = recv(u->control_fd, text, sizeof(text), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno == ECONNRESET)) /* it had not read all */
-		return -EPIPE;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	int r = usernet_request_read(text, (size_t)n, &request, &err);
-	if (r == 0 && request.has_policy) {
-		gate_set_policy(&u->gate, &request.policy);
-		u->is_held = false;
-	}
-	const struct usernet_request *asked = &request;
-	if (r == 0 && asked->n_dns > 0)
-		r = take_servers(u, asked->dns, asked->n_dns, &err);
-	if (r == 0 && request.has_forward)
-		r = forward(u, &request.forward, &err);
-	return reply(u, r, &err);
-}
-
 /* ---- the loop ---- */
 
 static bool is_hosts(void *arg, const struct policy_address *address)
@@ -490,8 +320,8 @@ static int turn(struct usernet *u)
 		udp_forwards_serve(&u->udp_forwards, forwards, clock_now_ns());
 	if (n_asks > 0)
 		questions_serve(&u->questions, clock_now_ns());
-	report(u);
-	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
+	control_report(u);
+	int r = n > 0 && u->fds[1].revents ? control_take(u) : 0;
 	bool may_take = n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR));
 	if (r == 0 && may_take && u->is_held)
 		return -EPIPE; /* the VMM is gone, and its guest's frames must not leave */
@@ -502,6 +332,14 @@ static int turn(struct usernet *u)
 	while (has_news && route_has_changed(&u->route))
 		gate_judge_again(&u->gate);
 	return r == 0 ? link_flush(&u->link) : r;
+}
+
+static void forward_datagram(void *arg, const uint8_t *frame, size_t len)
+{
+	struct usernet *u = arg;
+	count(u, len);
+	refusals_note_visit(&u->refusals);
+	link_write(&u->link, frame, len);
 }
 
 static int begin(struct usernet *u, const struct usernet_config *config, struct mvm_error *err)
@@ -547,13 +385,13 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->gate.on_end = on_end;
 	u->gate.arg = u;
 	u->gate.tcp.max = SOCKETS_TCP_MAX;
-	int r = take_servers(u, config->dns, config->n_dns, err);
+	int r = control_take_servers(u, config->dns, config->n_dns, err);
 	u->slirp = slirp_new(&slirp, &callbacks, u);
 	if (!u->slirp)
 		return mvm_error_set(err, -EIO, "libslirp does not start");
 	sockets_init(&u->sockets, u->slirp);
 	for (size_t i = 0; i < config->n_forwards && r == 0; i++)
-		r = forward(u, &config->forwards[i], err);
+		r = control_forward(u, &config->forwards[i], err);
 	return r;
 }
 
@@ -570,7 +408,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	u.first_fd = u.next_fd = -1;
 	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);
 	int r = begin(&u, config, err);
-	int said = reply(&u, r, err);
+	int said = control_reply(&u, r, err);
 	watch_begin(&u.watch);
 	while (r == 0 && said == 0) {
 		watch_turn(&u.watch);

@@ -86,7 +86,7 @@ static int try_to_share(const struct net *n, bool udp, int option, const char *a
 	struct sockaddr_in at = n->at;
 	AUTO_CLOSE int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
-	/* setsockopt() here is that of usernet.c */
+	/* setsockopt() here is that of control.c */
 	assert_int_equal(syscall(SYS_setsockopt, fd, SOL_SOCKET, option, &on, sizeof(on)), 0);
 	assert_int_equal(inet_pton(AF_INET, address, &at.sin_addr), 1);
 	if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0)
