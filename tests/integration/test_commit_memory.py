@@ -12,6 +12,7 @@ import harness
 COUNT = ("echo here >/tmp/file; echo on disk >/www/new; "
          "(n=0; while :; do n=$((n+1)); echo $n >/tmp/n; sleep 0.05; done) >/dev/null 2>&1 & ")
 COUNTS = "rm -f /tmp/n && until test -s /tmp/n; do sleep 0.1; done"
+RESTORED = 'on_restore = ["/bin/busybox", "sh", "-c", "echo once >>/tmp/restored"]\n'
 IDS = "cat /etc/machine-id /run/mvm/generation /proc/sys/kernel/random/boot_id; hostname; head -c 16 /dev/urandom | md5sum"
 
 
@@ -23,7 +24,8 @@ def small_files():
 
 @harness.needs_guests
 class CommitMemory(guests.TestCase):
-    config = guests.CONFIG + "data_disk_mib = 16\nroot_disk_mib = 64\n"
+    config = guests.CONFIG.replace("\n[health]", RESTORED + "\n[health]") + \
+        "data_disk_mib = 16\nroot_disk_mib = 64\n"
 
     def sh(self, name, command):
         return self.exec(name, "sh", "-c", command)
@@ -96,6 +98,48 @@ class CommitMemory(guests.TestCase):
         self.assertEqual([r["has_snapshot"] for r in self.mvm_json("template", "history", "half")], [False])
         self.exec(name, "true")
         self.mvm_ok("rm", "--force", name)
+
+    def test_its_revisions_roll_back_and_are_pruned(self):
+        name = self.clone("web-worker")
+        for word in ("one", "two"):
+            self.sh(name, f"echo {word} >/tmp/file; rm -f /tmp/restored")
+            self.commit(name, "rolled")
+            self.assertEqual(self.sh(name, "ls /tmp"), "file\n") # on_restore is for clones
+        current, old = (r["revision_hash"] for r in self.mvm_json("template", "history", "rolled"))
+        two = self.clone("rolled")
+        self.assertEqual(self.sh(two, "cat /tmp/file /tmp/restored"), "two\nonce\n")
+        self.mvm_ok("template", "rollback", "rolled")
+        one = self.clone("rolled")
+        self.assertEqual(self.sh(one, "cat /tmp/file /tmp/restored"), "one\nonce\n")
+        self.assertEqual((self.inspect(two)["revision_hash"], self.inspect(one)["revision_hash"]), (current, old))
+
+        # a revision that a suspended VM needs stays, and so does the image that its snapshot has
+        self.mvm_ok("suspend", one)
+        self.mvm_ok("rm", "--force", name, two)
+        self.mvm_ok("template", "rollback", "rolled", current)
+        self.mvm_ok("template", "prune", "--keep", "1", "rolled")
+        self.assertEqual(len(self.mvm_json("template", "history", "rolled")), 2)
+        self.mvm_ok("resume", one)
+        self.assertEqual(self.sh(one, "cat /tmp/file /tmp/restored"), "one\nonce\n")
+        self.mvm_ok("rm", "--force", one)
+        self.mvm_ok("template", "prune", "--keep", "1", "rolled")
+        self.assertEqual([r["revision_hash"] for r in self.mvm_json("template", "history", "rolled")], [current])
+        self.mvm_ok("template", "verify", "rolled")
+        two = self.clone("rolled")
+        self.assertEqual(self.sh(two, "cat /tmp/file; ls /www/index.html"), "two\n/www/index.html\n")
+
+        # a commit of a suspended VM's files, and one that ends early, leave it suspended
+        self.sh(two, "echo on disk >/www/new")
+        self.mvm_ok("suspend", two)
+        self.mvm_ok("commit", two, "files")
+        self.assertEqual(self.inspect(two)["state"], "suspended")
+        self.mvm_fails(1, "commit", two, "files", "--max-size", "1M", says="more than")
+        self.assertEqual(self.inspect(two)["state"], "suspended")
+        self.mvm_ok("resume", two)
+        self.assertEqual(self.sh(two, "cat /tmp/file /tmp/restored"), "two\nonce\n")
+        cold = self.run_detached("files", "--cold")["name"]
+        self.assertEqual(self.sh(cold, "cat /www/new /tmp/file"), "on disk\ntwo\n")
+        self.mvm_ok("rm", "--force", two, cold)
 
     def test_where_its_memory_cannot_be_kept_the_revision_is_booted(self):
         name = self.run_detached("web-worker", "--cold")["name"]
