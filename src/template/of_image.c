@@ -15,6 +15,8 @@
 #include "start/context.h"
 #include "store/revision.h"
 #include "template/failed_snapshot.h"
+#include "template/snapshot.h"
+#include "template/spec_rules.h"
 
 #define BUILD_OPTIONS_FIRST STRUCT_END(struct mvm_build_options, update_hash)
 
@@ -152,12 +154,25 @@ static void note_failure(struct mvm *mvm, const char *id, const char *revision,
 		      lasting ? " (later runs do not try again)" : "");
 }
 
+/* Another run may have made it while this one waited for the template. */
+static int make_missing(struct mvm *mvm, const char *id, const char *backend,
+			const struct mvm_progress *progress, struct mvm_error *err)
+{
+	const struct mvm_build_options o = { .snapshot = true, .backend = backend };
+	struct mvm_build_result result = { 0 };
+	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template snapshot", false, progress, err);
+	int r = lock_fd < 0 ? lock_fd : store_current_find(mvm->store, id, result.revision, err);
+	if (r < 0)
+		return r;
+	failed_snapshot_forget(mvm->store, id);
+	return snapshot_ensure(mvm, id, &o, progress, &result, err);
+}
+
 /* Make the snapshot that is missing, perhaps because an earlier run was interrupted.  Without one
  * the template's VMs boot.  again: try also if it has failed before. */
 static int snapshot(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
 		    bool again, const struct mvm_progress *progress, struct mvm_error *err)
 {
-	const struct mvm_snapshot_options o = { .size = sizeof(o), .backend = options->backend };
 	AUTO_DONE(mvm_template_revision) current = { 0 };
 	char revision[MVM_REVISION_SIZE];
 	struct mvm_error why = { 0 };
@@ -174,7 +189,7 @@ static int snapshot(struct mvm *mvm, const char *id, const struct mvm_build_opti
 			      before);
 		return 0;
 	}
-	r = mvm_template_snapshot(mvm, id, &o, progress, NULL, &why);
+	r = make_missing(mvm, id, options->backend, progress, &why);
 	if (r == -ECANCELED)
 		return mvm_error_hand_on(err, &why);
 	if (r < 0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mvm run IMAGE`: the first time fetches, builds and takes a snapshot; later runs start from that."""
 
+import concurrent.futures
 import fcntl
 import os
 import shutil
@@ -51,8 +52,12 @@ class RunImage(harness.TestCase):
         self.assertIn("pulling " + self.stub.host, said)
         self.assertFalse(self.mvm_json("template", "list")[0]["has_snapshot"])
 
-        done = self.mvm("run", ref, "--", "sh", "-c", "cat /etc/text; echo $FROM; exit 7", status=7)
-        self.assertEqual(done.stdout, "one\nimage\n")
+        with concurrent.futures.ThreadPoolExecutor(2) as pool: # the slower one waits for the other's
+            both = list(pool.map(lambda _: self.mvm("run", ref, "--", "sh", "-c", "cat /etc/text; echo $FROM; "
+                                                    "exit 7", status=7), range(2)))
+        self.assertEqual([done.stdout for done in both], ["one\nimage\n"] * 2)
+        said = "".join(done.stderr for done in both)
+        self.assertEqual(said.count("testing: restoring a clone"), 1, said)
         template, = self.mvm_json("template", "list")
         self.assertEqual((template["template_id"], template["has_snapshot"]), ("web-v1-2", True))
         # again, also without the scheme: nobody is asked, and it is a clone
