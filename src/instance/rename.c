@@ -95,6 +95,8 @@ int instance_rename(int instances_fd, const char *name, const char *to, int logs
 		    const struct mvm_progress *progress, struct mvm_error *err)
 {
 	struct mvm_error why = { 0 };
+	if (str_eq(name, to)) /* the hint of a taken name is to remove its instance */
+		return mvm_error_set(err, -EEXIST, "instance '%s' has that name already", name);
 	int r = try_rename(instances_fd, name, to, logs_fd, progress, &why);
 	if (r == -EBUSY && str_eq(why.reason, "instance-ended")) /* just now: the lock is free */
 		r = try_rename(instances_fd, name, to, logs_fd, progress, &why);

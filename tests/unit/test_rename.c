@@ -80,6 +80,7 @@ static void one_that_has_ended_is_renamed(void **state)
 	assert_int_equal(rename_it(x, "one", "other", &err), -EEXIST);
 	assert_string_equal(err.reason, "instance-exists");
 	assert_int_equal(rename_it(x, "one", "one", &err), -EEXIST);
+	assert_string_equal(err.text, "instance 'one' has that name already");
 	assert_int_equal(rename_it(x, "one", "Two!", &err), -EINVAL);
 	assert_int_equal(rename_it(x, "none", "two", &err), -ENOENT);
 	assert_int_equal(mkdirat(x->instances_fd, "foreign", 0700), 0);
