@@ -53,10 +53,10 @@ static int send_message(struct session *s, struct json_out *out, json_t *o, int 
 	return r < 0 ? mvm_error_set(err, -EPROTO, PROGRAM " has ended: %s", strerror(-r)) : 0;
 }
 
-/* Is this the name of a host, with nothing that would steer a terminal? */
-static bool is_plain(const char *host)
+/* Can this be a host or a repository, with nothing that would steer a terminal? */
+static bool is_plain(const char *name)
 {
-	for (const char *c = host; *c; c++) {
+	for (const char *c = name; *c; c++) {
 		if (*c <= ' ' || *c >= 0x7f)
 			return false;
 	}
@@ -76,10 +76,13 @@ static int told_error(const struct json_at *at, struct mvm_error *err)
 		return r;
 	visible_add(&seen, text, strlen(text), true);
 	r = mvm_error_set(err, -(int)code, "%s", seen.data ? seen.data : "an error without text");
-	if (str_eq(json_string_value(json_object_get(at->value, "reason")), "registry-login")) {
-		const char *host = json_string_value(json_object_get(at->value, "subject"));
-		return mvm_error_reason(err, r, "registry-login",
-					host && is_plain(host) ? host : NULL);
+	static const char *const reasons[] = { "registry-login", "no-tag" };
+	const char *reason = json_string_value(json_object_get(at->value, "reason"));
+	const char *subject = json_string_value(json_object_get(at->value, "subject"));
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(reasons); i++) {
+		if (str_eq(reason, reasons[i]))
+			return mvm_error_reason(err, r, reasons[i],
+						subject && is_plain(subject) ? subject : NULL);
 	}
 	if (str_empty(hint))
 		return r;

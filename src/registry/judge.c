@@ -205,14 +205,15 @@ static int missing(struct transfer *t, const char *said, struct mvm_error *err)
 {
 	const struct target *to = &t->client->target;
 	bool digest = str_starts(t->reference, REPLY_DIGEST_TAG);
+	char name[sizeof(err->subject) + 1];
 
 	if (t->want == WANT_BLOB)
 		return damaged(t, "the registry does not have it", err);
 	int r = mvm_error_set(err, -ENOENT, "%s has no %s '%s' of '%s'%s%s", to->host,
 			      digest ? "manifest" : "tag", t->reference, to->path,
 			      said[0] ? ": " : "", said);
-	return mvm_error_hint(err, r, "list the tags: skopeo list-tags docker://%s/%s", to->host,
-			      to->path);
+	snprintf(name, sizeof(name), "%s/%s", to->host, to->path);
+	return mvm_error_reason(err, r, "no-tag", name);
 }
 
 /* The registry wants to know who asks. */

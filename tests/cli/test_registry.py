@@ -178,6 +178,7 @@ class Pulling(RegistryCase):
         self.push(registry, an_image(), "a:v1")
         for ref, status, says in (
                 (registry.ref("a:v2"), NOT_FOUND, f"{registry.host} has no tag 'v2' of 'a'"),
+                (registry.ref("a:v3"), NOT_FOUND, f"hint: list the tags: mvm template list --remote {registry.host}/a"),
                 (registry.ref("b"), NOT_FOUND, "has no tag 'latest' of 'b'"),
                 (registry.ref("a@sha256:" + "0" * 64), NOT_FOUND, "has no manifest 'sha256:000"),
                 (f"docker://127.0.0.1:{registries.free_port()}/a", 1,
