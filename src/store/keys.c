@@ -125,6 +125,12 @@ int keys_generate(struct store *s, const char *name, enum key_type type, struct 
 	return 0;
 }
 
+static int no_key(const char *name, int code, struct mvm_error *err)
+{
+	int r = mvm_error_set(err, code, "there is no key '%.80s'", name);
+	return mvm_error_reason(err, r, "no-key", name);
+}
+
 int keys_load(struct store *s, const char *name, struct key_pair *ret, struct mvm_error *err)
 {
 	char file[KEY_NAME_SIZE + 8];
@@ -137,7 +143,7 @@ int keys_load(struct store *s, const char *name, struct key_pair *ret, struct mv
 	int dir = store_dir(s, STORE_KEYS);
 	AUTO_CLOSE int fd = dir < 0 ? dir : openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return mvm_error_set(err, dir < 0 ? dir : -errno, "there is no key '%s'", name);
+		return no_key(name, dir < 0 ? dir : -errno, err);
 	if (st.st_mode & (S_IRWXG | S_IRWXO) || st.st_uid != geteuid())
 		return mvm_error_set(err, -EPERM, "others may read the key '%s'", name);
 	char *text = NULL;
@@ -152,6 +158,31 @@ int keys_load(struct store *s, const char *name, struct key_pair *ret, struct mv
 		     : 0;
 }
 
+/* Take the part in front of the next slash, and move on to the one after it (NULL: none).  False:
+ * the part is too long, and matches nothing. */
+static bool take_part(const char **at, char ret[KEY_SCOPE_SIZE])
+{
+	size_t n = strcspn(*at, "/");
+	if (n >= KEY_SCOPE_SIZE)
+		return false;
+	memcpy(ret, *at, n);
+	ret[n] = '\0';
+	*at = (*at)[n] ? *at + n + 1 : NULL;
+	return true;
+}
+
+/* Can a repository have such a name?  It has a host and a path, and neither a tag nor a digest. */
+static bool scope_names_any(const char *scope)
+{
+	char part[KEY_SCOPE_SIZE];
+	bool several = strchr(scope, '/') || strcmp(scope, "**") == 0;
+	for (bool host = true; scope; host = false) {
+		if (!take_part(&scope, part) || !part[0] || (!host && strpbrk(part, ":@")))
+			return false;
+	}
+	return several;
+}
+
 int keys_trust(struct store *s, const char *name, const struct public_key *pub, const char *scope,
 	       struct key_info *ret, struct mvm_error *err)
 {
@@ -160,8 +191,12 @@ int keys_trust(struct store *s, const char *name, const struct public_key *pub, 
 	bool all = str_empty(scope);
 
 	int r = name_check(NAME_KEY, name, err);
-	if (r == 0 && !all && (strlen(scope) >= KEY_SCOPE_SIZE || strpbrk(scope, "\r\n")))
-		r = mvm_error_set(err, -EINVAL, "'%.40s' is no name of repositories", scope);
+	if (r == 0 && !all &&
+	    (strlen(scope) >= KEY_SCOPE_SIZE || strpbrk(scope, "\r\n") || !scope_names_any(scope)))
+		r = mvm_error_set(err, -EINVAL,
+				  "'%.80s' is no name of repositories: write HOST/NAME, without a "
+				  "tag, or a pattern such as HOST/**",
+				  scope);
 	int dir = r < 0 ? r : store_dir_get(s, STORE_TRUST, err);
 	int scratch = dir < 0 ? dir : store_scratch(s, err);
 	if (scratch < 0)
@@ -270,7 +305,7 @@ int keys_find_public(struct store *s, const char *name, struct public_key *ret,
 			return 0;
 		}
 	}
-	return mvm_error_set(err, -ENOENT, "there is no key '%.80s'", name);
+	return no_key(name, -ENOENT, err);
 }
 
 bool keys_are_trusted(struct store *s, const char *fingerprint)
@@ -284,19 +319,6 @@ bool keys_are_trusted(struct store *s, const char *fingerprint)
 			return true;
 	}
 	return false;
-}
-
-/* Take the part in front of the next slash, and move on to the one after it (NULL: none).  False:
- * the part is too long, and matches nothing. */
-static bool take_part(const char **at, char ret[KEY_SCOPE_SIZE])
-{
-	size_t n = strcspn(*at, "/");
-	if (n >= KEY_SCOPE_SIZE)
-		return false;
-	memcpy(ret, *at, n);
-	ret[n] = '\0';
-	*at = (*at)[n] ? *at + n + 1 : NULL;
-	return true;
 }
 
 /* "**" takes one part more each time the rest does not fit.  Only the last one may: whatever an

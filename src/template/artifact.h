@@ -23,15 +23,17 @@ int artifact_make(struct store *s, const struct revision *rev, bool image_only,
 		  struct index_part *ret_manifest, struct mvm_artifact_result *result,
 		  struct mvm_error *err);
 
-/* May this revision be signed?  0, or -EPERM: with a snapshot that does not run here, whose
- * signature would make it run on hosts that trust the key. */
-int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_error *err);
-
 /* Who signs. */
 struct sign_with {
 	const char *key; /* name of a pair of keys, or of the public key that `command` signs by */
 	const char *command; /* a program that reads the bytes to sign and prints the signature */
 };
+
+/* May this revision be signed, and is there such a key?  0; -EPERM: with a snapshot that does not
+ * run here, whose signature would make it run on hosts that trust the key; or as signature_make().
+ */
+int artifact_may_sign(struct store *s, const struct sign_with *with, const struct revision *rev,
+		      bool image_only, struct mvm_error *err);
 
 /* A signature's documents. */
 struct signature {

@@ -91,7 +91,7 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 
 	int r = revision_open(mvm, ref, &rev, err);
 	if (r == 0 && options->key)
-		r = artifact_may_sign(&rev, options->image_only, err);
+		r = artifact_may_sign(mvm->store, &with, &rev, options->image_only, err);
 	/* a snapshot has all that its guest remembers */
 	bool secret = rev.rev.has_snapshot && !options->image_only;
 	if (r == 0)

@@ -170,7 +170,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 	if (r == 0)
 		r = revision_open(mvm, ref, &rev, err);
 	if (r == 0 && options->key)
-		r = artifact_may_sign(&rev, options->image_only, err);
+		r = artifact_may_sign(mvm->store, &with, &rev, options->image_only, err);
 	if (r == 0)
 		r = store_stage(mvm->store, &p.staging, err);
 	if (r == 0)

@@ -14,10 +14,28 @@
 #define SIGNED_MAX 4096u
 #define PATIENCE_S 120 /* somebody may have to touch a key */
 
-int artifact_may_sign(const struct revision *rev, bool image_only, struct mvm_error *err)
+/* pub: of a key elsewhere; pair: of one that is here */
+static int find_key(struct store *s, const struct sign_with *with, struct public_key *pub,
+		    struct key_pair *pair, struct mvm_error *err)
+{
+	return with->command ? keys_find_public(s, with->key, pub, err)
+			     : keys_load(s, with->key, pair, err);
+}
+
+static int check_key(struct store *s, const struct sign_with *with, struct mvm_error *err)
+{
+	struct public_key pub;
+	struct key_pair pair = { 0 };
+	int r = find_key(s, with, &pub, &pair, err);
+	explicit_bzero(&pair, sizeof(pair));
+	return r;
+}
+
+int artifact_may_sign(struct store *s, const struct sign_with *with, const struct revision *rev,
+		      bool image_only, struct mvm_error *err)
 {
 	if (image_only || !rev->snapshot_foreign)
-		return 0;
+		return check_key(s, with, err);
 	int r = mvm_error_set(err, -EPERM,
 			      "the snapshot of %s@%.12s was made elsewhere, and no key that you "
 			      "trust has signed it",
@@ -104,8 +122,7 @@ int signature_make(struct store *s, const struct sign_with *with, const struct i
 	struct key_pair pair = { 0 };
 	struct bundle_signer signer = { .sign = sign_here, .arg = &pair };
 
-	int r = with->command ? keys_find_public(s, with->key, &far.pub, err)
-			      : keys_load(s, with->key, &pair, err);
+	int r = find_key(s, with, &far.pub, &pair, err);
 	if (r < 0)
 		return r;
 	signer.pub = pair.pub;

@@ -104,12 +104,25 @@ class Keys(KeyCase):
         self.mvm("key", "trust", path, "--name", "copy", status=1)
         self.assertEqual(self.mvm_json("key", "trust", path, "--name", "copy", "--for", "x/*")["for"], "x/*")
 
+    def test_a_scope_that_no_repository_matches_is_refused(self):
+        _, public = self.generate("mine")
+        for scope in ("docker://reg.example/web", "reg.example/web:v1", "reg.example/web@sha256:12", "reg.example//web",
+                      "reg.example/team/", "/team/web", "web", "*"):
+            self.mvm_fails(1, "key", "trust", public, "--for", scope, says=f"'{scope}' is no name of repositories")
+        for scope in "**", "reg.example:5000/*", "**/web":
+            self.mvm_ok("key", "trust", public, "--for", scope)
+
     def test_a_key_that_others_may_read_does_not_sign(self):
         key, _ = self.generate("mine")
         os.chmod(key["path"].replace(".pub", ".pem"), 0o644)
         self.mvm("template", "export", "web", self.file, "--sign", "mine", status=1)
         self.mvm_fails(NOT_FOUND, "template", "export", "web", self.file, "--sign", "gone", says="there is no key 'gone'")
         self.assertFalse(os.path.exists(self.file))
+        # neither is found out only when all is packed
+        for name in "mine", "gone":
+            done = self.mvm("template", "push", "web", "127.0.0.1:1/web", "--sign", name)
+            self.assertIn(done.returncode, (1, NOT_FOUND))
+            self.assertNotIn("packing", done.stderr)
 
 
 class Files(KeyCase):
