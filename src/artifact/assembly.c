@@ -82,13 +82,18 @@ int assembly_init(struct assembly *a, const struct chunk_index *index, const int
 	return 0;
 }
 
-bool assembly_lacks(const struct assembly *a, const struct index_file *file)
+static bool is_wanted(const struct assembly_place *p)
 {
-	for (uint32_t k = file->first_chunk; k < file->first_chunk + file->n_chunks; k++) {
-		if (!a->places[k].is_here)
-			return true;
-	}
-	return false;
+	return !p->is_here && !p->later;
+}
+
+uint32_t assembly_lacks(const struct assembly *a, const struct index_file *file)
+{
+	uint32_t n = 0;
+
+	for (uint32_t k = file->first_chunk; k < file->first_chunk + file->n_chunks; k++)
+		n += is_wanted(&a->places[k]);
+	return n;
 }
 
 static uint64_t size_of(const struct assembly *a, uint32_t k)
@@ -133,6 +138,8 @@ static int put(struct assembly *a, uint32_t first, const uint8_t *data, size_t l
 					     a->index->files[p->file].name, strerror(-r));
 		p->is_here = true;
 		a->n_missing--;
+		if (a->on_put)
+			a->on_put(a->arg, p->file, p->offset, len);
 	}
 	return 0;
 }
@@ -197,13 +204,36 @@ int assembly_take_packed(struct assembly *a, int fd, struct progress_step *step,
 	if (fstat(fd, &st) < 0 || st.st_blocks == 0)
 		return 0;
 	for (uint32_t k = 0; r == 0 && a->n_missing && k < a->index->n_chunks; k++) {
-		if (a->places[k].is_here || !unpack(a, fd, k, &data, &len))
+		if (!is_wanted(&a->places[k]) || !unpack(a, fd, k, &data, &len))
 			continue;
 		r = put(a, find(a, &chunk(a, k)->digest), data, len, err);
 		if (r == 0 && step)
 			r = progress_bytes(step, step->done_bytes + len, step->total_bytes, err);
 	}
 	return r;
+}
+
+int assembly_take_range(struct assembly *a, int fd, const struct chunk_range *range,
+			struct mvm_error *err)
+{
+	const uint64_t end = range->packed_at + range->bytes;
+	const uint8_t *data;
+	int damaged = 0;
+	size_t len;
+
+	for (uint32_t k = 0; k < a->index->n_chunks; k++) {
+		const struct assembly_place *p = &a->places[k];
+		if (p->is_here || p->packed_at < range->packed_at || p->packed_at >= end)
+			continue;
+		if (!unpack(a, fd, k, &data, &len)) {
+			damaged++;
+			continue;
+		}
+		int r = put(a, find(a, &chunk(a, k)->digest), data, len, err);
+		if (r < 0)
+			return r;
+	}
+	return damaged;
 }
 
 int assembly_check(const struct assembly *a, uint32_t file, struct progress_step *step,
@@ -234,10 +264,32 @@ void chunk_ranges_done(struct chunk_ranges *r)
 /* Must this chunk be fetched?  Not if another one with its bytes is. */
 static bool is_due(const struct assembly *a, uint32_t k)
 {
-	if (a->places[k].is_here)
+	if (!is_wanted(&a->places[k]))
 		return false;
 	uint32_t first = find(a, &chunk(a, k)->digest);
-	return a->sorted[first] == k || a->places[a->sorted[first]].is_here;
+	return a->sorted[first] == k || !is_wanted(&a->places[a->sorted[first]]);
+}
+
+void assembly_put_off(struct assembly *a, bool later)
+{
+	for (uint32_t k = 0; k < a->index->n_chunks; k++)
+		a->places[k].later = later && !a->places[k].is_here;
+}
+
+uint32_t assembly_call_for(struct assembly *a, uint32_t file, uint64_t offset, uint64_t bytes)
+{
+	const struct index_file *f = &a->index->files[file];
+	uint32_t n = 0;
+
+	for (uint32_t k = f->first_chunk; k < f->first_chunk + f->n_chunks; k++) {
+		struct assembly_place *p = &a->places[k];
+		if (p->is_here || p->offset >= offset + bytes ||
+		    p->offset + size_of(a, k) <= offset)
+			continue;
+		p->later = false;
+		n++;
+	}
+	return n;
 }
 
 /* Make ranges for these limits.  false: there are more than `most`. */
@@ -274,6 +326,16 @@ static bool plan(const struct assembly *a, uint64_t gap, uint64_t longest, size_
 		}
 	}
 	return true;
+}
+
+int assembly_plan_first(const struct assembly *a, size_t most, uint64_t longest,
+			struct chunk_ranges *ret, struct mvm_error *err)
+{
+	*ret = (struct chunk_ranges){ .v = calloc(most + 1, sizeof(*ret->v)) };
+	if (!ret->v)
+		return mvm_error_oom(err);
+	plan(a, ASSEMBLY_GAP_BYTES, longest, most, ret);
+	return 0;
 }
 
 int assembly_plan(const struct assembly *a, size_t most, struct chunk_ranges *ret,

@@ -20,6 +20,9 @@
  *
  * A packed file is as long as all blobs of the index together, which lie in it one after another.
  * Whatever was not fetched is a hole.
+ *
+ * Files that are used while they are put together are planned piece by piece: assembly_put_off()
+ * all chunks, then assembly_call_for() those that are needed first.
  */
 
 #include "artifact/index.h"
@@ -37,6 +40,7 @@ struct assembly_place {
 	uint64_t packed_at; /* ... and of its frame in a packed file */
 	uint32_t file;
 	bool is_here;
+	bool later; /* missing, but assembly_plan() leaves it out */
 };
 
 struct assembly {
@@ -48,6 +52,9 @@ struct assembly {
 	uint64_t packed_bytes; /* of a packed file */
 	struct frames *frames;
 	uint8_t *buf;
+	/* told of each chunk that has been written to its file; NULL: nobody wants to know */
+	void (*on_put)(void *arg, uint32_t file, uint64_t offset, uint64_t bytes);
+	void *arg; /* of on_put */
 };
 void assembly_done(struct assembly *a);
 DEFINE_AUTO_DONE(assembly, assembly_done)
@@ -61,8 +68,8 @@ DEFINE_AUTO_DONE(assembly, assembly_done)
 int assembly_init(struct assembly *a, const struct chunk_index *index, const int *fds,
 		  struct mvm_error *err);
 
-/* Is a chunk of this file missing? */
-bool assembly_lacks(const struct assembly *a, const struct index_file *file);
+/* How many chunks of this file are missing and not put off? */
+uint32_t assembly_lacks(const struct assembly *a, const struct index_file *file);
 
 /*
  * Take the missing chunks that a local file has.
@@ -76,7 +83,8 @@ int assembly_take_file(struct assembly *a, int fd, const struct chunk_index *lis
 		       const struct index_file *file, struct progress_step *step,
 		       uint64_t *ret_bytes, struct mvm_error *err);
 
-/* Take the missing chunks that a packed file has.  Errors: as above. */
+/* Take the missing chunks that a packed file has, except those that were put off.  Errors: as
+ * above. */
 int assembly_take_packed(struct assembly *a, int fd, struct progress_step *step,
 			 struct mvm_error *err);
 
@@ -86,6 +94,17 @@ struct chunk_range {
 	uint64_t from, bytes;
 	uint64_t packed_at; /* in a packed file */
 };
+
+/* assembly_take_packed() of one range only, and of all its chunks.  Returns how many of them are
+ * missing still, so are damaged. */
+int assembly_take_range(struct assembly *a, int fd, const struct chunk_range *range,
+			struct mvm_error *err);
+
+/* Leave all missing chunks out of plans, or none any more. */
+void assembly_put_off(struct assembly *a, bool later);
+
+/* Plan the missing chunks of a part of a file.  Returns how many there are. */
+uint32_t assembly_call_for(struct assembly *a, uint32_t file, uint64_t offset, uint64_t bytes);
 
 struct chunk_ranges {
 	struct chunk_range *v;
@@ -104,6 +123,10 @@ DEFINE_AUTO_DONE(chunk_ranges, chunk_ranges_done)
  */
 int assembly_plan(const struct assembly *a, size_t most, struct chunk_ranges *ret,
 		  struct mvm_error *err);
+
+/* Plan only the first ranges, at most so many, of about `longest` bytes or one chunk each. */
+int assembly_plan_first(const struct assembly *a, size_t most, uint64_t longest,
+			struct chunk_ranges *ret, struct mvm_error *err);
 
 /* Nothing is missing: compare a file with its digest.  -EBADMSG names it. */
 int assembly_check(const struct assembly *a, uint32_t file, struct progress_step *step,

@@ -355,6 +355,74 @@ static void a_list_that_lies_gives_nothing_wrong(void **state)
 	unpack_done(&p);
 }
 
+/* ---- files that are used while they come ---- */
+
+/* Bytes of the file, in pages, that on_put() has named. */
+static void note_put(void *arg, uint32_t file, uint64_t offset, uint64_t bytes)
+{
+	uint64_t *sum = arg;
+	assert_int_equal(file, 0);
+	assert_int_equal(offset % BLOCK, 0);
+	*sum += bytes;
+}
+
+static void only_what_was_called_for_is_planned(void **state)
+{
+	AUTO_DONE(chunk_ranges) ranges = { 0 };
+	static struct packed p;
+	uint64_t sum = 0;
+
+	pack(state, &p, 5);
+	p.a.on_put = note_put;
+	p.a.arg = &sum;
+	assembly_put_off(&p.a, true);
+	assert_int_equal(assembly_plan(&p.a, 256, &ranges, NULL), 0);
+	assert_int_equal(ranges.n, 0);
+	assert_int_equal(assembly_take_packed(&p.a, p.blob, NULL, NULL), 0);
+	assert_int_equal(p.a.n_missing, p.a.n_sorted);
+	chunk_ranges_done(&ranges);
+	/* one byte of a chunk is the chunk; a hole is nothing */
+	const uint64_t second = p.a.places[1].offset;
+	assert_int_equal(assembly_call_for(&p.a, 0, second - 1, 2), 2);
+	assert_int_equal(assembly_call_for(&p.a, 0, 3 * MIB, MIB), 0);
+	assert_int_equal(assembly_plan(&p.a, 256, &ranges, NULL), 0);
+	assert_int_equal(ranges.n, 1);
+	assert_int_equal(ranges.v[0].bytes, p.x.chunks[0].packed + p.x.chunks[1].packed);
+	assert_int_equal(assembly_take_range(&p.a, p.blob, &ranges.v[0], NULL), 0);
+	assert_int_equal(p.a.n_sorted - p.a.n_missing, 2);
+	assert_true(sum == p.a.places[2].offset);
+	assembly_put_off(&p.a, false);
+	assert_int_equal(assembly_take_packed(&p.a, p.blob, NULL, NULL), 0);
+	assert_true(sum == FILE_BYTES - MIB);
+	assert_whole(&p);
+	unpack_done(&p);
+}
+
+static void the_first_ranges_are_short(void **state)
+{
+	AUTO_DONE(chunk_ranges) ranges = { 0 };
+	static struct packed p;
+
+	pack(state, &p, 6);
+	assert_int_equal(assembly_plan_first(&p.a, 2, 700 * KIB, &ranges, NULL), 0);
+	assert_int_equal(ranges.n, 2);
+	assert_true(ranges.v[0].bytes <= 1100 * KIB && ranges.v[0].from == 0);
+	unpack_done(&p);
+}
+
+static void a_range_tells_of_damage(void **state)
+{
+	AUTO_DONE(chunk_ranges) ranges = { 0 };
+	static struct packed p;
+
+	pack(state, &p, 7);
+	assert_int_equal(pwrite(p.blob, "damage", 6, (off_t)p.a.places[0].packed_at + 50), 6);
+	assert_int_equal(assembly_plan_first(&p.a, 1, MIB, &ranges, NULL), 0);
+	assert_int_equal(assembly_take_range(&p.a, p.blob, &ranges.v[0], NULL), 1);
+	assert_false(p.a.places[0].is_here);
+	unpack_done(&p);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -368,6 +436,9 @@ int main(void)
 		TEST(a_damaged_frame_is_still_missing),
 		TEST(a_local_file_gives_what_it_has),
 		TEST(a_list_that_lies_gives_nothing_wrong),
+		TEST(only_what_was_called_for_is_planned),
+		TEST(the_first_ranges_are_short),
+		TEST(a_range_tells_of_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
