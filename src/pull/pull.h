@@ -99,6 +99,22 @@ int pull_ranges_open(struct pull *p, struct mvm_error *err);
 int pull_ranges(struct pull *p, const struct chunk_index *index, const struct chunk_ranges *ranges,
 		int fd, struct progress_step *step, struct mvm_error *err);
 
+/*
+ * Begin to fetch ranges into that file, over a line of its own beside pull_ranges().
+ *
+ *	struct session line = SESSION_NONE;
+ *	pull_line_begin(p, &line, ...);
+ *	... whenever line.sock is readable: session_blobs_step(&line, err) ...
+ *	pull_line_begin(p, &line, ...);			the next ones
+ *	session_done(&line);
+ *
+ * Only chunks that are compared with their digests may be taken from the file while a line is open.
+ * n: at most PULL_RANGES_MAX.  It asks the host that has answered last.
+ */
+struct session;
+int pull_line_begin(struct pull *p, struct session *line, const struct chunk_index *index,
+		    const struct chunk_range *v, size_t n, int fd, struct mvm_error *err);
+
 /* The file is of no more use. */
 void pull_ranges_drop(struct pull *p);
 

@@ -27,6 +27,21 @@ void pull_ranges_drop(struct pull *p)
 		unlinkat(pulls, p->artifact, 0); /* or the next prune */
 }
 
+/* The blobs of ranges, for a session. */
+static void list_ranges(const struct chunk_index *index, const struct chunk_range *v, size_t n,
+			int fd, struct session_blob *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct index_part *part = &index->parts[v[i].part];
+		ret[i] = (struct session_blob){ .digest = part->digest,
+						.size = part->bytes,
+						.fd = fd,
+						.part_from = v[i].from,
+						.part_bytes = v[i].bytes,
+						.at = v[i].packed_at };
+	}
+}
+
 struct ranges_call {
 	struct session_blob blobs[PULL_RANGES_MAX];
 	size_t n;
@@ -54,17 +69,26 @@ int pull_ranges(struct pull *p, const struct chunk_index *index, const struct ch
 		return mvm_error_reason(err, r, "image-too-large", NULL);
 	}
 	call->step = step;
-	for (; call->n < ranges->n; call->n++) {
-		const struct chunk_range *range = &ranges->v[call->n];
-		const struct index_part *part = &index->parts[range->part];
-		call->blobs[call->n] = (struct session_blob){ .digest = part->digest,
-							      .size = part->bytes,
-							      .fd = fd,
-							      .part_from = range->from,
-							      .part_bytes = range->bytes,
-							      .at = range->packed_at };
-	}
+	list_ranges(index, ranges->v, ranges->n, fd, call->blobs);
+	call->n = ranges->n;
 	int r = pull_ask(p, get_ranges, call, err);
 	session_done(&p->session); /* it could still write to the file that we judge now */
 	return store_mend(p->store, r, err);
+}
+
+/* ---- while the files are used already ---- */
+
+int pull_line_begin(struct pull *p, struct session *line, const struct chunk_index *index,
+		    const struct chunk_range *v, size_t n, int fd, struct mvm_error *err)
+{
+	AUTO_FREE struct session_blob *blobs = calloc(n + 1, sizeof(*blobs));
+	int r = 0;
+
+	if (!blobs)
+		return mvm_error_oom(err);
+	if (line->sock < 0)
+		r = session_open(store_path(p->store), p->hosts.v[p->host], p->ref.path, false,
+				 p->progress, line, err);
+	list_ranges(index, v, n, fd, blobs);
+	return r < 0 ? r : session_blobs_begin(line, blobs, n, err);
 }

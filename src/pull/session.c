@@ -123,33 +123,43 @@ static int receive(struct session *s, json_t **ret, struct mvm_error *err)
 	return r;
 }
 
+/* Receive one message: 1 with the answer, 0 for what comes before it. */
+static int receive_step(struct session *s, struct progress_step *step, uint64_t total, json_t **ret,
+			struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	struct json_at root;
+
+	int r = receive(s, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, PROGRAM, doc);
+	const json_t *bytes = json_object_get(doc, "bytes");
+	const char *note = json_string_value(json_object_get(doc, "note"));
+	if (json_object_get(doc, "error"))
+		return told_error(&root, err);
+	if (!bytes && !note) {
+		*ret = TAKE_PTR(doc);
+		return 1;
+	}
+	if (note)
+		told_note(s, note);
+	uint64_t done = bytes ? (uint64_t)json_integer_value(bytes) : 0;
+	if (bytes && step && progress_bytes(step, done < total ? done : total, total, err) < 0)
+		return mvm_error_cancelled(err, "the pull");
+	return 0;
+}
+
 /* Wait for the answer.  Reports notes and bytes meanwhile. */
 static int await(struct session *s, struct progress_step *step, uint64_t total, json_t **ret,
 		 struct mvm_error *err)
 {
-	for (;;) {
-		AUTO_JSON json_t *doc = NULL;
-		struct json_at root;
+	int r;
 
-		int r = receive(s, &doc, err);
-		if (r < 0)
-			return r;
-		json_root(&root, PROGRAM, doc);
-		const json_t *bytes = json_object_get(doc, "bytes");
-		const char *note = json_string_value(json_object_get(doc, "note"));
-		if (json_object_get(doc, "error"))
-			return told_error(&root, err);
-		if (!bytes && !note) {
-			*ret = TAKE_PTR(doc);
-			return 0;
-		}
-		if (note)
-			told_note(s, note);
-		uint64_t done = bytes ? (uint64_t)json_integer_value(bytes) : 0;
-		if (bytes && step &&
-		    progress_bytes(step, done < total ? done : total, total, err) < 0)
-			return mvm_error_cancelled(err, "the pull");
-	}
+	do
+		r = receive_step(s, step, total, ret, err);
+	while (r == 0);
+	return r < 0 ? r : 0;
 }
 
 static int environment(struct strv *ret)
@@ -330,11 +340,9 @@ int session_get(struct session *s, const char *reference, char **ret, size_t *re
 	return 0;
 }
 
-int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
-		  struct progress_step *step, struct mvm_error *err)
+int session_blobs_begin(struct session *s, const struct session_blob *blobs, size_t n,
+			struct mvm_error *err)
 {
-	AUTO_JSON json_t *answer = NULL;
-	uint64_t total = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -350,12 +358,29 @@ int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 			json_put_u64(&out, o, "at", blobs[i].at);
 		}
 		r = send_message(s, &out, o, blobs[i].fd, err);
-		total += blobs[i].part_bytes ? blobs[i].part_bytes : blobs[i].size;
 	}
 	if (r < 0)
 		return r;
 	struct json_out out = { 0 };
 	json_t *o = json_new(&out);
 	json_put(&out, o, "run", json_true());
-	return session_call(s, &out, o, -1, step, total, &answer, err);
+	return send_message(s, &out, o, -1, err);
+}
+
+int session_blobs_step(struct session *s, struct mvm_error *err)
+{
+	AUTO_JSON json_t *answer = NULL;
+	return receive_step(s, NULL, 0, &answer, err);
+}
+
+int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
+		  struct progress_step *step, struct mvm_error *err)
+{
+	AUTO_JSON json_t *answer = NULL;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += blobs[i].part_bytes ? blobs[i].part_bytes : blobs[i].size;
+	int r = session_blobs_begin(s, blobs, n, err);
+	return r < 0 ? r : await(s, step, total, &answer, err);
 }

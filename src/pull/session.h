@@ -78,6 +78,12 @@ struct session_blob {
 int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
 		  struct progress_step *step, struct mvm_error *err);
 
+/* session_blobs() in two halves, for who has other work meanwhile: begin, then one step whenever
+ * the session's socket is readable.  1: all have come; 0: not yet; -errno. */
+int session_blobs_begin(struct session *s, const struct session_blob *blobs, size_t n,
+			struct mvm_error *err);
+int session_blobs_step(struct session *s, struct mvm_error *err);
+
 /* ---- push.c: of a session that may push ---- */
 
 /* Does the repository have a blob?  1, 0 or -errno. */
