@@ -15,6 +15,7 @@ enum supervisor_fd {
 	SUPERVISOR_FD_CAPTURE,	 /* folder that a snapshot is captured into */
 	SUPERVISOR_FD_LOGS,	 /* folder that events are recorded in */
 	SUPERVISOR_FD_LISTEN,	 /* listens on control.sock */
+	SUPERVISOR_FD_SOURCE,	 /* tells how the pull of the revision ends (base/lazy_map.h) */
 	SUPERVISOR_FD_END,
 };
 

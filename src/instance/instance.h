@@ -43,12 +43,13 @@ struct instance_launch {
 	/* An instance that has ended, to be started again with its name, its folder and its
 	 * disks; NULL: the instance is new. */
 	const struct record *again;
-	int revision_fd;		     /* the revision's folder */
-	int lease_fd;			     /* -1: no lease needed */
-	int cache_fd;			     /* for probe results */
-	int disk_fds[OWN_DISKS];	     /* the disks to copy; -1: none */
-	int capture_fd;			     /* folder for the snapshot to capture; -1: none */
-	int logs_fd;			     /* folder of events; -1: none */
+	int revision_fd;	 /* the revision's folder */
+	int lease_fd;		 /* -1: no lease needed */
+	int cache_fd;		 /* for probe results */
+	int disk_fds[OWN_DISKS]; /* the disks to copy; -1: none */
+	int capture_fd;		 /* folder for the snapshot to capture; -1: none */
+	int logs_fd;		 /* folder of events; -1: none */
+	int source_fd;		 /* of a revision that is still being pulled; -1: none */
 	const struct mvm_progress *progress; /* of a check that reads disks; may be NULL */
 };
 

@@ -195,6 +195,7 @@ static int spawn_supervisor(const struct instance_launch *l, const struct instan
 		l->capture_fd >= 0 ? l->capture_fd : null_fd,
 		l->logs_fd >= 0 ? l->logs_fd : null_fd,
 		f->listen_fd,
+		l->source_fd >= 0 ? l->source_fd : null_fd,
 	};
 	struct process_spec spec = {
 		.argv = argv,

@@ -37,10 +37,21 @@ int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
 	return 0;
 }
 
+static void forget_arriving(struct arriving *a)
+{
+	if (!a)
+		return;
+	auto_close(&a->dir_fd);
+	auto_close(&a->source_fd);
+	auto_close(&a->lease_fd);
+	free(a);
+}
+
 void mvm_close(struct mvm *mvm)
 {
 	if (!mvm)
 		return;
+	forget_arriving(mvm->arriving);
 	store_free(mvm->store);
 	free(mvm);
 }

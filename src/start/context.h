@@ -8,8 +8,15 @@
 #include "store/store.h"
 #include "vmm/vmm.h"
 
+/* A revision that is still being pulled (start/start.h, revision_arrives()). */
+struct arriving {
+	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_HASH_SIZE];
+	int dir_fd, source_fd, lease_fd;
+};
+
 struct mvm {
 	struct store *store;
+	struct arriving *arriving; /* NULL: none */
 };
 
 /*

@@ -142,6 +142,8 @@ static int check_files(const struct start_request *q, struct mvm_error *err)
 {
 	const struct revision *revision = q->revision;
 	const struct mvm_snapshot_info *info = &revision->rev.snapshot;
+	if (revision->source_fd >= 0)
+		return 0; /* as in revision_trust() */
 	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
 	if (fd < 0)
 		return damaged(err, "its folder is missing");

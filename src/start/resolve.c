@@ -23,6 +23,8 @@ void revision_done(struct revision *r)
 		close(r->dir_fd);
 	if (r->lease_fd >= 0)
 		close(r->lease_fd);
+	if (r->source_fd >= 0)
+		close(r->source_fd);
 	mvm_template_revision_done(&r->rev);
 	checksums_done(&r->sums);
 	strv_done(&r->artifacts);
@@ -131,6 +133,8 @@ int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revi
 int revision_trust(struct mvm *mvm, const struct revision *revision, bool all,
 		   const struct mvm_progress *progress, struct mvm_error *err)
 {
+	if (revision->source_fd >= 0)
+		return 0; /* each part is compared before anybody sees it */
 	const struct trust how = {
 		.store = mvm->store,
 		.progress = progress,
@@ -153,11 +157,59 @@ int need_agent(const struct mvm_run *run, struct mvm_error *err)
 	return mvm_error_hint(err, r, "set initrd = \"mvm\", the default, to have an agent");
 }
 
+int revision_arrives(struct mvm *mvm, const char *id, const char *hash, int dir_fd, int source_fd,
+		     struct mvm_error *err)
+{
+	AUTO_CLOSE int dir = dir_fd, source = source_fd;
+	AUTO_FREE struct arriving *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return mvm_error_oom(err);
+	snprintf(a->id, sizeof(a->id), "%s", id);
+	snprintf(a->hash, sizeof(a->hash), "%s", hash);
+	a->lease_fd = store_lease_revision(mvm->store, id, hash);
+	if (a->lease_fd < 0)
+		return mvm_error_set(err, a->lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
+				     strerror(-a->lease_fd));
+	a->dir_fd = TAKE_FD(dir);
+	a->source_fd = TAKE_FD(source);
+	mvm->arriving = TAKE_PTR(a);
+	return 0;
+}
+
+/* Is this the revision that is still being pulled? */
+static bool is_arriving(const struct mvm *mvm, const char *ref)
+{
+	const struct arriving *a = mvm->arriving;
+	const size_t len = a ? strlen(a->id) : 0;
+
+	return a && strncmp(ref, a->id, len) == 0 && ref[len] == '@' &&
+	       str_eq(ref + len + 1, a->hash);
+}
+
+static int open_arriving(struct mvm *mvm, struct revision *ret, struct mvm_error *err)
+{
+	const struct arriving *a = mvm->arriving;
+
+	int r = revision_read(a->dir_fd, a->id, ret, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s', revision %.12s", a->id, a->hash);
+	if (ret->snapshot_foreign)
+		ret->snapshot_foreign = !keys_are_trusted(mvm->store, ret->rev.snapshot.signed_by);
+	ret->lease_fd = fcntl(a->lease_fd, F_DUPFD_CLOEXEC, 0);
+	ret->source_fd = fcntl(a->source_fd, F_DUPFD_CLOEXEC, 0);
+	return ret->lease_fd < 0 || ret->source_fd < 0
+		       ? mvm_error_set(err, -errno, "cannot open the revision: %s", strerror(errno))
+		       : 0;
+}
+
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err)
 {
 	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 	AUTO_CLOSE int lease_fd = -1;
 
+	if (is_arriving(mvm, ref))
+		return open_arriving(mvm, ret, err);
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;

@@ -311,6 +311,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
 		.capture_fd = -1,
+		.source_fd = q->revision->source_fd,
 		.progress = q->progress,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};

@@ -18,7 +18,8 @@
 struct revision {
 	char *id, *hash;
 	int dir_fd;
-	int lease_fd; /* -1: no lease is needed, because nobody else can remove it */
+	int lease_fd;  /* -1: no lease is needed, because nobody else can remove it */
+	int source_fd; /* of one that is still being pulled (base/lazy_map.h); else -1 */
 	struct mvm_template_revision rev;
 	struct checksums sums;
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
@@ -28,13 +29,24 @@ struct revision {
 };
 #define REVISION_NONE                                                                              \
 	{                                                                                          \
-		.dir_fd = -1, .lease_fd = -1                                                       \
+		.dir_fd = -1, .lease_fd = -1, .source_fd = -1                                      \
 	}
 void revision_done(struct revision *r);
 DEFINE_AUTO_DONE(revision, revision_done)
 
 /* Resolve "ID[@REVISION]", take a lease on the revision, open and read it. */
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err);
+
+/*
+ * Have revision_open() find a revision that is still being pulled, until mvm_close().
+ *
+ *   dir_fd     of mvm-lazy, which shows only parts of files that were compared with their digests
+ *   source_fd  of base/lazy_map.h
+ *
+ * Both are taken over, also on failure.  Takes a lease on the revision.
+ */
+int revision_arrives(struct mvm *mvm, const char *id, const char *hash, int dir_fd, int source_fd,
+		     struct mvm_error *err);
 
 /* Open and read a revision without a lease.  This writes nothing, and the revision may be removed
  * at any time. */

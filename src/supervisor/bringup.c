@@ -49,6 +49,9 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 		return r;
 	if (s->end)
 		return mvm_error_cancelled(err, "the start");
+	r = source_check(s, err); /* there was no VMM to kill */
+	if (r < 0)
+		return r;
 	s->machine.env = &rec->env;
 	s->machine.follows = workload_is_followed(s, rec);
 	s->machine.no_workload = rec->no_workload;
@@ -120,6 +123,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	machine_begin(&s->machine, s->loop, &s->warden);
+	s->machine.source_fd = s->source_fd;
 	if (!s->record.continues) /* else its guest has them */
 		fill_volumes_first(s, &s->record);
 	if (s->record.restore)
@@ -129,6 +133,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 		machine_free(&s->machine);
 		warden_put_away(&s->warden);
 		machine_begin(&s->machine, s->loop, &s->warden);
+		s->machine.source_fd = s->source_fd;
 		fill_volumes_first(s, &s->record);
 		clients_guest_back(&s->clients);
 		r = start_boot(s, ops, err);

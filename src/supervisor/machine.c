@@ -74,7 +74,9 @@ static int refused(struct machine *m, int r, struct mvm_error *err)
 
 void machine_begin(struct machine *m, struct loop *loop, struct warden_link *warden)
 {
-	*m = (struct machine){ .loop = loop, .warden = warden, .began_ns = clock_now_ns() };
+	*m = (struct machine){
+		.loop = loop, .warden = warden, .source_fd = -1, .began_ns = clock_now_ns()
+	};
 }
 
 static int renew_console_log(void *arg)

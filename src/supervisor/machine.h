@@ -35,8 +35,9 @@ struct machine {
 	struct agent_client agent;
 	struct console console;
 	struct logfile workload_log;
-	bool no_agent;	 /* the guest boots its image's own initrd */
-	bool ended;	 /* the VMM has ended */
+	bool no_agent; /* the guest boots its image's own initrd */
+	bool ended;    /* the VMM has ended */
+	int source_fd; /* tells how the pull of its files ends (source.c); -1: they are all here */
 	int exit_status; /* wait status, valid once ended */
 	char hostname[64];
 	const struct strv *env; /* over the template's own; borrowed, may be NULL */
@@ -58,6 +59,9 @@ struct machine {
 	struct machine_stage stages[MACHINE_STAGES_MAX];
 	size_t n_stages;
 };
+
+/* source.c: will the files that the VM runs from never be whole?  -EIO and why; else 0. */
+int source_error(int source_fd, struct mvm_error *err);
 
 /* Make *m a machine whose start begins now.  Both are borrowed. */
 void machine_begin(struct machine *m, struct loop *loop, struct warden_link *warden);

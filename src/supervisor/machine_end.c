@@ -15,6 +15,8 @@ int machine_check_end(const struct machine *m, struct mvm_error *err)
 	char killer[WHY_KILLED_SIZE];
 	int status = m->exit_status;
 
+	if (WIFSIGNALED(status) && source_error(m->source_fd, err) < 0)
+		return -EIO;
 	if (WIFSIGNALED(status)) {
 		warden_why_killed(m->warden, WTERMSIG(status), killer);
 		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",

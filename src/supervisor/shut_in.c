@@ -145,6 +145,7 @@ static void close_all_but(int a, int b)
 	syscall(SYS_close_range, high + 1, ~0u, 0);
 	close(SUPERVISOR_FD_LEASH);
 	close(SUPERVISOR_FD_LISTEN);
+	close(SUPERVISOR_FD_SOURCE);
 }
 
 static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *ops, int fd,

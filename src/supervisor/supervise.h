@@ -52,6 +52,8 @@ struct supervisor {
 	struct agent_later workload; /* CALL_AWAIT */
 	char workload_end[64];	     /* "exit status 3"; "" while it runs */
 	bool workload_untold;	     /* the VM ended before the agent reported its workload's end */
+	int source_fd;		     /* of source.c; -1: the revision is whole */
+	struct loop_source *source_source;
 	struct loop_source *signal_source, *ttl_timer, *idle_timer, *restart_timer, *kill_timer;
 	int64_t used_ns;		/* when somebody last used a forwarded port */
 	struct loop_source *over_timer; /* of the time that is over; borrowed */
@@ -181,6 +183,13 @@ void end_soon(struct supervisor *s, enum life_end why);
 
 /* Send the VMM SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);
+
+/* source.c: watch the pull of a revision that is not whole yet.  If it fails, the VM is killed, and
+ * machine_check_end() tells why.  source_find() comes before the process is shut in. */
+void source_find(struct supervisor *s);
+int source_watch(struct supervisor *s);
+/* 0, or -EIO: it has failed. */
+int source_check(const struct supervisor *s, struct mvm_error *err);
 
 /* Kill the VMM of a guest that did not stop in time. */
 void cut_off(struct supervisor *s);

@@ -133,6 +133,8 @@ static int block_signals(struct supervisor *s)
 static int watch_signals(struct supervisor *s, struct mvm_error *err)
 {
 	int r = loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
+	if (r == 0)
+		r = source_watch(s);
 	return r < 0 ? mvm_error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
@@ -427,6 +429,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	r = revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
 	if (r == 0 && s->record.no_workload)
 		workload_leave_out(&s->revision.run);
+	source_find(s);
 	if (r == 0)
 		r = shut_in(s, err); /* from here on the guest's words are read */
 	return r < 0 ? r : watch_signals(s, err);
@@ -434,7 +437,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 
 int supervise(const struct supervisor_given *given)
 {
-	struct supervisor s = { .given = given, .signal_fd = -1 };
+	struct supervisor s = { .given = given, .signal_fd = -1, .source_fd = -1 };
 	struct mvm_error err = { 0 };
 	int r = prepare(&s, &err);
 	if (r < 0) {
@@ -448,6 +451,7 @@ int supervise(const struct supervisor_given *given)
 
 	clients_done(&s.clients);
 	loop_source_free(s.signal_source);
+	loop_source_free(s.source_source);
 	loop_source_free(s.ttl_timer);
 	loop_source_free(s.idle_timer);
 	loop_source_free(s.restart_timer);
