@@ -370,8 +370,15 @@ static const struct option options[] = {
 	  .letter = 'T',
 	  .kind = OPTION_STRING,
 	  .value = "ID[@REV]",
-	  .help = "the template to start; without REV its current revision",
-	  .hint = VALUE_REFERENCE },
+	  .help = "the template to start; without REV its current revision. HOST/NAME:TAG is a "
+		  "template in a registry, which is pulled if it is not here",
+	  .hint = VALUE_RUNNABLE },
+	{ .name = "lazy",
+	  .kind = OPTION_CHOICE,
+	  .value = "WHEN",
+	  .choices = "auto|off",
+	  .help = "auto: a template that is being pulled starts once the memory that a start "
+		  "needs is here, if its snapshot may run here; off: once all of it is" },
 	{ .name = "pull",
 	  .kind = OPTION_FLAG,
 	  .help = "ask the registry whether IMAGE has changed, and build it again if so" },

@@ -33,6 +33,7 @@ enum value_hint {
 	VALUE_DIR,
 	VALUE_TEMPLATE,
 	VALUE_REFERENCE, /* a template, or one of its revisions: ID[@REV] */
+	VALUE_RUNNABLE,	 /* VALUE_REFERENCE, or an artifact in a registry, which has a slash */
 	VALUE_INSTANCE,
 	VALUE_KERNEL,
 	VALUE_VOLUME,

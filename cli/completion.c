@@ -11,6 +11,7 @@ const char *completion_folder(enum value_hint hint)
 	switch (hint) {
 	case VALUE_TEMPLATE:
 	case VALUE_REFERENCE:
+	case VALUE_RUNNABLE:
 		return "templates";
 	case VALUE_INSTANCE:
 		return "instances";

@@ -42,6 +42,7 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_DIR] = "directory",
 		[VALUE_TEMPLATE] = "template",
 		[VALUE_REFERENCE] = "template",
+		[VALUE_RUNNABLE] = "template",
 		[VALUE_INSTANCE] = "instance",
 		[VALUE_KERNEL] = "kernel",
 		[VALUE_VOLUME] = "volume",

@@ -68,6 +68,8 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 	case VALUE_NEW_TEMPLATE:
 	case VALUE_REFERENCE:
 		return check_template(c, value, hint == VALUE_REFERENCE);
+	case VALUE_RUNNABLE:
+		return strchr(value, '/') ? 0 : check_template(c, value, true);
 	case VALUE_HOSTNAME:
 		return check_hostname(c, value);
 	case VALUE_KERNEL:

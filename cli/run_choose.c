@@ -2,6 +2,7 @@
 #include "run_choose.h"
 
 #include <errno.h>
+#include <mvm/artifact.h>
 #include <mvm/build.h>
 #include <mvm/store.h>
 #include <stdlib.h>
@@ -36,6 +37,23 @@ static int is_template(struct cli_context *c, struct mvm *mvm, const char *word)
 			      word);
 }
 
+/* Is this the name of an artifact in a registry?  No template's has a slash. */
+static bool is_reference(const char *word)
+{
+	return strchr(word, '/') != NULL;
+}
+
+static int choose_artifact(struct cli_context *c, const struct args *a, struct mvm *mvm,
+			   const char **ret, char **ret_made)
+{
+	struct mvm_pull_options options = MVM_PULL_OPTIONS_INIT;
+
+	options.whole = str_eq(args_string(a, "lazy"), "off");
+	int r = mvm_template_of_artifact(mvm, *ret, &options, &c->progress, ret_made, &c->err);
+	*ret = *ret_made;
+	return r < 0 ? r : 0;
+}
+
 int run_choose_check(struct cli_context *c, const struct args *a)
 {
 	if (!args_given(a, "template") && str_empty(args_at(a, 0)))
@@ -54,6 +72,8 @@ int run_choose(struct cli_context *c, const struct args *a, struct mvm *mvm, con
 	const char *word = args_at(a, 0);
 
 	*ret = word ? word : args_string(a, "template");
+	if (!word && is_reference(*ret))
+		return choose_artifact(c, a, mvm, ret, ret_made);
 	int r = word ? is_template(c, mvm, word) : 1;
 	if (r > 0 && args_flag(a, "pull"))
 		return cli_usage(c, "--pull is for an image, and '%s' is a template", word);

@@ -179,6 +179,7 @@ struct mvm_pull_options {
 	bool image_only; /* leave the snapshot out */
 	bool no_wait;	 /* -EBUSY instead of waiting for the template's lock */
 	const char *id;	 /* of the template; NULL: the last part of the repository's name */
+	bool whole;	 /* mvm_template_of_artifact(): wait until all of it is here */
 };
 #define MVM_PULL_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_pull_options)
 
@@ -198,5 +199,28 @@ MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,
 			      const struct mvm_pull_options *options,
 			      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
 			      struct mvm_error *err);
+
+/*
+ * Get the revision of an artifact, to start VMs from: find it, or pull it.
+ *
+ *   ref      "reg.example/team/web:v1"; "docker://" before it is ignored
+ *   options  borrowed; NULL: all defaults
+ *   ret_ref  "ID@REVISION", for mvm_instance_start(); free(3) it
+ *
+ * If the artifact has a snapshot that may run here, this returns as soon as what a start needs is
+ * here.  The rest comes while VMs run, in a process that goes on when the caller has ended, and
+ * that publishes the revision.  Until then only this handle knows the revision, for
+ * mvm_instance_start() and mvm_instance_start_many(); other commands on the template, such as a
+ * fork of a VM, need the published one.  If the rest cannot be fetched, these VMs end as failed,
+ * with the reason.  Where a start must wait for all of it, a note says why.
+ *
+ * Returns 1 if it pulled, 0 if the revision was here: a tag is asked for, a digest is not.
+ * Errors: as mvm_template_pull(); -EEXIST: a template of that name was not pulled; -EBUSY: the
+ * handle has another revision that is still coming.
+ */
+MVM_API int mvm_template_of_artifact(struct mvm *mvm, const char *ref,
+				     const struct mvm_pull_options *options,
+				     const struct mvm_progress *progress, char **ret_ref,
+				     struct mvm_error *err);
 
 #endif

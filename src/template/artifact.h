@@ -70,6 +70,13 @@ struct key_info;
 int artifact_signing_key(struct store *s, const struct artifact *a, const char *repository,
 			 struct key_info *ret, struct mvm_error *err);
 
+/* A revision while its files come.  All are borrowed until `fill` returns. */
+struct artifact_staged {
+	int files_fd; /* folder with the artifact's files; those that are filled are empty */
+	int view_fd;  /* folder with all others (template/publish.h, publish_view()) */
+	const struct mvm_template_revision *rev; /* the artifact's configuration */
+};
+
 /* Settings of a receipt. */
 struct artifact_receive {
 	bool image_only, no_wait;
@@ -80,6 +87,9 @@ struct artifact_receive {
 	 * reused_bytes.  NULL: the artifact's blobs are all there. */
 	int (*fill)(void *arg, const struct artifact *a, const int *fds,
 		    struct mvm_artifact_result *result, struct mvm_error *err);
+	/* Called before `fill` if a snapshot will come that may run here, with the revision as it
+	 * will be.  NULL: nobody wants to know. */
+	int (*staged)(void *arg, const struct artifact_staged *staged, struct mvm_error *err);
 	void *arg;
 };
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -89,48 +90,84 @@ static int fill_revision(const struct mvm_template_spec *spec, const struct buil
 	return failed ? mvm_error_oom(err) : mvm_run_copy(&spec->run, &ret->run, err);
 }
 
-/* Move a snapshot into the staged revision. */
-static int stage_snapshot(const struct publish_snapshot *snapshot, const struct staging *st,
-			  struct mvm_artifact *known, size_t *n_known,
-			  struct mvm_template_revision *rev, struct mvm_error *err)
+/* The files of a revision whose digests are known before they are there. */
+struct known {
+	struct mvm_artifact v[4 + PUBLISH_SNAPSHOT_FILES];
+	size_t n;
+};
+
+static int list_known(struct store *s, const struct mvm_template_spec *spec,
+		      const struct build_artifacts *a, struct known *ret, struct mvm_error *err)
 {
-	for (size_t i = 0; i < snapshot->n_files; i++)
-		known[(*n_known)++] = snapshot->files[i];
-	if (renameat(snapshot->dir_fd, "snapshot", st->fd, "snapshot") < 0)
-		return mvm_error_set(err, -errno, "cannot move the snapshot: %s", strerror(errno));
-	rev->has_snapshot = true;
-	return mvm_snapshot_info_copy(snapshot->info, &rev->snapshot, err);
+	*ret = (struct known){ .v = { { NAME_VMLINUX, a->vmlinux },
+				      { NAME_ROOTFS, a->rootfs },
+				      { NAME_INITRD, a->initrd },
+				      { own_disks[OWN_DISK_DATA].file, { { 0 } } } },
+			       .n = spec->data_disk_mib ? 4 : 3 };
+	return spec->data_disk_mib ? data_disk_blob(s, spec->data_disk_mib, &ret->v[3].digest, err)
+				   : 0;
+}
+
+/* Write the files that describe a staged revision. */
+static int describe_revision(const struct mvm_template_spec *spec, const struct build_artifacts *a,
+			     const struct publish_snapshot *snapshot, const char *hash,
+			     struct known *known, int dir_fd, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+
+	for (size_t i = 0; snapshot && i < snapshot->n_files; i++)
+		known->v[known->n++] = snapshot->files[i];
+	int r = write_fc_config(dir_fd, spec, err);
+	if (r == 0 && snapshot)
+		r = mvm_snapshot_info_copy(snapshot->info, &rev.snapshot, err);
+	rev.has_snapshot = snapshot != NULL;
+	if (r == 0)
+		r = fill_revision(spec, a, hash, &rev, err);
+	if (r == 0)
+		r = store_revision_save(dir_fd, &rev, err);
+	return r < 0 ? r
+		     : store_checksums_write(dir_fd, spec->template_id, hash, known->v, known->n,
+					     NULL, err);
 }
 
 static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 			  const struct build_artifacts *a, const struct publish_snapshot *snapshot,
 			  const char *hash, struct staging *st, struct mvm_error *err)
 {
-	struct mvm_artifact known[4 + PUBLISH_SNAPSHOT_FILES] = {
-		{ NAME_VMLINUX, a->vmlinux },
-		{ NAME_ROOTFS, a->rootfs },
-		{ NAME_INITRD, a->initrd },
-		{ own_disks[OWN_DISK_DATA].file, { { 0 } } },
-	};
-	size_t n_known = spec->data_disk_mib ? 4 : 3;
-	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	struct known known;
 
 	int r = store_stage(s, st, err);
-	if (r == 0 && spec->data_disk_mib)
-		r = data_disk_blob(s, spec->data_disk_mib, &known[3].digest, err);
-	for (size_t i = 0; r == 0 && i < n_known; i++)
-		r = store_blob_link(s, &known[i].digest, st->fd, known[i].name, err);
 	if (r == 0)
-		r = write_fc_config(st->fd, spec, err);
-	if (r == 0 && snapshot)
-		r = stage_snapshot(snapshot, st, known, &n_known, &rev, err);
-	if (r == 0)
-		r = fill_revision(spec, a, hash, &rev, err);
-	if (r == 0)
-		r = store_revision_save(st->fd, &rev, err);
-	return r < 0 ? r
-		     : store_checksums_write(st->fd, spec->template_id, hash, known, n_known, NULL,
-					     err);
+		r = list_known(s, spec, a, &known, err);
+	for (size_t i = 0; r == 0 && i < known.n; i++)
+		r = store_blob_link(s, &known.v[i].digest, st->fd, known.v[i].name, err);
+	if (r == 0 && snapshot && renameat(snapshot->dir_fd, "snapshot", st->fd, "snapshot") < 0)
+		r = mvm_error_set(err, -errno, "cannot move the snapshot: %s", strerror(errno));
+	return r < 0 ? r : describe_revision(spec, a, snapshot, hash, &known, st->fd, err);
+}
+
+int publish_view(struct mvm *mvm, const struct mvm_template_spec *spec,
+		 const struct build_artifacts *a, const struct publish_snapshot *snapshot,
+		 const char *hash, int dir_fd, struct mvm_error *err)
+{
+	const char *data_disk = own_disks[OWN_DISK_DATA].file;
+	struct known known;
+
+	AUTO_CLOSE int dir = dir_make_at(dir_fd, "snapshot");
+	int r = dir < 0 ? dir : list_known(mvm->store, spec, a, &known, err);
+	for (size_t i = 0; r == 0 && i < known.n + snapshot->n_files; i++) {
+		const struct mvm_artifact *file = i < known.n ? &known.v[i]
+							      : &snapshot->files[i - known.n];
+		if (str_eq(file->name, data_disk))
+			r = store_blob_link(mvm->store, &file->digest, dir_fd, data_disk, err);
+		else
+			r = mknodat(dir_fd, file->name, S_IFREG | 0600, 0) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return err && err->code == r
+			       ? r
+			       : mvm_error_set(err, r, "cannot write to staging: %s", strerror(-r));
+	return describe_revision(spec, a, snapshot, hash, &known, dir_fd, err);
 }
 
 int publish_hash(const struct mvm_template_spec *spec, const struct build_artifacts *a,

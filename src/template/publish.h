@@ -32,6 +32,17 @@ struct publish_snapshot {
 };
 
 /*
+ * Write what a revision with a snapshot will have beside its artifacts: revision.json,
+ * checksums.json, fc-base.json and the empty data disk.  Artifacts become empty files.
+ *
+ *   snapshot  its dir_fd is not used
+ *   dir_fd    an empty folder in staging
+ */
+int publish_view(struct mvm *mvm, const struct mvm_template_spec *spec,
+		 const struct build_artifacts *a, const struct publish_snapshot *snapshot,
+		 const char *hash, int dir_fd, struct mvm_error *err);
+
+/*
  * Publish result->revision unless it exists, and make it current.
  *
  *   snapshot  publish the revision with this snapshot, even if it exists; NULL: none

@@ -15,18 +15,17 @@
 /* A chunk that came damaged is fetched once more. */
 #define FETCHES_MAX 2
 
-static uint64_t wanted_bytes(const struct artifact *a, const int *fds)
+static uint64_t wanted_bytes(const struct chunk_index *x, const int *fds)
 {
 	uint64_t bytes = 0;
 
-	for (uint32_t i = 0; i < a->index.n_files; i++)
-		bytes += fds[i] >= 0 ? chunk_index_data(&a->index, &a->index.files[i]) : 0;
+	for (uint32_t i = 0; i < x->n_files; i++)
+		bytes += fds[i] >= 0 ? chunk_index_data(x, &x->files[i]) : 0;
 	return bytes;
 }
 
-/* Take the chunks that are here: in local revisions, and in what an earlier pull has fetched. */
-static int take_local(const struct pull_files *p, struct assembly *a, int ranges_fd,
-		      uint64_t wanted, struct mvm_artifact_result *result, struct mvm_error *err)
+int pull_files_take(const struct pull_files *p, struct assembly *a, int ranges_fd,
+		    struct mvm_artifact_result *result, struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
 	char found[24], all[24];
@@ -42,12 +41,12 @@ static int take_local(const struct pull_files *p, struct assembly *a, int ranges
 	step.done_bytes = 0;
 	result->reused_bytes += bytes;
 	str_bytes(bytes, found, sizeof(found));
-	str_bytes(wanted, all, sizeof(all));
+	str_bytes(wanted_bytes(a->index, a->fds), all, sizeof(all));
 	progress_end(&step, "%s of %s", found, all);
 	return 0;
 }
 
-static int fetch_ranges(const struct pull_files *p, const struct artifact *a,
+static int fetch_ranges(const struct pull_files *p, const struct chunk_index *index,
 			const struct chunk_ranges *ranges, int ranges_fd, struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
@@ -57,7 +56,7 @@ static int fetch_ranges(const struct pull_files *p, const struct artifact *a,
 	progress_begin(&step, p->progress, "pulling %s: %s in %zu ranges", pull_name(p->pull), size,
 		       ranges->n);
 	int64_t began = clock_now_ns();
-	int r = pull_ranges(p->pull, &a->index, ranges, ranges_fd, &step, err);
+	int r = pull_ranges(p->pull, index, ranges, ranges_fd, &step, err);
 	if (r < 0)
 		return r;
 	int64_t ms = (clock_now_ns() - began) / NS_PER_MS + 1;
@@ -66,47 +65,61 @@ static int fetch_ranges(const struct pull_files *p, const struct artifact *a,
 	return 0;
 }
 
+/* The chunks that are missing after a fetch, and the first file that lacks some. */
+static uint32_t count_damaged(const struct assembly *a, const char **ret_name)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < a->index->n_files; i++) {
+		uint32_t of_file = assembly_lacks(a, &a->index->files[i]);
+		if (of_file && n == 0)
+			*ret_name = a->index->files[i].name;
+		n += of_file;
+	}
+	return n;
+}
+
 static int still_damaged(const struct pull_files *p, const struct assembly *a,
 			 struct mvm_error *err)
 {
-	const struct chunk_index *x = a->index;
-	uint32_t i = 0;
+	const char *name = "";
+	const uint32_t n = count_damaged(a, &name);
 
-	while (a->fds[i] < 0 || !assembly_lacks(a, &x->files[i]))
-		i++;
 	int r = mvm_error_set(err, -EBADMSG,
-			      "%u chunks of '%s' and other files do not have their digests",
-			      a->n_missing, x->files[i].name);
+			      "%u chunks of '%s' and other files do not have their digests", n,
+			      name);
 	return mvm_error_hint(err, r,
 			      "the registry of %s, or a proxy before it, sends wrong bytes: try "
 			      "again, or tell its operator",
 			      pull_name(p->pull));
 }
 
-/* Fetch the missing chunks. */
-static int fetch(const struct pull_files *p, const struct artifact *a, struct assembly *files,
-		 int ranges_fd, struct mvm_artifact_result *result, struct mvm_error *err)
+int pull_files_fetch(const struct pull_files *p, struct assembly *a, int ranges_fd,
+		     struct mvm_artifact_result *result, struct mvm_error *err)
 {
-	for (int i = 0; files->n_missing && i < FETCHES_MAX; i++) {
+	for (int i = 0;; i++) {
 		AUTO_DONE(chunk_ranges) ranges = { 0 };
 		AUTO_DONE(progress_step) step = { 0 };
+		const char *name;
+		int r = assembly_plan(a, PULL_RANGES_MAX, &ranges, err);
+		if (r < 0 || ranges.n == 0)
+			return r;
+		if (i == FETCHES_MAX)
+			return still_damaged(p, a, err);
 		if (i > 0)
 			progress_note(p->progress,
 				      "%s: %u chunks came damaged, and are fetched again",
-				      pull_name(p->pull), files->n_missing);
-		int r = assembly_plan(files, PULL_RANGES_MAX, &ranges, err);
-		if (r == 0)
-			r = fetch_ranges(p, a, &ranges, ranges_fd, err);
+				      pull_name(p->pull), count_damaged(a, &name));
+		r = fetch_ranges(p, a->index, &ranges, ranges_fd, err);
 		if (r < 0)
 			return r;
 		result->moved_bytes += ranges.bytes;
 		progress_begin(&step, p->progress, "unpacking %s", pull_name(p->pull));
-		r = assembly_take_packed(files, ranges_fd, &step, err);
+		r = assembly_take_packed(a, ranges_fd, &step, err);
 		if (r < 0)
 			return r;
 		progress_end(&step, NULL);
 	}
-	return files->n_missing ? still_damaged(p, files, err) : 0;
 }
 
 /* The registry sends no parts of blobs. */
@@ -134,9 +147,8 @@ static int fetch_whole(const struct pull_files *p, const struct artifact *a, con
 					     &result->moved_bytes, err);
 }
 
-/* Compare the snapshot's files with their digests.  Those of the image are hashed as they become
- * blobs. */
-static int check(const struct pull_files *p, const struct assembly *files, struct mvm_error *err)
+int pull_files_check(const struct pull_files *p, const struct assembly *files,
+		     struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
 	int r = 0;
@@ -157,7 +169,7 @@ int pull_files(void *arg, const struct artifact *a, const int *fds,
 {
 	const struct pull_files *p = arg;
 	AUTO_DONE(assembly) files = { 0 };
-	const uint64_t reused = result->reused_bytes, wanted = wanted_bytes(a, fds);
+	const uint64_t reused = result->reused_bytes, wanted = wanted_bytes(&a->index, fds);
 	struct mvm_error why = { 0 };
 
 	AUTO_CLOSE int ranges_fd = wanted ? pull_ranges_open(p->pull, err) : -1;
@@ -165,9 +177,9 @@ int pull_files(void *arg, const struct artifact *a, const int *fds,
 		return ranges_fd;
 	int r = assembly_init(&files, &a->index, fds, err);
 	if (r == 0 && wanted)
-		r = take_local(p, &files, ranges_fd, wanted, result, err);
+		r = pull_files_take(p, &files, ranges_fd, result, err);
 	if (r == 0)
-		r = fetch(p, a, &files, ranges_fd, result, &why);
+		r = pull_files_fetch(p, &files, ranges_fd, result, &why);
 	if (r == -EOPNOTSUPP) {
 		progress_note(p->progress, "%s; pulling whole files", why.text);
 		result->reused_bytes = reused;
@@ -176,7 +188,7 @@ int pull_files(void *arg, const struct artifact *a, const int *fds,
 	if (why.code)
 		return mvm_error_hand_on(err, &why);
 	if (r == 0)
-		r = check(p, &files, err);
+		r = pull_files_check(p, &files, err);
 	if (r < 0)
 		return r;
 	chunk_lists_keep(p->mvm->store, &a->index, fds);

@@ -43,6 +43,7 @@ struct receipt {
 	bool is_new;			  /* the template */
 	bool with_snapshot;
 	struct staging staging;
+	struct staging view; /* of publish_view() */
 	struct build_artifacts artifacts;
 	struct mvm_artifact files[PUBLISH_SNAPSHOT_FILES]; /* of the snapshot */
 	size_t n_files;
@@ -54,6 +55,7 @@ static void receipt_done(struct receipt *r)
 	mvm_template_revision_done(&r->rev);
 	mvm_template_spec_done(&r->spec);
 	staging_done(&r->staging);
+	staging_done(&r->view);
 	build_artifacts_done(&r->artifacts);
 	for (size_t i = 0; i < INDEX_MAX_FILES; i++)
 		auto_close(&r->fds[i]);
@@ -442,6 +444,30 @@ static int describe_snapshot(const struct receipt *c, struct mvm_snapshot_info *
 	return 0;
 }
 
+/* Show the revision to whoever uses it while its files come. */
+static int show(struct receipt *c, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_snapshot_info) info = { 0 };
+	struct mvm_artifact files[PUBLISH_SNAPSHOT_FILES];
+	struct publish_snapshot coming = { .dir_fd = -1, .info = &info, .files = files };
+
+	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
+		const struct index_file *file = &c->a->index.files[i];
+		if (!artifact_lists(artifact_image_files, file->name))
+			files[coming.n_files++] = (struct mvm_artifact){ file->name, file->digest };
+	}
+	int r = describe_snapshot(c, &info, err);
+	if (r == 0)
+		r = store_stage(c->mvm->store, &c->view, err);
+	if (r == 0)
+		r = publish_view(c->mvm, &c->spec, &c->artifacts, &coming, c->rev.revision_hash,
+				 c->view.fd, err);
+	const struct artifact_staged staged = { .files_fd = c->staging.fd,
+						.view_fd = c->view.fd,
+						.rev = &c->rev };
+	return r < 0 ? r : c->how->staged(c->how->arg, &staged, err);
+}
+
 static int publish(struct receipt *c, struct mvm_error *err)
 {
 	struct mvm_build_result built = { 0 };
@@ -473,6 +499,8 @@ static int take_files(struct receipt *c, struct mvm_error *err)
 		return r;
 	link_known(c);
 	r = make_files(c, err);
+	if (r == 0 && c->how->staged && c->with_snapshot && c->how->signed_by)
+		r = show(c, err);
 	if (r == 0)
 		r = fill_files(c, err);
 	for (uint32_t i = 0; r == 0 && i < c->a->index.n_files; i++) {
@@ -521,7 +549,8 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 				 .how = how,
 				 .progress = progress,
 				 .result = result,
-				 .staging = STAGING_NONE };
+				 .staging = STAGING_NONE,
+				 .view = STAGING_NONE };
 
 	memset(c.fds, -1, sizeof(c.fds));
 	int r = receive(&c, err);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/landlock.h"
+#include "base/own.h"
+#include "base/rlimit.h"
+#include "base/syscalls.h"
+#include "lazy/lazy.h"
+
+#define NOBODY 65534
+
+/* It reads files and /dev/fuse, writes to /dev/fuse and sockets, and needs memory. */
+static const uint16_t calls[] = {
+	SYS_read,	    SYS_readv,	      SYS_pread64,
+	SYS_write,	    SYS_writev,	      SYS_recvfrom,
+	SYS_sendto,	    SYS_poll,	      SYS_ppoll,
+	SYS_close,	    SYS_fstat,	      SYS_newfstatat, /* what fstat(3) calls */
+	SYS_clock_gettime,  SYS_brk,	      SYS_mmap,
+	SYS_munmap,	    SYS_mremap,	      SYS_mprotect,
+	SYS_madvise,	    SYS_futex,	      SYS_getpid,
+	SYS_gettid,	    SYS_tgkill,	      SYS_rt_sigaction,
+	SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_restart_syscall,
+	SYS_exit,	    SYS_exit_group,
+};
+
+/* Root becomes "nobody".  In a user namespace without that uid, the process keeps its own. */
+static int shed_rights(void)
+{
+	if (geteuid() == 0 && setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return -errno;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+int lazy_confine(struct mvm_error *err)
+{
+	const struct rlimit_most limits[] = {
+		{ RLIMIT_CORE, 0 },
+		{ RLIMIT_MSGQUEUE, 0 },
+		{ RLIMIT_NPROC, 0 },
+		{ RLIMIT_FSIZE, 0 },
+	};
+
+	(void)mlockall(MCL_CURRENT); /* a VM waits for us: without it only longer */
+	int r = rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
+	if (r == 0)
+		r = shed_rights();
+	if (r == 0 && landlock_version() > 0) {
+		AUTO_CLOSE int rules_fd = landlock_open(false);
+		r = rules_fd < 0 ? rules_fd : landlock_enter(rules_fd);
+	}
+	if (r == 0 && SYSCALLS_FILTER_SELF)
+		r = syscalls_enter(calls, MVM_ARRAY_SIZE(calls), 0);
+	return r < 0 ? mvm_error_set(err, r, "cannot shut mvm-lazy in: %s", strerror(-r)) : 0;
+}

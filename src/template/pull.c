@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A template's artifact comes from a registry. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/extend.h"
+#include "base/progress.h"
+#include "model/image_ref.h"
+#include "model/name.h"
+#include "store/keys.h"
+#include "template/lazy.h"
+#include "template/pull_files.h"
+
+static int find_signer(struct mvm *mvm, struct pull *p, struct artifact *a, int dir_fd,
+		       char ret[DIGEST_HEX_SIZE], struct mvm_error *err)
+{
+	size_t n_keys;
+
+	int r = keys_count_for(mvm->store, pull_name(p), &n_keys, err);
+	if (r == 0 && n_keys) /* one of them may have signed it */
+		r = pull_signatures(p, dir_fd, a, err);
+	return r < 0 ? r : artifact_signer(mvm->store, a, pull_name(p), ret, err);
+}
+
+int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
+		  struct lazy *lazy, const struct mvm_progress *progress,
+		  struct mvm_artifact_result *result, struct mvm_error *err)
+{
+	AUTO_DONE(staging) staging = STAGING_NONE;
+	AUTO_DONE(artifact) a = ARTIFACT_NONE;
+	AUTO(pull) p = NULL;
+	struct pull_found found;
+	char signer[DIGEST_HEX_SIZE];
+
+	int r = pull_open(mvm->store, image_ref_bare(from), 0, progress, &p, err);
+	if (r < 0)
+		return r;
+	const char *id = options->id ? options->id : pull_short_name(p);
+	r = name_check(NAME_TEMPLATE, id, err);
+	if (r == 0)
+		r = pull_resolve(p, &found, err);
+	if (r == 0)
+		r = store_stage(mvm->store, &staging, err);
+	if (r == 0)
+		r = pull_artifact(p, &found.manifest, staging.fd, &a, err);
+	if (r == 0)
+		r = find_signer(mvm, p, &a, staging.fd, signer, err);
+	if (r < 0)
+		return r;
+	bool signed_here = r > 0;
+	struct pull_files files = {
+		.mvm = mvm, .pull = p, .id = id, .dir_fd = staging.fd, .progress = progress
+	};
+	const struct artifact_receive how = {
+		.image_only = options->image_only,
+		.no_wait = options->no_wait,
+		.id = id,
+		.signed_by = signed_here ? signer : NULL,
+		.fill = lazy ? lazy_fill : pull_files,
+		.staged = lazy ? lazy_staged : NULL,
+		.arg = lazy ? (void *)lazy : &files,
+	};
+	if (lazy)
+		lazy->files = &files;
+	r = artifact_receive(mvm, &a, &how, progress, result, err);
+	if (r == 0)
+		pull_ranges_drop(p);
+	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;
+}
+
+int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
+		      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
+		      struct mvm_error *err)
+{
+	struct mvm_artifact_result result = { 0 };
+	struct mvm_pull_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken), STRUCT_END(struct mvm_pull_options, id),
+				options, err);
+	if (r == 0)
+		r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = template_pull(mvm, from, &taken, NULL, progress, &result, err);
+	if (r == 0)
+		artifact_result_give(ret, &result);
+	return r;
+}
