@@ -200,8 +200,7 @@ def measure(place, row, line, server):
 
 def measure_start(folder, args, line, lazy):
     """Start a VM from the registry, and wait until the revision is published."""
-    data = os.path.join(folder, "start")
-    shutil.rmtree(data, ignore_errors=True)
+    data = tempfile.mkdtemp(dir=folder) # the last one's pull may still tidy up in its own
     run(args.mvm, "--data-dir", data, "key", "trust", os.path.join(folder, "data/keys/bench.pub"))
     received, began = line.received, time.perf_counter()
     run(args.mvm, "--data-dir", data, "run", "--template", f"{line.host}/team/web:b", "--require-snapshot", "--lazy", lazy,
