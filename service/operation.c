@@ -20,6 +20,7 @@
 
 #define KEEP_NS	      (3600 * NS_PER_S)
 #define LOG_BYTES_MAX ((size_t)1024 * 1024) /* of progress; then the rest is left out */
+#define KEY_MAX	      255		    /* characters of an Idempotency-Key */
 #define UPDATE_NS     (100 * NS_PER_MS)	    /* between two reports of one step */
 
 enum state { RUNNING, DONE, FAILED, CANCELLED };
@@ -29,7 +30,8 @@ struct waiter {
 	struct waiter *next;
 	struct operation *op;
 	struct request *rq;
-	struct loop_source *timer;
+	struct loop_source *timer; /* NULL: as long as it takes */
+	bool answer;		   /* it gets the answer of the work, not the operation */
 };
 
 struct follower {
@@ -47,6 +49,9 @@ struct operation {
 	const char *kind;
 	char *target; /* the path that was asked for */
 	struct request *rq;
+	char *key;		       /* Idempotency-Key of its request; NULL: none */
+	char client[CLIENT_NAME_SIZE]; /* who gave the key */
+	json_t *asked;		       /* the body */
 	enum state state;
 	int64_t created_s, ended_s, ended_ns;
 	unsigned status;
@@ -92,6 +97,8 @@ static void free_operation(struct operation *op)
 	if (op->cancel_fd >= 0)
 		close(op->cancel_fd);
 	json_decref(op->result);
+	json_decref(op->asked);
+	free(op->key);
 	strbuf_done(&op->log);
 	free(op->target);
 	free(op);
@@ -276,16 +283,45 @@ static void run(struct work *work, struct mvm *mvm)
 		rq->err.code = -EIO;
 }
 
+/* Reply to another request with the same key as to the first one. */
+static void reply_again(struct operation *op, struct request *rq)
+{
+	rq->operation = op;
+	request_add_header(rq, "Idempotent-Replayed", "true");
+	if (op->state == DONE)
+		request_reply(rq, op->status, json_incref(op->result));
+	else
+		reply_error(rq, op->status, json_incref(op->result));
+	rq->operation = NULL;
+}
+
 static void answer_waiters(struct operation *op)
 {
 	while (op->waiters) {
 		struct waiter *w = op->waiters;
 		op->waiters = w->next;
 		loop_source_free(w->timer);
-		request_reply(w->rq, 200, operation_json(op));
+		if (w->answer)
+			reply_again(op, w->rq);
+		else
+			request_reply(w->rq, 200, operation_json(op));
 		request_unref(w->rq);
 		free(w);
 	}
+}
+
+static int add_waiter(struct operation *op, struct request *rq, struct waiter **ret,
+		      struct mvm_error *err)
+{
+	struct waiter *w = calloc(1, sizeof(*w));
+	if (!w)
+		return mvm_error_oom(err);
+	w->op = op;
+	w->rq = request_ref(rq);
+	w->next = op->waiters;
+	op->waiters = w;
+	*ret = w;
+	return 0;
 }
 
 static void ended(struct work *work)
@@ -324,7 +360,7 @@ static int make_id(char ret[33])
 	return 0;
 }
 
-static struct operation *new_operation(struct operations *all, struct request *rq)
+static struct operation *new_operation(struct operations *all, struct request *rq, const char *key)
 {
 	struct operation *op = calloc(1, sizeof(*op));
 	if (!op)
@@ -334,10 +370,34 @@ static struct operation *new_operation(struct operations *all, struct request *r
 	op->kind = rq->route->operation;
 	op->created_s = clock_wall_ns() / NS_PER_S;
 	op->target = strdup(rq->target);
+	op->key = key ? strdup(key) : NULL;
+	memcpy(op->client, rq->client.token, sizeof(op->client));
+	op->asked = json_incref(rq->json);
 	op->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (op->target && op->cancel_fd >= 0 && make_id(op->id) == 0)
+	if (op->target && (op->key || !key) && op->cancel_fd >= 0 && make_id(op->id) == 0)
 		return op;
 	free_operation(op);
+	return NULL;
+}
+
+static bool key_ok(const char *key)
+{
+	size_t n = 0;
+	while (key[n] > ' ' && key[n] <= '~')
+		n++;
+	return n > 0 && n <= KEY_MAX && !key[n];
+}
+
+/* The operation that a request with the same key has started already.  One that failed is tried
+ * again. */
+static struct operation *find_key(struct operations *all, const struct request *rq, const char *key)
+{
+	for (struct operation *op = all->first; op; op = op->next) {
+		if (op->key && strcmp(op->key, key) == 0 &&
+		    strcmp(op->client, rq->client.token) == 0 &&
+		    (op->state == RUNNING || op->state == DONE))
+			return op;
+	}
 	return NULL;
 }
 
@@ -356,10 +416,38 @@ static void reply_accepted(struct operation *op, struct request *rq)
 	request_reply_json(rq, 202, o);
 }
 
+static int join(struct operation *op, struct request *rq, struct mvm_error *err)
+{
+	struct waiter *w;
+	bool same_body = json_equal(op->asked, rq->json) || (!op->asked && !rq->json);
+	if (strcmp(op->target, rq->target) != 0 || !same_body) {
+		mvm_error_set(err, -EEXIST, "this Idempotency-Key belongs to another request");
+		return mvm_error_hint(err, -EEXIST, "make a new key for each request");
+	}
+	if (rq->async)
+		reply_accepted(op, rq);
+	else if (op->state != RUNNING)
+		reply_again(op, rq);
+	if (rq->async || op->state != RUNNING)
+		return 0;
+	int r = add_waiter(op, rq, &w, err);
+	if (r == 0)
+		w->answer = true;
+	return r;
+}
+
 int operation_start(struct request *rq, struct mvm_error *err)
 {
 	struct operations *all = rq->server->operations;
-	struct operation *op = new_operation(all, rq);
+	const char *key = request_header(rq, "Idempotency-Key");
+	if (key && !key_ok(key))
+		return mvm_error_set(err, -EINVAL,
+				     "an Idempotency-Key has 1 to %d visible characters of ASCII",
+				     KEY_MAX);
+	struct operation *op = key ? find_key(all, rq, key) : NULL;
+	if (op)
+		return join(op, rq, err);
+	op = new_operation(all, rq, key);
 	if (!op)
 		return mvm_error_oom(err);
 	op->progress = (struct mvm_progress){ .size = sizeof(op->progress),
@@ -442,17 +530,12 @@ int operation_wait(struct operation *op, struct request *rq, int64_t timeout_ms,
 		request_reply(rq, 200, operation_json(op));
 		return 0;
 	}
-	struct waiter *w = calloc(1, sizeof(*w));
-	if (!w || loop_add_timer(rq->server->loop, clock_deadline_ns(timeout_ms), waited_enough, w,
-				 &w->timer) < 0) {
-		free(w);
-		return mvm_error_oom(err);
-	}
-	w->op = op;
-	w->rq = request_ref(rq);
-	w->next = op->waiters;
-	op->waiters = w;
-	return 0;
+	struct waiter *w;
+	int r = add_waiter(op, rq, &w, err);
+	if (r == 0 && loop_add_timer(rq->server->loop, clock_deadline_ns(timeout_ms), waited_enough,
+				     w, &w->timer) < 0)
+		waited_enough(w); /* no memory: reply at once */
+	return r;
 }
 
 static void serve_follower(struct follower *f)

@@ -10,6 +10,9 @@
  * way it is listed, and can be waited for, followed and cancelled.  A client that goes away leaves
  * it running.
  *
+ * A request with the Idempotency-Key of an earlier one, which runs or is done, starts nothing: it
+ * gets the answer of that one.  A failure is not kept, so a retry tries again.
+ *
  * Threads: the loop only, except that the work's progress is reported on its worker.  Ended
  * operations are kept for an hour, OPERATIONS_MAX at most; they are gone when mvmd ends, as what
  * was running.

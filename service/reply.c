@@ -114,6 +114,11 @@ void request_fail(struct request *rq, const struct mvm_error *err)
 		rq->route->fail(rq, status, err);
 		return;
 	}
+	reply_error(rq, status, code_json(err));
+}
+
+void reply_error(struct request *rq, unsigned status, json_t *error)
+{
 	struct json_out out = { 0 };
 	json_t *o = json_new(&out);
 	json_put_string(&out, o, "type", "error");
@@ -122,7 +127,7 @@ void request_fail(struct request *rq, const struct mvm_error *err)
 		AUTO_FREE char *address = operation_address(rq->operation);
 		json_put(&out, o, "operation", address ? json_string(address) : NULL);
 	}
-	json_put(&out, o, "error", code_json(err));
+	json_put(&out, o, "error", error);
 	if (out.failed) {
 		json_decref(o);
 		o = NULL;

@@ -12,6 +12,9 @@ struct request;
 /* Reply with what the request's work has left. */
 void reply_answer(struct request *rq);
 
+/* {"type":"error",…}; takes over error (code.h). */
+void reply_error(struct request *rq, unsigned status, json_t *error);
+
 /* Give the reply to libmicrohttpd.  False: the connection must be closed. */
 bool reply_queue(struct request *rq);
 

@@ -340,11 +340,13 @@ static void call(struct request *rq)
 	connection_set_limit(rq->server, rq->connection, CONNECTION_NO_LIMIT);
 	if (route->body)
 		r = read_json(rq, &err);
-	if (r == 0 && route->operation)
+	if (r >= 0 && route->checks)
+		r = route->work(rq, NULL, &err);
+	if (r >= 0 && route->operation)
 		r = operation_start(rq, &err);
-	else if (r == 0 && route->work)
+	else if (r >= 0 && route->work)
 		r = request_work(rq, route->class, route->work, &err);
-	else if (r == 0)
+	else if (r >= 0)
 		r = route->handle(rq, &err);
 	if (r < 0)
 		request_fail(rq, &err);

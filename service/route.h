@@ -67,6 +67,10 @@ struct route {
 	const char *operation;
 	enum work_class class;
 
+	/* Before anything is queued or accepted, work is called on the loop with mvm NULL, to check
+	 * the request: it reads what it needs from it, and returns at once, 0 or a failure. */
+	bool checks;
+
 	/* The request's body: none (false), or a JSON object of up to body_max bytes (0: 1 MiB). An
 	 * empty body is an empty object. */
 	bool body;

@@ -15,6 +15,7 @@
 #include "operation.h"
 #include "request.h"
 #include "starts.h"
+#include "v1/wait.h"
 
 /* Threads and queue of each kind of work. */
 static const struct {
@@ -40,7 +41,9 @@ int server_new(const char *data_dir, struct server **ret, struct mvm_error *err)
 	r = connections_begin(s);
 	if (r < 0)
 		return mvm_error_set(err, r, "epoll: %s", strerror(-r));
-	r = guard_new(data_dir, &s->guard, err);
+	r = mvm_open(data_dir, &s->mvm, err);
+	if (r == 0)
+		r = guard_new(data_dir, &s->guard, err);
 	if (r == 0)
 		r = operations_new(s, &s->operations, err);
 	if (r == 0)
@@ -64,6 +67,7 @@ void server_free(struct server *s)
 	starts_end(s);
 	for (int i = 0; i < WORK_CLASSES; i++)
 		workers_free(s->workers[i]);
+	waits_free(s->waits);
 	for (struct request *rq = s->requests; rq; rq = rq->next_request) {
 		rq->dropped = true; /* libmicrohttpd cannot stop with suspended connections */
 		request_resume(rq);
@@ -77,6 +81,7 @@ void server_free(struct server *s)
 	console_free(s->console);
 	guard_free(s->guard);
 	loop_source_free(s->look);
+	mvm_close(s->mvm);
 	loop_free(s->loop);
 	free(s);
 }

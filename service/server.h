@@ -21,6 +21,7 @@ struct connection;
 struct console;
 struct guard;
 struct operations;
+struct waits;
 struct request;
 struct MHD_Daemon;
 
@@ -42,6 +43,8 @@ struct server {
 	struct workers *workers[WORK_CLASSES];
 	struct operations *operations;
 	struct console *console;
+	struct mvm *mvm;     /* the loop's own context, for what does not block: opening streams */
+	struct waits *waits; /* of v1/wait.c */
 	struct listener *listeners;
 	struct request *requests; /* all that have a connection */
 	struct connection *connections;

@@ -7,7 +7,8 @@
 #include "v1/routes.h"
 
 /* What a client may rely on; later versions add words. */
-static const char *const features[] = { "instances", "operations" };
+static const char *const features[] = { "instances", "operations", "templates",
+					"pools",     "kernels",	   "volumes" };
 
 static int get_root(struct request *rq, struct mvm_error *err)
 {

@@ -9,5 +9,7 @@
 extern const struct route v1_root_routes[];
 extern const struct route v1_instances_routes[];
 extern const struct route v1_operations_routes[];
+extern const struct route v1_templates_routes[];
+extern const struct route v1_host_routes[];
 
 #endif
