@@ -179,7 +179,7 @@ static int sign_in(struct request *rq, struct mvm_error *err)
 		mvm_error_set(err, -EKEYREJECTED, "no such token, or its time is over");
 		return mvm_error_hint(err, -EKEYREJECTED, "mvm token add NAME");
 	}
-	session_open(c->sessions, token, clock_now_ns(), cookie, key);
+	console_session_open(c->sessions, token, clock_now_ns(), cookie, key);
 	set_cookie(rq, cookie, SESSION_HOURS * 3600L);
 	request_reply(rq, 200, json_pack("{s:s}", "key", key));
 	return 0;

@@ -44,8 +44,8 @@ static bool expired(const struct session *one, int64_t now_ns)
 	return now_ns - one->opened_ns > SESSION_HOURS * 3600 * NS_PER_S;
 }
 
-void session_open(struct sessions *s, const char *token, int64_t now_ns,
-		  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE])
+void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
+			  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE])
 {
 	struct session *one = &s->v[0];
 

@@ -37,8 +37,8 @@ void sessions_free(struct sessions *s); /* NULL is fine */
  *
  *   token  a valid token's secret, up to SESSION_TOKEN_MAX bytes; copied
  */
-void session_open(struct sessions *s, const char *token, int64_t now_ns,
-		  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE]);
+void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
+			  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE]);
 
 /*
  * The token of a session; NULL when there is none.  Borrowed until the next call.
