@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/parse.h"
+#include "route.h"
 
 #define TIME_MAX_MS    (INT64_C(3600) * 1000)
 #define MEMORY_MAX_MIB (UINT64_C(1) << 30)
@@ -33,12 +34,21 @@ static void usage(FILE *out)
 	      "      --no-pools           leave the pools to 'mvm pool serve'\n"
 	      "      --pool-memory SIZE   limit for the private memory of waiting VMs\n"
 	      "                           (default: a quarter of this host's memory)\n"
+	      "      --routes             print the methods and paths of the API\n"
 	      "      --version            print the version\n"
 	      "  -h, --help               show this help\n"
 	      "\n"
 	      "The socket is /run/mvm/mvmd.sock for root, else $XDG_RUNTIME_DIR/mvm/mvmd.sock.\n"
 	      "Sockets of systemd's take the place of --socket.\n",
 	      out);
+}
+
+static void print_routes(void)
+{
+	for (const struct route *const *table = route_tables; *table; table++) {
+		for (const struct route *r = *table; r->method; r++)
+			printf("%s %s\n", r->method, r->pattern);
+	}
 }
 
 static int wrong(const char *text, const char *value)
@@ -91,6 +101,9 @@ static int take(int c, const char *value, struct options *o)
 		if (parse_size_mib(value, MEMORY_MAX_MIB, &o->pool_memory_mib) < 0)
 			return wrong("is no amount of memory, as in 2G", value);
 		break;
+	case 'R':
+		print_routes();
+		return 0;
 	case 'v':
 		printf("mvmd %s\n", mvm_version());
 		return 0;
@@ -118,6 +131,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 		{ "grace", required_argument, NULL, 'g' },
 		{ "no-pools", no_argument, NULL, 'p' },
 		{ "pool-memory", required_argument, NULL, 'M' },
+		{ "routes", no_argument, NULL, 'R' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
