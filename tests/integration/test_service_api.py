@@ -107,6 +107,24 @@ class Api(service.TestCase):
         self.ok("DELETE", "/v1/volumes/box")
         self.assertIn("qemu", [b["name"] for b in self.ok("GET", "/v1/backends")])
 
+    def test_a_killed_mvmd_loses_no_vm(self):
+        self.start("kept")
+        for action in "start", "pause":
+            if action == "start":
+                self.request("POST", "/v1/instances?async", {"template": "web-worker", "name": "half"})
+            else:
+                self.request("POST", "/v1/instances/kept/pause?async", {})
+            self.mvmd.process.kill()
+            self.mvmd.process.communicate()
+            type(self).mvmd = self.start_mvmd()
+            state = lambda name: self.request("GET", f"/v1/instances/{name}").json["metadata"]["state"]
+            for instance in self.ok("GET", "/v1/instances"):
+                name = instance["name"]
+                self.assertTrue(guests.wait_until(lambda: state(name) != "starting"), name)
+                self.assertIn(state(name), ("running", "paused", "failed"))
+        self.request("POST", "/v1/instances/kept/resume")
+        self.assertEqual(self.exec("kept", "busybox", "echo", "here"), "here\n")
+
     def test_a_running_operation_can_be_cancelled(self):
         reply = self.request("POST", "/v1/templates/web-worker/snapshot", {}, {"Prefer": "respond-async"})
         self.ok("DELETE", reply.headers["Location"])
