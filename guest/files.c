@@ -223,7 +223,21 @@ static int do_remove(const char *path, struct mvm_error *err)
 
 /* Contents --------------------------------------------------------------------------------- */
 
-static int do_read(const char *path, struct mvm_error *err)
+/* Where to begin, from OFFSET: "-N" is N bytes before the end.  Returns -EINVAL or 0. */
+static int parse_offset(const char *text, off_t size, off_t *ret)
+{
+	uint64_t n = 0;
+	bool from_end = text[0] == '-';
+	int r = parse_u64(text + from_end, 0, INT64_MAX, &n);
+	if (r < 0)
+		return -EINVAL;
+	*ret = (off_t)n;
+	if (from_end)
+		*ret = n < (uint64_t)size ? size - (off_t)n : 0;
+	return 0;
+}
+
+static int do_read(const char *path, const char *offset, const char *length, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
 	struct stat st;
@@ -234,10 +248,19 @@ static int do_read(const char *path, struct mvm_error *err)
 		return mvm_error_set(err, -EISDIR, "'%s' is a folder", path);
 	if (!S_ISREG(st.st_mode))
 		return mvm_error_set(err, -EINVAL, "'%s' is no regular file", path);
+	off_t from = 0;
+	uint64_t max = INT64_MAX;
+	if ((*offset && parse_offset(offset, st.st_size, &from) < 0) ||
+	    (*length && parse_u64(length, 0, INT64_MAX, &max) < 0))
+		return mvm_error_set(err, -EINVAL, "an offset and a length are numbers");
+	if (from > 0 && lseek(fd, from, SEEK_SET) < 0)
+		return failed(err, path);
 	int r = put_entry(path, err);
 	fflush(stdout);
 	/* a file of /proc has no size; of others no more comes than the entry says */
-	for (off_t left = st.st_size ? st.st_size : LONG_MAX; r == 0 && left > 0;) {
+	off_t left = st.st_size ? st.st_size - from : LONG_MAX;
+	left = left < (off_t)max ? left : (off_t)max;
+	while (r == 0 && left > 0) {
 		ssize_t n = read(fd, chunk, left < (off_t)CHUNK ? (size_t)left : CHUNK);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -278,9 +301,11 @@ static int copy_input(int fd, const char *path, struct mvm_error *err)
 	}
 }
 
-static int do_write(const char *path, const struct user *user, struct mvm_error *err)
+static int do_write(const char *path, const char *mode, const struct user *user,
+		    struct mvm_error *err)
 {
 	struct stat st;
+	unsigned bits = 0;
 	int r = make_above(path, user, err);
 	if (r < 0)
 		return r;
@@ -291,6 +316,8 @@ static int do_write(const char *path, const struct user *user, struct mvm_error 
 		return failed(err, path);
 	if (fchown(fd, user->uid, user->gid) < 0)
 		return failed(err, path);
+	if (*mode && (sscanf(mode, "%o", &bits) != 1 || fchmod(fd, bits & 07777) < 0))
+		return mvm_error_set(err, -EINVAL, "'%s' is no mode", mode);
 	r = copy_input(fd, path, err);
 	return r < 0 ? r : put_entry(path, err);
 }
@@ -323,9 +350,9 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (str_eq(verb, "remove"))
 		return do_remove(path, err);
 	if (str_eq(verb, "read"))
-		return do_read(path, err);
+		return do_read(path, more, args->n > 3 ? args->v[3] : "", err);
 	if (str_eq(verb, "write"))
-		return do_write(path, user, err);
+		return do_write(path, more, user, err);
 	if (str_eq(verb, "watch"))
 		return files_watch(path, str_eq(more, "recursive"), err);
 	return mvm_error_set(err, -EOPNOTSUPP, "the agent does not know '%s'", verb);

@@ -12,8 +12,10 @@
  *	mkdir PATH	    with the folders above; an entry; EEXIST: it is a folder already
  *	move FROM TO	    with the folders above TO; TO's entry
  *	remove PATH	    with all that is in it; a missing one is fine
- *	read PATH	    an entry, then the file's contents
- *	write PATH	    standard input becomes the file's contents; an entry.  Folders above are
+ *	read PATH [OFFSET [LENGTH]]
+ *			    an entry, then the file's contents; an OFFSET of "-N" is N bytes
+ *			    before the end, "" the beginning
+ *	write PATH [MODE]   standard input becomes the file's contents; an entry.  Folders above are
  *made. watch PATH [recursive]	events, without end; the first one is "ready" and says that it began
  *
  * A relative PATH begins in the user's home folder, as does "~/"; "" and "~" are that folder.  The
