@@ -13,8 +13,10 @@
 #include "code.h"
 #include "connection.h"
 #include "operation.h"
+#include "proxy.h"
 #include "reply.h"
 #include "server.h"
+#include "v1/routes.h"
 
 /* A body that nobody reads is read to its end all the same, so that the connection stays usable.  A
  * longer one ends it. */
@@ -71,6 +73,7 @@ static void free_request(struct request *rq)
 	free(rq->next);
 	free(rq->method);
 	free(rq->target);
+	free(rq->query);
 	free(rq);
 }
 
@@ -147,13 +150,26 @@ const char *request_header(const struct request *rq, const char *name)
 			      : NULL;
 }
 
-/* Split the query off the target and decode its parameters. */
-static int read_query(struct request *rq, struct mvm_error *err)
+/* Split the query off the target. */
+static int cut_query(struct request *rq, struct mvm_error *err)
 {
 	char *query = strchr(rq->target, '?');
 	if (!query)
 		return 0;
 	*query++ = '\0';
+	rq->query = strdup(query);
+	return rq->query ? 0 : mvm_error_oom(err);
+}
+
+/* Decode the query's parameters. */
+static int read_query(struct request *rq, struct mvm_error *err)
+{
+	AUTO_FREE char *copy = rq->query ? strdup(rq->query) : NULL;
+	char *query = copy;
+	if (rq->query && !copy)
+		return mvm_error_oom(err);
+	if (!query || rq->route->raw_query)
+		return 0;
 	for (char *part; (part = strsep(&query, "&"));) {
 		if (!*part)
 			continue;
@@ -179,6 +195,12 @@ static int read_query(struct request *rq, struct mvm_error *err)
 static int find_route(struct request *rq, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) allowed = { 0 };
+	char name[PROXY_NAME_SIZE];
+	uint16_t port;
+	if (proxy_host(request_header(rq, "Host"), name, &port)) {
+		rq->route = &v1_port_by_host;
+		return 0;
+	}
 	rq->route = route_find(rq->method, rq->target, &rq->match, &allowed);
 	if (rq->route)
 		return 0;
@@ -201,7 +223,7 @@ static void begin(struct request *rq, const char *method)
 	if (!rq->method)
 		r = mvm_error_oom(&err);
 	if (r == 0)
-		r = read_query(rq, &err);
+		r = cut_query(rq, &err);
 	/* a proxy in front might take the other one, and see other requests than we do */
 	if (r == 0 && request_header(rq, "Content-Length") &&
 	    request_header(rq, "Transfer-Encoding")) {
@@ -212,6 +234,8 @@ static void begin(struct request *rq, const char *method)
 		r = mvm_error_set(&err, -EAGAIN, "mvmd is being stopped");
 	if (r == 0)
 		r = find_route(rq, &err);
+	if (r == 0)
+		r = read_query(rq, &err);
 	if (r == 0)
 		r = access_check(rq, &err);
 	if (r == 0) {

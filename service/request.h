@@ -54,6 +54,7 @@ struct request {
 	char *method;
 	char *target; /* as the client sent it; then cut at the "?" */
 	struct route_match match;
+	char *query; /* as the client sent it, without its "?"; NULL: none */
 	struct request_param params[REQUEST_PARAMS_MAX]; /* of the query, decoded */
 	size_t n_params;
 	json_t *json;	      /* the body, an object; NULL: the route takes none */

@@ -11,8 +11,11 @@
 extern const struct route scrape_routes[]; /* scrape.c */
 
 const struct route *const route_tables[] = {
-	v1_root_routes, v1_instances_routes, v1_operations_routes, v1_templates_routes,
-	v1_host_routes, console_routes,	     scrape_routes,	   NULL,
+	v1_root_routes,	       v1_instances_routes, v1_operations_routes,
+	v1_templates_routes,   v1_host_routes,	    v1_exec_routes,
+	v1_exec_input_routes,  v1_files_routes,	    v1_files_data_routes,
+	v1_files_watch_routes, v1_logs_routes,	    v1_ports_routes,
+	console_routes,	       scrape_routes,	    NULL,
 };
 
 static int hex_digit(char c)

@@ -85,6 +85,8 @@ struct route {
 	int (*begin)(struct request *rq, struct mvm_error *err);
 	int (*upload)(struct request *rq, const char *data, size_t *len, struct mvm_error *err);
 
+	bool raw_query; /* request_query() has nothing: the query is passed on as it is */
+
 	/* Reply to a failure in another shape than this API's envelope; NULL: the envelope. */
 	void (*fail)(struct request *rq, unsigned status, const struct mvm_error *err);
 };

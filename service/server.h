@@ -20,6 +20,7 @@
 struct connection;
 struct console;
 struct guard;
+struct mvm;
 struct operations;
 struct waits;
 struct request;

@@ -9,6 +9,8 @@
 #include "base/queue.h"
 #include "request.h"
 
+#define READER_S 3600u /* that a client may take for its next read */
+
 struct stream {
 	struct request *rq;
 	const struct stream_ops *ops;
@@ -24,7 +26,7 @@ static ssize_t on_read(void *arg, uint64_t position, char *buffer, size_t max)
 	size_t n = queue_len(&s->bytes);
 
 	(void)position;
-	if (s->aborted)
+	if (s->aborted || request_gone(s->rq))
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (n == 0 && s->ended)
 		return MHD_CONTENT_READER_END_OF_STREAM;
@@ -56,21 +58,33 @@ static void on_free(void *arg)
 int stream_open(struct request *rq, unsigned status, const char *type, const struct stream_ops *ops,
 		void *arg, struct stream **ret, struct mvm_error *err)
 {
+	return stream_open_sized(rq, status, type, MHD_SIZE_UNKNOWN, ops, arg, ret, err);
+}
+
+int stream_open_sized(struct request *rq, unsigned status, const char *type, uint64_t size,
+		      const struct stream_ops *ops, void *arg, struct stream **ret,
+		      struct mvm_error *err)
+{
 	struct stream *s = calloc(1, sizeof(*s));
 	if (!s)
 		return mvm_error_oom(err);
-	struct MHD_Response *response = MHD_create_response_from_callback(
-		MHD_SIZE_UNKNOWN, 16 * 1024, on_read, s, on_free);
+	struct MHD_Response *response = MHD_create_response_from_callback(size, 32 * 1024, on_read,
+									  s, on_free);
 	if (!response) {
 		free(s);
 		return mvm_error_oom(err);
 	}
 	s->rq = request_ref(rq);
+	/* a reader may be slow; without this it would have as long as a silent client */
+	MHD_set_connection_option(rq->connection, MHD_CONNECTION_OPTION_TIMEOUT, READER_S);
 	s->ops = ops;
 	s->arg = arg;
 	*ret = s;
-	request_add_header(rq, "Content-Type", type);
-	request_add_header(rq, "X-Accel-Buffering", "no"); /* a proxy shall pass each piece on */
+	if (type) {
+		request_add_header(rq, "Content-Type", type);
+		request_add_header(rq, "X-Accel-Buffering",
+				   "no"); /* a proxy shall pass each piece on */
+	}
 	request_reply_response(rq, status, response);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include <jansson.h>
 #include <mvm/error.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct request;
 struct stream;
@@ -44,6 +45,12 @@ struct stream_ops {
  */
 int stream_open(struct request *rq, unsigned status, const char *type, const struct stream_ops *ops,
 		void *arg, struct stream **ret, struct mvm_error *err);
+
+/* type NULL: the caller has added all headers.  stream_open() of a body whose size is known, so
+ * that its client learns it.  The source writes as many bytes, or aborts. */
+int stream_open_sized(struct request *rq, unsigned status, const char *type, uint64_t size,
+		      const struct stream_ops *ops, void *arg, struct stream **ret,
+		      struct mvm_error *err);
 
 /* How many bytes to write now; 0: wait for `room`. */
 size_t stream_room(const struct stream *s);

@@ -7,8 +7,9 @@
 #include "v1/routes.h"
 
 /* What a client may rely on; later versions add words. */
-static const char *const features[] = { "instances", "operations", "templates",
-					"pools",     "kernels",	   "volumes" };
+static const char *const features[] = { "instances", "operations", "templates", "pools",
+					"kernels",   "volumes",	   "exec",	"files",
+					"logs",	     "events",	   "ports" };
 
 static int get_root(struct request *rq, struct mvm_error *err)
 {

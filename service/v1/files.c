@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files of instances: look, list, remove, make folders, move.  The answers are gathered here. */
+#include "v1/files.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/parse.h"
+#include "codec/json.h"
+#include "server.h"
+#include "v1/bytes.h"
+#include "v1/routes.h"
+
+#define WORDS_MAX 1024
+#define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target and two names */
+#define LIST_MAX  10000
+
+int file_start(struct request *rq, const char *const *command, const char *user, bool input,
+	       struct mvm_exec **ret, struct mvm_error *err)
+{
+	struct mvm_exec_start_options options = MVM_EXEC_START_OPTIONS_INIT;
+	options.command = command;
+	options.user = user;
+	options.input = input;
+	options.files = true;
+	return mvm_exec_start(rq->server->mvm, request_arg(rq, 0), &options, ret, err);
+}
+
+void file_add_words(struct strbuf *words, const struct mvm_exec_event *event)
+{
+	size_t room = WORDS_MAX - words->len;
+	strbuf_add(words, event->data, event->len < room ? event->len : room);
+}
+
+int file_end(const struct mvm_exec_event *event, const struct strbuf *words, struct mvm_error *err)
+{
+	/* a guest must not choose any failure of the API's */
+	static const int known[] = { ENOENT,	 EEXIST, EISDIR,    ENOTDIR,	  EINVAL,
+				     ENOSPC,	 EFBIG,	 EROFS,	    EXDEV,	  ENOTEMPTY,
+				     EOPNOTSUPP, EBUSY,	 ECANCELED, ENAMETOOLONG, EBADMSG };
+	int code = EREMOTEIO;
+	if (event->status == 0)
+		return 0;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(known); i++) {
+		if (!event->signal && event->status == known[i])
+			code = known[i];
+	}
+	return mvm_error_set(err, -code, "in the guest: %s",
+			     words->len ? words->data : "no reason given");
+}
+
+int file_path(const struct request *rq, const char **ret, struct mvm_error *err)
+{
+	*ret = request_query(rq, "path");
+	if (*ret && **ret)
+		return 0;
+	return mvm_error_set(err, -EINVAL, "the query has no 'path'");
+}
+
+static const char *type_word(char type)
+{
+	switch (type) {
+	case 'f':
+		return "file";
+	case 'd':
+		return "folder";
+	case 'l':
+		return "link";
+	default:
+		return "other";
+	}
+}
+
+ssize_t file_entry(const char *data, size_t len, json_t **ret, uint64_t *ret_size)
+{
+	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, LAST, PARTS };
+	const char *part[PARTS], *at = data;
+	struct json_out out = { 0 };
+	char mode[8], time[RFC3339_SIZE];
+
+	for (int i = 0; i < PARTS; i++) {
+		const char *nul = memchr(at, 0, len - (size_t)(at - data));
+		if (!nul)
+			return len > ENTRY_MAX ? -EPROTO : 0;
+		part[i] = at;
+		at = nul + 1;
+	}
+	if (part[PATH][0] != '/' || part[LAST][0] ||
+	    parse_u64(part[SIZE], 0, INT64_MAX, ret_size) < 0)
+		return -EPROTO;
+	const char *slash = strrchr(part[PATH], '/');
+	long long seconds = strtoll(part[TIME], NULL, 10) / 1000000000;
+	snprintf(mode, sizeof(mode), "%04lo", strtoul(part[MODE], NULL, 8) & 07777);
+	json_t *o = json_new(&out);
+	json_put(&out, o, "path", bytes_text(part[PATH], strlen(part[PATH])));
+	json_put(&out, o, "name", bytes_text(slash + 1, strlen(slash + 1)));
+	json_put_string(&out, o, "type", type_word(part[TYPE][0]));
+	json_put_string(&out, o, "mode", mode);
+	json_put_u64(&out, o, "size", *ret_size);
+	if (seconds >= 0 && seconds < INT64_C(253402300800)) { /* the year 10000 */
+		clock_format(seconds, time);
+		json_put_string(&out, o, "modified_at", time);
+	}
+	json_put_text(&out, o, "owner", part[OWNER]);
+	json_put_text(&out, o, "group", part[GROUP]);
+	if (part[TARGET][0])
+		json_put(&out, o, "target", bytes_text(part[TARGET], strlen(part[TARGET])));
+	if (out.failed) {
+		json_decref(o);
+		o = NULL;
+	}
+	*ret = o;
+	return at - data;
+}
+
+/* ---- calls whose answer is gathered ---- */
+
+struct call {
+	struct request *rq;
+	struct guest *guest;
+	struct strbuf out, words;
+	json_t *entries; /* of a list; else NULL */
+	json_t *entry;	 /* the last one of another call */
+	char *after;	 /* the page begins after this path; NULL: it has begun */
+	size_t limit;
+	unsigned status;
+};
+
+static void free_call(void *own)
+{
+	struct call *c = own;
+	guest_close(c->guest);
+	strbuf_done(&c->out);
+	strbuf_done(&c->words);
+	json_decref(c->entries);
+	json_decref(c->entry);
+	free(c->after);
+	free(c);
+}
+
+static void fail(struct call *c, int code, const char *text)
+{
+	struct mvm_error err = { 0 };
+	mvm_error_set(&err, code, "%s", text);
+	request_fail(c->rq, &err);
+	guest_close(c->guest);
+	c->guest = NULL;
+}
+
+static void reply(struct call *c)
+{
+	json_t *o = c->entries ? c->entries : c->entry;
+	if (!o)
+		o = json_object();
+	c->entries = c->entry = NULL;
+	request_reply(c->rq, c->status, o);
+	guest_close(c->guest);
+	c->guest = NULL;
+}
+
+/* Take an entry of a list.  False: the page is full. */
+static bool take_listed(struct call *c, json_t *entry)
+{
+	const char *path = json_string_value(json_object_get(entry, "path"));
+	if (c->after) { /* of an earlier page */
+		if (path && strcmp(path, c->after) == 0) {
+			free(c->after);
+			c->after = NULL;
+		}
+		json_decref(entry);
+		return true;
+	}
+	if (json_array_size(c->entries) < c->limit) {
+		json_array_append_new(c->entries, entry);
+		return true;
+	}
+	json_decref(entry);
+	const json_t *last = json_array_get(c->entries, c->limit - 1);
+	c->rq->next = strdup(json_string_value(json_object_get(last, "path")));
+	return false;
+}
+
+static void take_output(struct call *c, const struct mvm_exec_event *event)
+{
+	size_t used = 0;
+	strbuf_add(&c->out, event->data, event->len);
+	while (!c->out.failed && used < c->out.len) {
+		json_t *entry = NULL;
+		uint64_t size;
+		ssize_t n = file_entry(c->out.data + used, c->out.len - used, &entry, &size);
+		if (n == 0)
+			break;
+		if (n < 0 || !entry) {
+			fail(c, n < 0 ? -EPROTO : -ENOMEM,
+			     "the guest's agent sent a damaged entry");
+			return;
+		}
+		used += (size_t)n;
+		if (!c->entries) {
+			json_decref(c->entry);
+			c->entry = entry;
+		} else if (!take_listed(c, entry)) {
+			reply(c);
+			return;
+		}
+	}
+	strbuf_consume(&c->out, used);
+}
+
+static void on_event(void *arg, const struct mvm_exec_event *event)
+{
+	struct call *c = arg;
+	struct mvm_error err = { 0 };
+	if (event->kind == MVM_EXEC_STDOUT)
+		take_output(c, event);
+	else if (event->kind == MVM_EXEC_STDERR)
+		file_add_words(&c->words, event);
+	else if (event->kind == MVM_EXEC_EXITED && file_end(event, &c->words, &err) < 0)
+		request_fail(c->rq, &err);
+	else if (event->kind == MVM_EXEC_EXITED)
+		reply(c);
+}
+
+static void on_failed(void *arg, const struct mvm_error *err)
+{
+	struct call *c = arg;
+	request_fail(c->rq, err);
+}
+
+static const struct guest_ops ops = { .event = on_event, .failed = on_failed };
+
+static int call(struct request *rq, const char *const *command, const char *user, unsigned status,
+		struct call **ret, struct mvm_error *err)
+{
+	struct mvm_exec *exec = NULL;
+	struct call *c = calloc(1, sizeof(*c));
+	if (!c)
+		return mvm_error_oom(err);
+	c->rq = rq;
+	c->status = status;
+	int r = file_start(rq, command, user, false, &exec, err);
+	if (r == 0)
+		r = guest_new(rq->server->loop, exec, &ops, c, &c->guest, err);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	rq->own = c;
+	rq->own_free = free_call;
+	if (ret)
+		*ret = c;
+	return 0;
+}
+
+/* ---- routes ---- */
+
+static int stat_file(struct request *rq, struct mvm_error *err)
+{
+	const char *path;
+	int r = file_path(rq, &path, err);
+	const char *const command[] = { "stat", path, NULL };
+	return r < 0 ? r : call(rq, command, request_query(rq, "user"), 200, NULL, err);
+}
+
+static int list(struct request *rq, struct mvm_error *err)
+{
+	const char *path, *next = request_query(rq, "next");
+	uint64_t depth = 1, limit = 1000;
+	char text[24];
+	struct call *c;
+
+	int r = file_path(rq, &path, err);
+	if (r == 0)
+		r = request_query_u64(rq, "depth", 1, 64, &depth, err);
+	if (r == 0)
+		r = request_query_u64(rq, "limit", 1, LIST_MAX, &limit, err);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)depth);
+	const char *const command[] = { "list", path, text, NULL };
+	json_t *entries = json_array();
+	char *after = next ? strdup(next) : NULL;
+	r = !entries || (next && !after)
+		    ? mvm_error_oom(err)
+		    : call(rq, command, request_query(rq, "user"), 200, &c, err);
+	if (r < 0) {
+		json_decref(entries);
+		free(after);
+		return r;
+	}
+	c->entries = entries;
+	c->after = after;
+	c->limit = (size_t)limit;
+	return 0;
+}
+
+static int remove_file(struct request *rq, struct mvm_error *err)
+{
+	const char *path;
+	int r = file_path(rq, &path, err);
+	const char *const command[] = { "remove", path, NULL };
+	return r < 0 ? r : call(rq, command, request_query(rq, "user"), 200, NULL, err);
+}
+
+static int make_folder(struct request *rq, struct mvm_error *err)
+{
+	static const char *const known[] = { "path", "user" };
+	AUTO_FREE char *path = NULL, *user = NULL;
+	int r = request_only(&rq->body, known, 2, err);
+	if (r < 0)
+		return r;
+	r = json_get_string(&rq->body, "path", JSON_REQUIRED, &path, err);
+	if (r >= 0)
+		r = json_get_string(&rq->body, "user", JSON_NULLABLE, &user, err);
+	const char *const command[] = { "mkdir", path, NULL };
+	return r < 0 ? request_bad_body(r, err) : call(rq, command, user, 201, NULL, err);
+}
+
+static int move(struct request *rq, struct mvm_error *err)
+{
+	static const char *const known[] = { "from", "to", "user" };
+	AUTO_FREE char *from = NULL, *to = NULL, *user = NULL;
+	int r = request_only(&rq->body, known, 3, err);
+	if (r < 0)
+		return r;
+	r = json_get_string(&rq->body, "from", JSON_REQUIRED, &from, err);
+	if (r >= 0)
+		r = json_get_string(&rq->body, "to", JSON_REQUIRED, &to, err);
+	if (r >= 0)
+		r = json_get_string(&rq->body, "user", JSON_NULLABLE, &user, err);
+	const char *const command[] = { "move", from, to, NULL };
+	return r < 0 ? request_bad_body(r, err) : call(rq, command, user, 200, NULL, err);
+}
+
+#define FILES "/v1/instances/{name}/files"
+
+const struct route v1_files_routes[] = {
+	{ .method = "DELETE", .pattern = FILES, .scope = SCOPE_EXEC, .handle = remove_file },
+	{ .method = "GET", .pattern = FILES "/stat", .scope = SCOPE_EXEC, .handle = stat_file },
+	{ .method = "GET", .pattern = FILES "/list", .scope = SCOPE_EXEC, .handle = list },
+	{ .method = "POST",
+	  .pattern = FILES "/mkdir",
+	  .scope = SCOPE_EXEC,
+	  .handle = make_folder,
+	  .body = true },
+	{ .method = "POST",
+	  .pattern = FILES "/move",
+	  .scope = SCOPE_EXEC,
+	  .handle = move,
+	  .body = true },
+	{ 0 },
+};
