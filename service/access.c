@@ -5,91 +5,16 @@
 #include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/parse.h"
 #include "base/sock.h"
 #include "console/console.h"
 #include "guard.h"
 #include "request.h"
 #include "server.h"
-
-#define HOST_MAX 256
-
-/* ---- parsers ---- */
-
-const char *access_bearer(const char *authorization)
-{
-	static const char scheme[] = "bearer ";
-	if (!authorization || strncasecmp(authorization, scheme, strlen(scheme)) != 0)
-		return NULL;
-	authorization += strlen(scheme);
-	return authorization + strspn(authorization, " ");
-}
-
-/* Split the port off a Host header.  False: it is no host with or without a port. */
-static bool take_host(const char *text, char ret[HOST_MAX])
-{
-	const size_t len = strlen(text);
-	size_t end = len;
-	uint64_t port;
-
-	if (text[0] == '[') {
-		const char *close = strchr(text, ']');
-		end = close ? (size_t)(close - text) + 1 : 0;
-	} else if (strchr(text, ':')) {
-		end = strcspn(text, ":");
-	}
-	if (end == 0 || end >= HOST_MAX)
-		return false;
-	if (text[end] && (text[end] != ':' || parse_u64(text + end + 1, 0, 65535, &port) < 0))
-		return false;
-	memcpy(ret, text, end);
-	ret[end] = '\0';
-	return true;
-}
-
-/* Is host this name, or one below it?  A dot at the end changes nothing. */
-static bool is_below(const char *host, const char *name)
-{
-	size_t len = strlen(host), n = strlen(name);
-	if (len > 0 && host[len - 1] == '.')
-		len--;
-	if (n == 0 || len < n || strncasecmp(host + len - n, name, n) != 0)
-		return false;
-	return len == n || host[len - n - 1] == '.';
-}
-
-bool access_host_is_ours(const char *text, const struct strv *more)
-{
-	char host[HOST_MAX];
-
-	if (!take_host(text, host))
-		return false;
-	if (host[0] == '[') {
-		host[strlen(host) - 1] = '\0';
-		return parse_address_ok(host + 1);
-	}
-	if (parse_address_ok(host) || is_below(host, "localhost"))
-		return true;
-	for (size_t i = 0; i < more->n; i++) {
-		if (is_below(host, more->v[i]))
-			return true;
-	}
-	return false;
-}
-
-bool access_origin_is_host(const char *origin, const char *host)
-{
-	if (strncmp(origin, "http://", 7) == 0)
-		return strcasecmp(origin + 7, host) == 0;
-	return strncmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
-}
-
-/* ---- the check ---- */
+#include "site.h"
 
 static int check_peer(struct request *rq, struct mvm_error *err)
 {
@@ -108,12 +33,11 @@ static int check_site(const struct request *rq, struct mvm_error *err)
 {
 	const char *host = request_header(rq, "Host"), *origin = request_header(rq, "Origin");
 
-	if (!host ||
-	    (!rq->listener->tls && !access_host_is_ours(host, &rq->server->guard->hosts))) {
+	if (!host || (!rq->listener->tls && !site_host_is_ours(host, &rq->server->guard->hosts))) {
 		int r = mvm_error_set(err, -EACCES, "the Host header does not name this host");
 		return mvm_error_hint(err, r, "mvmd --host NAME");
 	}
-	if (origin && !access_origin_is_host(origin, host))
+	if (origin && !site_origin_is_host(origin, host))
 		return mvm_error_set(err, -EACCES, "the request comes from another site");
 	return 0;
 }
@@ -140,7 +64,7 @@ static int find_client(struct request *rq, const char *secret, struct mvm_error 
 
 static int check_token(struct request *rq, struct mvm_error *err)
 {
-	const char *secret = access_bearer(request_header(rq, "Authorization"));
+	const char *secret = site_bearer(request_header(rq, "Authorization"));
 	unsigned wait_s = 1;
 
 	if (!secret)

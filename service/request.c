@@ -165,31 +165,11 @@ static int cut_query(struct request *rq, struct mvm_error *err)
 static int read_query(struct request *rq, struct mvm_error *err)
 {
 	AUTO_FREE char *copy = rq->query ? strdup(rq->query) : NULL;
-	char *query = copy;
 	if (rq->query && !copy)
 		return mvm_error_oom(err);
-	if (!query || rq->route->raw_query)
+	if (!copy || rq->route->raw_query)
 		return 0;
-	for (char *part; (part = strsep(&query, "&"));) {
-		if (!*part)
-			continue;
-		if (rq->n_params == REQUEST_PARAMS_MAX)
-			return mvm_error_set(err, -EINVAL, "the query has more than %d parameters",
-					     REQUEST_PARAMS_MAX);
-		for (char *p = part; *p; p++)
-			*p = *p == '+' ? ' ' : *p;
-		char *name = strdup(part);
-		if (!name)
-			return mvm_error_oom(err);
-		struct request_param *param = &rq->params[rq->n_params++];
-		param->name = name;
-		param->value = name + strcspn(name, "=");
-		if (*param->value)
-			*param->value++ = '\0';
-		if (percent_decode(param->name) < 0 || percent_decode(param->value) < 0)
-			return mvm_error_set(err, -EINVAL, "the query has a broken escape");
-	}
-	return 0;
+	return query_parse(copy, rq->params, REQUEST_PARAMS_MAX, &rq->n_params, err);
 }
 
 static int find_route(struct request *rq, struct mvm_error *err)

@@ -29,6 +29,7 @@
 #include "base/str.h"
 #include "codec/json.h"
 #include "limits.h"
+#include "query.h"
 #include "route.h"
 #include "worker.h"
 
@@ -42,10 +43,6 @@ struct MHD_Response;
 #define REQUEST_BODY_MAX   ((size_t)1024 * 1024)
 #define REQUEST_PARAMS_MAX 32
 
-struct request_param {
-	char *name, *value;
-};
-
 struct request {
 	/* the question; it does not change once the handler was called */
 	struct server *server;
@@ -55,7 +52,7 @@ struct request {
 	char *target; /* as the client sent it; then cut at the "?" */
 	struct route_match match;
 	char *query; /* as the client sent it, without its "?"; NULL: none */
-	struct request_param params[REQUEST_PARAMS_MAX]; /* of the query, decoded */
+	struct query_param params[REQUEST_PARAMS_MAX]; /* of the query, decoded */
 	size_t n_params;
 	json_t *json;	      /* the body, an object; NULL: the route takes none */
 	struct json_at body;  /* its place, for json_get_…() */

@@ -100,6 +100,9 @@ struct route_match {
 };
 void route_match_done(struct route_match *m);
 
+/* Does a path fit a pattern?  route_match_done() *ret, also if not. */
+bool route_matches(const char *pattern, const char *path, struct route_match *ret);
+
 /*
  * Find the entry for a request.
  *

@@ -89,7 +89,7 @@ int exec_spec_from_query(const struct request *rq, struct exec_spec *ret, struct
 	bool failed = false;
 
 	for (size_t i = 0; i < rq->n_params; i++) {
-		const struct request_param *p = &rq->params[i];
+		const struct query_param *p = &rq->params[i];
 		if (strcmp(p->name, "command") == 0)
 			strv_add(&ret->command, p->value);
 		if (strcmp(p->name, "env") != 0)

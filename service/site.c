@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "site.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/parse.h"
+
+#define HOST_MAX 256
+
+const char *site_bearer(const char *authorization)
+{
+	static const char scheme[] = "bearer ";
+	if (!authorization || strncasecmp(authorization, scheme, strlen(scheme)) != 0)
+		return NULL;
+	authorization += strlen(scheme);
+	return authorization + strspn(authorization, " ");
+}
+
+/* Split the port off a Host header.  False: it is no host with or without a port. */
+static bool take_host(const char *text, char ret[HOST_MAX])
+{
+	const size_t len = strlen(text);
+	size_t end = len;
+	uint64_t port;
+
+	if (text[0] == '[') {
+		const char *close = strchr(text, ']');
+		end = close ? (size_t)(close - text) + 1 : 0;
+	} else if (strchr(text, ':')) {
+		end = strcspn(text, ":");
+	}
+	if (end == 0 || end >= HOST_MAX)
+		return false;
+	if (text[end] && (text[end] != ':' || parse_u64(text + end + 1, 0, 65535, &port) < 0))
+		return false;
+	memcpy(ret, text, end);
+	ret[end] = '\0';
+	return true;
+}
+
+/* Is host this name, or one below it?  A dot at the end changes nothing. */
+static bool is_below(const char *host, const char *name)
+{
+	size_t len = strlen(host), n = strlen(name);
+	if (len > 0 && host[len - 1] == '.')
+		len--;
+	if (n == 0 || len < n || strncasecmp(host + len - n, name, n) != 0)
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+bool site_host_is_ours(const char *text, const struct strv *more)
+{
+	char host[HOST_MAX];
+
+	if (!take_host(text, host))
+		return false;
+	if (host[0] == '[') {
+		host[strlen(host) - 1] = '\0';
+		return parse_address_ok(host + 1);
+	}
+	if (parse_address_ok(host) || is_below(host, "localhost"))
+		return true;
+	for (size_t i = 0; i < more->n; i++) {
+		if (is_below(host, more->v[i]))
+			return true;
+	}
+	return false;
+}
+
+bool site_origin_is_host(const char *origin, const char *host)
+{
+	if (strncmp(origin, "http://", 7) == 0)
+		return strcasecmp(origin + 7, host) == 0;
+	return strncmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
+}
