@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "access.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
@@ -102,10 +103,29 @@ static int check_scope(const struct request *rq, struct mvm_error *err)
 			     mvm_token_scope_name(rq->client.scope));
 }
 
+/* The client's address, for the audit log. */
+static void note_address(struct request *rq)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		rq->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *a = info ? info->client_addr : NULL;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+
+	if (a && a->sa_family == AF_INET) {
+		memcpy(&v4, a, sizeof(v4));
+		inet_ntop(AF_INET, &v4.sin_addr, rq->from, sizeof(rq->from));
+	} else if (a && a->sa_family == AF_INET6) {
+		memcpy(&v6, a, sizeof(v6));
+		inet_ntop(AF_INET6, &v6.sin6_addr, rq->from, sizeof(rq->from));
+	}
+}
+
 int access_check(struct request *rq, struct mvm_error *err)
 {
 	if (rq->listener->path)
 		return check_peer(rq, err);
+	note_address(rq);
 	int r = check_site(rq, err);
 	if (r == 0)
 		r = check_token(rq, err);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guard.h"
 
-#include <arpa/inet.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "code.h"
 #include "operation.h"
 #include "request.h"
 #include "server.h"
@@ -58,26 +56,6 @@ static const char *client_text(const struct request *rq, char *ret, size_t size)
 	return ret;
 }
 
-static const char *address_text(const struct request *rq, char *ret, socklen_t size)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		rq->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	const struct sockaddr *a = info ? info->client_addr : NULL;
-
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-
-	if (a && a->sa_family == AF_INET) {
-		memcpy(&v4, a, sizeof(v4));
-		return inet_ntop(AF_INET, &v4.sin_addr, ret, size);
-	}
-	if (a && a->sa_family == AF_INET6) {
-		memcpy(&v6, a, sizeof(v6));
-		return inet_ntop(AF_INET6, &v6.sin6_addr, ret, size);
-	}
-	return NULL;
-}
-
 /* The instance that a request is about: of its path, or the new one of its answer. */
 static const char *instance_of(const struct request *rq)
 {
@@ -107,30 +85,39 @@ static void count_refusal(struct metrics *m, const struct request *rq)
 		m->refused_rate++;
 }
 
+static void write_line(struct request *rq, unsigned status, const char *code, int64_t took_ns)
+{
+	char client[CLIENT_NAME_SIZE + 16];
+	AUTO_FREE char *operation = rq->operation ? operation_address(rq->operation) : NULL;
+	const struct audit_line line = {
+		.client = client_text(rq, client, sizeof(client)),
+		.from = rq->from[0] ? rq->from : NULL,
+		.method = rq->method,
+		.path = rq->target,
+		.instance = instance_of(rq),
+		.operation = operation,
+		.status = status,
+		.code = code,
+		.ms = took_ns / NS_PER_MS,
+	};
+	audit_write(&rq->server->guard->audit, &line);
+}
+
 void guard_answered(struct request *rq)
 {
 	struct guard *g = rq->server->guard;
 	const int64_t took_ns = clock_now_ns() - rq->begun_ns;
-	char client[CLIENT_NAME_SIZE + 16], from[INET6_ADDRSTRLEN];
 
 	metrics_request(&g->metrics, rq->response_status, (double)took_ns / (double)NS_PER_S);
 	const bool refused = is_refused(rq->response_status);
 	if (refused)
 		count_refusal(&g->metrics, rq);
-	const char *method = rq->method ? rq->method : "";
-	if (!refused && (str_eq(method, "GET") || str_eq(method, "HEAD")))
-		return;
-	AUTO_FREE char *operation = rq->operation ? operation_address(rq->operation) : NULL;
-	const struct audit_line line = {
-		.client = client_text(rq, client, sizeof(client)),
-		.from = address_text(rq, from, sizeof(from)),
-		.method = method,
-		.path = rq->target,
-		.instance = instance_of(rq),
-		.operation = operation,
-		.status = rq->response_status,
-		.code = rq->fail_code,
-		.ms = took_ns / NS_PER_MS,
-	};
-	audit_write(&g->audit, &line);
+	if (refused || (!str_eq(rq->method, "GET") && !str_eq(rq->method, "HEAD")))
+		write_line(rq, rq->response_status, rq->fail_code, took_ns);
+}
+
+void guard_ended(struct request *rq, unsigned status)
+{
+	write_line(rq, status, rq->err.code < 0 ? code_word(&rq->err) : NULL,
+		   clock_now_ns() - rq->begun_ns);
 }

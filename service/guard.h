@@ -30,4 +30,7 @@ void guard_free(struct guard *g); /* NULL is fine */
 /* A request gets this answer: count it, and write it into the audit log if it belongs there. */
 void guard_answered(struct request *rq);
 
+/* The work of a request that was answered before has ended: write that into the audit log, too. */
+void guard_ended(struct request *rq, unsigned status);
+
 #endif

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "code.h"
+#include "guard.h"
 #include "reply.h"
 #include "request.h"
 #include "server.h"
@@ -338,7 +339,9 @@ static void ended(struct work *work)
 	op->ended_ns = clock_now_ns();
 	op->status = rq->err.code == 0 ? rq->status : code_status(&rq->err);
 	op->result = rq->err.code == 0 ? json_incref(rq->answer) : code_json(&rq->err);
-	rq->progress = NULL; /* it was the operation's */
+	rq->progress = NULL;		   /* it was the operation's */
+	if (rq->async || request_gone(rq)) /* its reply says nothing of the end */
+		guard_ended(rq, op->status);
 	if (!rq->async)
 		reply_answer(rq);
 	answer_waiters(op);

@@ -58,6 +58,7 @@ struct request {
 	struct json_at body;  /* its place, for json_get_…() */
 	uid_t peer_uid;	      /* Unix socket: who asks; else (uid_t)-1 */
 	struct client client; /* who asks, and what it may use (limits.h) */
+	char from[46];	      /* its address; "": a Unix socket */
 	bool known;	      /* it has shown who it is */
 	bool async;	      /* the client wants an operation, not its end */
 

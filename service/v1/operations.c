@@ -61,7 +61,7 @@ const struct route v1_operations_routes[] = {
 	{ .method = "GET", .pattern = "/v1/operations/{id}", .scope = SCOPE_READ, .handle = get },
 	{ .method = "DELETE",
 	  .pattern = "/v1/operations/{id}",
-	  .scope = SCOPE_ADMIN,
+	  .scope = SCOPE_EXEC,
 	  .handle = cancel },
 	{ .method = "GET",
 	  .pattern = "/v1/operations/{id}/wait",

@@ -338,6 +338,13 @@ class Records(Case):
         self.assertEqual([x["code"] for x in lines], ["unauthorized", "not_found", "not_found"])
         path = os.path.join(self.data_dir, "logs", "audit.jsonl")
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        # what goes on after its answer has a line for its end
+        status, headers, _ = self.local("POST", "/v1/instances", {"Prefer": "respond-async",
+                                        "Content-Type": "application/json"}, b'{"template":"nosuch"}')
+        self.assertEqual(status, 202)
+        self.assertTrue(self.wait_for(lambda: len(self.audit()) == 5))
+        self.assertEqual([(x["status"], x.get("code"), x["operation"]) for x in self.audit()[3:]],
+                         [(202, None, headers["Location"]), (404, "not_found", headers["Location"])])
         # a full file becomes the old one
         self.end_mvmd()
         os.truncate(path, 16 << 20)
