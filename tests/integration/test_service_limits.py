@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mvmd's limits, numbers and crashes, with real instances."""
+
+import http.client
+import json
+import socket
+
+import guests
+import harness
+import service
+
+
+@harness.needs_guests
+class Limits(service.TestCase):
+    config = guests.CONFIG
+
+    @classmethod
+    def setUpClass(cls):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            cls.port = free.getsockname()[1]
+        cls.options = "--tcp", f"127.0.0.1:{cls.port}", "--no-pools"
+        super().setUpClass()
+
+    def secret(self, *args):
+        return {"Authorization": "Bearer " + self.mvm_ok("token", "add", *args).strip()}
+
+    def start(self, token, name):
+        return self.tcp("POST", "/v1/instances", token, {"template": "web-worker", "name": name})
+
+    def tcp(self, method, target, token, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=harness.PATIENCE_S)
+        kind = {"Content-Type": "application/json"} if body else {}
+        try:
+            connection.request(method, target, body and json.dumps(body).encode(), {**token, **kind})
+            return service.Reply(connection.getresponse())
+        finally:
+            connection.close()
+
+    def numbers(self):
+        text = self.request("GET", "/metrics").body.decode()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    def test_a_tokens_instances_count_also_after_a_kill(self):
+        token, other = self.secret("a", "--max-instances", "1"), self.secret("b", "--max-memory", "64M")
+        self.assertEqual(self.start(token, "one").status, 201)
+        self.assertIn("mvmd.token=a", [f"{k}={v}" for k, v in self.inspect("one")["labels"].items()])
+        refused = self.start(token, "two")
+        self.assertEqual((refused.status, refused.json["error"]["code"], refused.headers["Retry-After"]),
+                         (429, "limit_reached", "1"))
+        self.assertEqual(self.start(other, "three").status, 429) # the template needs more memory
+        self.assertTrue(guests.wait_until(lambda: self.numbers()['mvm_starts_total{kind="restore"}'] == 1))
+        numbers = self.numbers()
+        self.assertEqual(numbers['mvm_start_seconds_count{kind="restore"}'], 1)
+        self.assertEqual(numbers['mvm_start_stage_seconds_count{stage="agent"}'], 1)
+        self.assertEqual(numbers['mvm_instances{state="running"}'], 1)
+        self.assertEqual(numbers['mvmd_refused_total{why="limit"}'], 2)
+
+        pids = self.inspect("one")["supervisor_pid"], self.inspect("one")["vmm_pid"]
+        self.mvmd.process.kill()
+        self.mvmd.process.wait()
+        type(self).mvmd = self.start_mvmd()
+        self.assertEqual((self.inspect("one")["supervisor_pid"], self.inspect("one")["vmm_pid"]), pids)
+        self.assertEqual(self.exec("one", "busybox", "echo", "alive"), "alive\n")
+        self.assertEqual(self.start(token, "two").status, 429)
+        self.assertEqual(self.tcp("DELETE", "/v1/instances/one?force=true", token).status, 200)
+        self.assertEqual(self.start(token, "two").status, 201)
+
+
+if __name__ == "__main__":
+    guests.main()
