@@ -123,8 +123,11 @@ static void note_address(struct request *rq)
 
 int access_check(struct request *rq, struct mvm_error *err)
 {
-	if (rq->listener->path)
-		return check_peer(rq, err);
+	if (rq->listener->path) {
+		/* a browser comes here through a forwarded port */
+		int r = request_header(rq, "Origin") ? check_site(rq, err) : 0;
+		return r < 0 ? r : check_peer(rq, err);
+	}
 	note_address(rq);
 	int r = check_site(rq, err);
 	if (r == 0)

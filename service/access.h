@@ -6,11 +6,12 @@
  * Who may ask for what.
  *
  * At a Unix socket the user that mvmd runs as and root may do everything, others nothing.  At TCP a
- * client shows a token, whose scope must include the route's.
+ * client shows a token, or a session of the console, whose scope must include the route's.
  *
  * A page of another site must not get at a socket of loopback through its visitor's browser.  It
  * would come with a name of its own for this address (DNS rebinding), so the Host header must name
- * this host; or with its own Origin, so that must be the Host's.
+ * this host; or with its own Origin, so that must be the Host's.  At a Unix socket this holds for
+ * what has an Origin: a browser that comes through a forwarded port.
  */
 
 #include <mvm/error.h>

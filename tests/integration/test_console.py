@@ -105,6 +105,13 @@ class Files(harness.TestCase):
         self.mvm_ok("token", "rm", "one")
         self.assertFalse(self.signed_in(**both))
 
+    def test_no_other_site_comes_through_a_forwarded_socket(self):
+        for origin, host, status in (("http://evil.example", "localhost:7700", 403),
+                                     ("http://evil.example", "evil.example", 403),
+                                     ("http://localhost:7700", "localhost:7700", 200)):
+            reply = self.mvmd.request("GET", "/v1/instances", headers={"Origin": origin, "Host": host})
+            self.assertEqual(reply.status, status, (origin, host))
+
 
 if __name__ == "__main__":
     harness.main()
