@@ -87,7 +87,7 @@ int console_new(const char *data_dir, struct console **ret, struct mvm_error *er
 	struct console *c = calloc(1, sizeof(*c));
 	if (!c)
 		return mvm_error_oom(err);
-	c->sessions = sessions_new();
+	c->sessions = console_sessions_new();
 	int r = c->sessions ? mvm_open(data_dir, &c->mvm, err) : mvm_error_oom(err);
 	if (r == 0)
 		r = mvm_tokens_open(c->mvm, &c->tokens, err);
@@ -102,7 +102,7 @@ void console_free(struct console *c)
 {
 	if (!c)
 		return;
-	sessions_free(c->sessions);
+	console_sessions_free(c->sessions);
 	mvm_tokens_close(c->tokens);
 	mvm_close(c->mvm);
 	free(c);
@@ -142,7 +142,8 @@ static void find_credentials(const struct request *rq, struct credentials *ret)
 		ret->key_text[SESSION_ID_SIZE - 1] = '\0';
 		ret->key = ret->key_text;
 	}
-	ret->cookie = session_cookie(request_header(rq, "Cookie"), COOKIE, ret->cookie_text);
+	ret->cookie = console_session_cookie(request_header(rq, "Cookie"), COOKIE,
+					     ret->cookie_text);
 }
 
 const char *console_token(const struct request *rq)
@@ -151,7 +152,8 @@ const char *console_token(const struct request *rq)
 	if (!origin_is_ours(rq))
 		return NULL;
 	find_credentials(rq, &c);
-	return session_token(rq->server->console->sessions, c.cookie, c.key, clock_now_ns());
+	return console_session_token(rq->server->console->sessions, c.cookie, c.key,
+				     clock_now_ns());
 }
 
 static void set_cookie(struct request *rq, const char *value, long seconds)
@@ -200,7 +202,7 @@ static int sign_out(struct request *rq, struct mvm_error *err)
 	struct credentials c;
 	(void)err;
 	find_credentials(rq, &c);
-	session_close(rq->server->console->sessions, c.cookie, c.key);
+	console_session_close(rq->server->console->sessions, c.cookie, c.key);
 	set_cookie(rq, "", 0);
 	request_reply(rq, 200, json_object());
 	return 0;

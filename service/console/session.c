@@ -20,12 +20,12 @@ struct sessions {
 	struct session v[SESSIONS_MAX];
 };
 
-struct sessions *sessions_new(void)
+struct sessions *console_sessions_new(void)
 {
 	return calloc(1, sizeof(struct sessions));
 }
 
-void sessions_free(struct sessions *s)
+void console_sessions_free(struct sessions *s)
 {
 	if (s)
 		explicit_bzero(s, sizeof(*s));
@@ -88,21 +88,21 @@ static const struct session *find(const struct sessions *s, const char *cookie, 
 	return found;
 }
 
-const char *session_token(const struct sessions *s, const char *cookie, const char *key,
-			  int64_t now_ns)
+const char *console_session_token(const struct sessions *s, const char *cookie, const char *key,
+				  int64_t now_ns)
 {
 	const struct session *one = find(s, cookie, key);
 	return one && !expired(one, now_ns) ? one->token : NULL;
 }
 
-void session_close(struct sessions *s, const char *cookie, const char *key)
+void console_session_close(struct sessions *s, const char *cookie, const char *key)
 {
 	const struct session *one = find(s, cookie, key);
 	if (one)
 		explicit_bzero(&s->v[one - s->v], sizeof(*one));
 }
 
-const char *session_cookie(const char *header, const char *name, char ret[SESSION_ID_SIZE])
+const char *console_session_cookie(const char *header, const char *name, char ret[SESSION_ID_SIZE])
 {
 	size_t name_len = strlen(name);
 

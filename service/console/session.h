@@ -29,8 +29,8 @@ struct sessions;
 #define SESSION_TOKEN_MAX 127u
 
 /* NULL when out of memory. */
-struct sessions *sessions_new(void);
-void sessions_free(struct sessions *s); /* NULL is fine */
+struct sessions *console_sessions_new(void);
+void console_sessions_free(struct sessions *s); /* NULL is fine */
 
 /*
  * Open a session.
@@ -47,10 +47,10 @@ void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
  *
  * How long it takes tells nothing about the secrets.
  */
-const char *session_token(const struct sessions *s, const char *cookie, const char *key,
-			  int64_t now_ns);
+const char *console_session_token(const struct sessions *s, const char *cookie, const char *key,
+				  int64_t now_ns);
 
-void session_close(struct sessions *s, const char *cookie, const char *key);
+void console_session_close(struct sessions *s, const char *cookie, const char *key);
 
 /*
  * Find a cookie in a Cookie header.
@@ -60,6 +60,6 @@ void session_close(struct sessions *s, const char *cookie, const char *key);
  *
  * Returns ret, or NULL when the header has none of that name or its value has another length.
  */
-const char *session_cookie(const char *header, const char *name, char ret[SESSION_ID_SIZE]);
+const char *console_session_cookie(const char *header, const char *name, char ret[SESSION_ID_SIZE]);
 
 #endif

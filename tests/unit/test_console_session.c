@@ -17,51 +17,51 @@
 
 static int open_table(void **state)
 {
-	*state = sessions_new();
+	*state = console_sessions_new();
 	return *state ? 0 : -1;
 }
 
 static int close_table(void **state)
 {
-	sessions_free(*state);
+	console_sessions_free(*state);
 	return 0;
 }
 
 static void cookie_and_key_are_both_needed(void **state)
 {
 	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE];
-	session_open(*state, "secret", NOW, cookie, key);
+	console_session_open(*state, "secret", NOW, cookie, key);
 
-	assert_string_equal(session_token(*state, cookie, key, NOW), "secret");
-	assert_null(session_token(*state, cookie, NULL, NOW));
-	assert_null(session_token(*state, NULL, key, NOW));
-	assert_null(session_token(*state, key, cookie, NOW));
-	assert_null(session_token(*state, cookie, cookie, NOW));
-	assert_null(session_token(*state, "", "", NOW));
+	assert_string_equal(console_session_token(*state, cookie, key, NOW), "secret");
+	assert_null(console_session_token(*state, cookie, NULL, NOW));
+	assert_null(console_session_token(*state, NULL, key, NOW));
+	assert_null(console_session_token(*state, key, cookie, NOW));
+	assert_null(console_session_token(*state, cookie, cookie, NOW));
+	assert_null(console_session_token(*state, "", "", NOW));
 }
 
 static void one_sessions_key_is_not_good_for_another(void **state)
 {
 	char cookies[2][SESSION_ID_SIZE], keys[2][SESSION_ID_SIZE];
-	session_open(*state, "one", NOW, cookies[0], keys[0]);
-	session_open(*state, "two", NOW, cookies[1], keys[1]);
+	console_session_open(*state, "one", NOW, cookies[0], keys[0]);
+	console_session_open(*state, "two", NOW, cookies[1], keys[1]);
 
-	assert_string_equal(session_token(*state, cookies[1], keys[1], NOW), "two");
-	assert_null(session_token(*state, cookies[0], keys[1], NOW));
+	assert_string_equal(console_session_token(*state, cookies[1], keys[1], NOW), "two");
+	assert_null(console_session_token(*state, cookies[0], keys[1], NOW));
 }
 
 static void a_session_ends(void **state)
 {
 	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE];
 	int64_t last = NOW + SESSION_HOURS * 3600 * NS_PER_S;
-	session_open(*state, "secret", NOW, cookie, key);
+	console_session_open(*state, "secret", NOW, cookie, key);
 
-	assert_non_null(session_token(*state, cookie, key, last));
-	assert_null(session_token(*state, cookie, key, last + 1));
-	session_close(*state, cookie, "no such key");
-	assert_non_null(session_token(*state, cookie, key, NOW));
-	session_close(*state, cookie, key);
-	assert_null(session_token(*state, cookie, key, NOW));
+	assert_non_null(console_session_token(*state, cookie, key, last));
+	assert_null(console_session_token(*state, cookie, key, last + 1));
+	console_session_close(*state, cookie, "no such key");
+	assert_non_null(console_session_token(*state, cookie, key, NOW));
+	console_session_close(*state, cookie, key);
+	assert_null(console_session_token(*state, cookie, key, NOW));
 }
 
 static void one_too_many_ends_the_oldest(void **state)
@@ -69,11 +69,11 @@ static void one_too_many_ends_the_oldest(void **state)
 	static char cookies[SESSIONS_MAX + 1][SESSION_ID_SIZE],
 		keys[SESSIONS_MAX + 1][SESSION_ID_SIZE];
 	for (size_t i = 0; i <= SESSIONS_MAX; i++)
-		session_open(*state, "secret", NOW + (int64_t)i, cookies[i], keys[i]);
+		console_session_open(*state, "secret", NOW + (int64_t)i, cookies[i], keys[i]);
 
-	assert_null(session_token(*state, cookies[0], keys[0], NOW));
+	assert_null(console_session_token(*state, cookies[0], keys[0], NOW));
 	for (size_t i = 1; i <= SESSIONS_MAX; i++)
-		assert_non_null(session_token(*state, cookies[i], keys[i], NOW));
+		assert_non_null(console_session_token(*state, cookies[i], keys[i], NOW));
 }
 
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -101,7 +101,7 @@ static void a_cookie_is_found_by_its_whole_name(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		char id[SESSION_ID_SIZE] = "";
-		const char *found = session_cookie(cases[i].header, "mvm", id);
+		const char *found = console_session_cookie(cases[i].header, "mvm", id);
 		assert_int_equal(found != NULL, cases[i].found);
 		assert_string_equal(id, cases[i].found ? ID : "");
 	}
