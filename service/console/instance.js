@@ -53,7 +53,7 @@ function overview() {
 	let before = "";
 	return { content: [h("div", { class: "gauges" }, cpu.element, memory.element), described],
 		update(instance) {
-			load.add(instance.usage);
+			load.add(instance);
 			cpu.update(load.cpuText(), load.history.map(([share]) => share), instance.vcpus);
 			memory.update(load.memory === null ? "–" : bytes(load.memory),
 				load.history.map(([, own]) => own), instance.mem_mib * 1048576 / 8);

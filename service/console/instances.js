@@ -28,7 +28,7 @@ function makeRow(rows, refresh) {
 		return { element, update(instance) {
 			state.update(instance);
 			buttons.update(instance);
-			load.add(instance.usage);
+			load.add(instance);
 			setText(template, instance.template_id);
 			setText(cpu, load.cpuText());
 			setText(memory, load.memory === null ? "–" : bytes(load.memory));

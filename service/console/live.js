@@ -31,15 +31,15 @@ export function every(ms, signal, fn, failed) {
 	return turn;
 }
 
-// CPU and memory of an instance from `usage`, whose CPU time is a counter.
+// CPU and memory of an instance while it runs, from its `usage`, whose CPU time is a counter.
 export class Load {
 	history = []; // [CPU share of one core, memory in bytes] of the last samples
 	#last = null;
 	cpu = null;
 	memory = null;
 
-	add(usage) {
-		if (!usage) {
+	add({ state, usage }) {
+		if (!usage || !["starting", "running", "paused"].includes(state)) {
 			this.#last = this.cpu = this.memory = null;
 			return;
 		}
