@@ -45,11 +45,14 @@ class Hands:
 class Keyboard(Hands):
     """The same with nothing but keys."""
 
+    back = () # ("Shift",): Tab goes backwards
+
     def reach(self, is_it):
         for _ in range(60):
             if self.page.eval(f"(e => {is_it})(document.activeElement)"):
+                self.back = ()
                 return
-            self.page.key("Tab")
+            self.page.key("Tab", *self.back)
         raise AssertionError(f"Tab reaches nothing with {is_it}; the page says {self.page.text()}")
 
     def press(self, text, selector="button, a"):
@@ -63,7 +66,8 @@ class Keyboard(Hands):
         self.page.type(text)
 
     def connected(self):
-        """Leave the terminal, which takes Tab for itself."""
+        """Leave the terminal, which takes Tab for itself, and go away from it."""
+        self.back = ("Shift",)
         self.page.key("L", "Alt", "Shift")
         self.page.until("document.activeElement.matches('button')")
 
