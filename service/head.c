@@ -276,7 +276,7 @@ static int take_framing(struct body *b, char c)
 		b->state = CHUNK_EXTENSION;
 		if (c != ';' && !is_blank(c) && c != '\r' && c != '\n')
 			return -EPROTO;
-		/* fall through */
+		__attribute__((fallthrough));
 	case CHUNK_EXTENSION:
 		if (c == '\n')
 			size_done(b);
@@ -285,7 +285,7 @@ static int take_framing(struct body *b, char c)
 		b->state = CHUNK_DATA_LF;
 		if (c == '\r')
 			return 0;
-		/* fall through */
+		__attribute__((fallthrough));
 	case CHUNK_DATA_LF:
 		b->state = CHUNK_SIZE;
 		b->lines = 0;

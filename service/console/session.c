@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "session.h"
+#include "console/session.h"
 
 #include <assert.h>
 #include <stdbool.h>
