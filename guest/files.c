@@ -50,9 +50,7 @@ static void add_parts(struct strbuf *ret, const char *path)
 	}
 }
 
-/* Make a path absolute, as files.h says. */
-static int resolve(const struct user *user, const char *path, char ret[PATH_MAX],
-		   struct mvm_error *err)
+int files_resolve(const struct user *user, const char *path, char *ret, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) b = { 0 };
 	bool home = path[0] == '~' && (path[1] == '/' || !path[1]);
@@ -331,7 +329,7 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 
 	if (args->n < 2)
 		return mvm_error_set(err, -EINVAL, "no path was given");
-	int r = resolve(user, args->v[1], path, err);
+	int r = files_resolve(user, args->v[1], path, err);
 	if (r < 0)
 		return r;
 	if (str_eq(verb, "stat"))
@@ -344,7 +342,7 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (str_eq(verb, "mkdir"))
 		return do_mkdir(path, user, err);
 	if (str_eq(verb, "move")) {
-		r = resolve(user, more, to, err);
+		r = files_resolve(user, more, to, err);
 		return r < 0 ? r : do_move(path, to, user, err);
 	}
 	if (str_eq(verb, "remove"))

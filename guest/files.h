@@ -34,6 +34,9 @@
 /* Do it.  Returns the exit status: 0, or the errno of the error on standard error. */
 int files_run(const struct strv *args, const struct user *user);
 
+/* Make a path absolute as above.  ret has room for PATH_MAX bytes. */
+int files_resolve(const struct user *user, const char *path, char *ret, struct mvm_error *err);
+
 /* The watch (files_watch.c).  Returns only with an error. */
 int files_watch(const char *path, bool recursive, struct mvm_error *err);
 

@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "base/queue.h"
 #include "command.h"
+#include "files.h"
 #include "net/agent.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -425,6 +427,7 @@ static void reply_started(struct agent *a, uint32_t id, const struct kept *k)
 {
 	AUTO_DONE(strbuf) results = { 0 };
 	wire_put_u64(&results, FIELD_PID, (uint64_t)k->pid);
+	wire_put_u64(&results, FIELD_TTY, k->tty);
 	stream_reply(a, id, 0, NULL, &results);
 }
 
@@ -433,8 +436,16 @@ static void reply_started(struct agent *a, uint32_t id, const struct kept *k)
 static int start(struct agent *a, struct kept *k, const struct request *q, struct mvm_error *err)
 {
 	struct stdio io = STDIO_NONE;
-	int r = k->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
-		       : stdio_pipes(q->has_stdin, &io);
+	const char *user = q->user ? q->user : a->user, *workdir = a->workdir;
+	char path[PATH_MAX];
+	struct user found;
+	int r = user_find(user, &found, err);
+	if (r == 0 && q->workdir)
+		r = files_resolve(&found, q->workdir, path, err);
+	if (r < 0)
+		return r;
+	r = k->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
+		   : stdio_pipes(q->has_stdin, &io);
 	k->out[0].fd = io.out[0];
 	k->out[1].fd = io.out[1];
 	k->stdin_fd = io.in;
@@ -445,8 +456,8 @@ static int start(struct agent *a, struct kept *k, const struct request *q, struc
 		struct command cmd = {
 			.args = &q->args,
 			.env = &q->env,
-			.workdir = q->workdir ? q->workdir : a->workdir,
-			.user = q->user ? q->user : a->user,
+			.workdir = q->workdir ? path : workdir,
+			.user = user,
 			.fds = { io.theirs[0], io.theirs[1], io.theirs[2] },
 			.tty = k->tty,
 		};

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "e2b/e2b.h"
 #include "guard.h"
 #include "notify.h"
 #include "options.h"
@@ -155,7 +156,9 @@ static int serve(struct run *run, struct mvm_error *err)
 	s->grace_ns = o->grace_ms * NS_PER_MS;
 	for (size_t i = 0; i < o->hosts.n; i++)
 		strv_add(&s->guard->hosts, o->hosts.v[i]);
-	int r = watch(run, err);
+	int r = e2b_start(s, err);
+	if (r == 0)
+		r = watch(run, err);
 	if (r == 0)
 		r = listen_all(run, err);
 	if (r == 0 && !o->no_pools)

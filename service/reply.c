@@ -144,10 +144,22 @@ int request_answer(struct request *rq, unsigned status, json_t *metadata, struct
 	return 0;
 }
 
+static void reply_bare(struct request *rq)
+{
+	if (rq->next)
+		request_add_header(rq, "X-Next-Token", rq->next);
+	if (rq->status == 204)
+		request_reply_text(rq, 204, "application/json", "", 0);
+	else
+		request_reply_json(rq, rq->status, json_incref(rq->answer));
+}
+
 void reply_answer(struct request *rq)
 {
 	if (rq->err.code < 0)
 		request_fail(rq, &rq->err);
+	else if (rq->route->bare)
+		reply_bare(rq);
 	else
 		request_reply(rq, rq->status, json_incref(rq->answer));
 }

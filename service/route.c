@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "console/console.h"
+#include "e2b/e2b.h"
 #include "v1/routes.h"
 
 extern const struct route scrape_routes[]; /* scrape.c */
@@ -15,7 +16,7 @@ const struct route *const route_tables[] = {
 	v1_templates_routes,   v1_host_routes,	    v1_exec_routes,
 	v1_exec_input_routes,  v1_files_routes,	    v1_files_data_routes,
 	v1_files_watch_routes, v1_logs_routes,	    v1_ports_routes,
-	console_routes,	       scrape_routes,	    NULL,
+	console_routes, scrape_routes, e2b_routes, e2b_envd_routes,	    NULL,
 };
 
 static bool method_fits(const char *has, const char *wanted)

@@ -89,6 +89,10 @@ struct route {
 
 	/* Reply to a failure in another shape than this API's envelope; NULL: the envelope. */
 	void (*fail)(struct request *rq, unsigned status, const struct mvm_error *err);
+
+	/* Its work's answer is the whole reply, without the envelope; a list's next page is in the
+	 * header X-Next-Token. */
+	bool bare;
 };
 
 #define ROUTE_ARGS_MAX 4

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "connection.h"
 #include "console/console.h"
+#include "e2b/e2b.h"
 #include "guard.h"
 #include "listener.h"
 #include "operation.h"
@@ -78,6 +79,7 @@ void server_free(struct server *s)
 		listener_free(l);
 	}
 	operations_free(s->operations);
+	e2b_stop(s);
 	console_free(s->console);
 	guard_free(s->guard);
 	loop_source_free(s->look);

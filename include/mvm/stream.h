@@ -85,6 +85,7 @@ struct mvm_exec_event {
 	int64_t pid; /* in the guest */
 	int status;  /* as in a shell: the exit code, or 128 + signal */
 	int signal;  /* the signal that ended it; 0: it exited */
+	bool tty;    /* it is kept and has a terminal, so all its output is stdout */
 };
 
 /*

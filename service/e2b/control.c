@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control API: create, look at, pause and end sandboxes. */
+#include <errno.h>
+#include <mvm/instance.h>
+#include <mvm/stream.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "codec/json.h"
+#include "e2b/e2b.h"
+#include "request.h"
+#include "server.h"
+
+#define TIMEOUT_V1_S  15.0
+#define TIMEOUT_V2_S  300.0
+#define TIMEOUT_MAX_S (30.0 * 24 * 3600)
+#define PAGE_MAX      100
+
+void control_fail(struct request *rq, unsigned status, const struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	strbuf_adds(&text, err->text);
+	if (err->code == -EALREADY)
+		status = 409;
+	if (err->hint[0])
+		strbuf_addf(&text, " (%s)", err->hint);
+	request_reply_json(rq, status,
+			   json_pack("{s:i, s:s}", "code", (int)status, "message",
+				     text.data ? text.data : ""));
+}
+
+/* ---- documents ---- */
+
+json_t *control_document(const char *template_id, double timeout_s, struct mvm_error *err)
+{
+	char id[SANDBOX_ID_SIZE] = "i", token[SANDBOX_TOKEN_SIZE], traffic[SANDBOX_TOKEN_SIZE];
+	double now_s = (double)clock_wall_ns() / 1e9;
+	sandbox_random(id + 1, 20);
+	sandbox_random(token, SANDBOX_TOKEN_SIZE - 1);
+	sandbox_random(traffic, SANDBOX_TOKEN_SIZE - 1);
+	json_t *doc = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f}", "id", id, "template", template_id,
+				"accessToken", token, "trafficToken", traffic, "startedAt", now_s,
+				SANDBOX_END, now_s + timeout_s);
+	if (!doc)
+		mvm_error_oom(err);
+	return doc;
+}
+
+json_t *control_sandbox(const json_t *doc)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:n}", "templateID",
+			      sandbox_text(doc, "template"), "sandboxID", sandbox_text(doc, "id"),
+			      "clientID", "mvm", "envdVersion", ENVD_VERSION, "alias",
+			      sandbox_text(doc, "template"), "domain");
+	const char *token = sandbox_text(doc, "accessToken");
+	if (token)
+		json_object_set_new(o, "envdAccessToken", json_string(token));
+	json_object_set(o, "trafficAccessToken",
+			json_object_get(doc, "publicTraffic")
+				? json_null()
+				: json_object_get(doc, "trafficToken"));
+	return o;
+}
+
+int control_seconds(const struct request *rq, const char *key, double *ret, struct mvm_error *err)
+{
+	const json_t *n = json_object_get(rq->json, key);
+	if (!n || json_is_null(n))
+		return 0;
+	double s = json_number_value(n);
+	if (!json_is_number(n) || s < 0)
+		return mvm_error_set(err, -EINVAL, "'%s' must be a number of seconds", key);
+	if (s > TIMEOUT_MAX_S)
+		return mvm_error_set(err, -EINVAL, "'%s' is longer than 30 days", key);
+	*ret = s;
+	return 0;
+}
+
+static void put_seconds(json_t *o, const char *key, double s)
+{
+	char text[RFC3339_SIZE];
+	clock_format((int64_t)s, text);
+	json_object_set_new(o, key, json_string(text));
+}
+
+int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err)
+{
+	const char *id = request_arg(rq, 0);
+	struct e2b *e = e2b_of(rq->server, err);
+	struct sandbox *s = e ? sandbox_find(e, id) : NULL;
+	if (!e)
+		return err->code;
+	if (!s)
+		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
+	rq->own = sandbox_copy(s);
+	rq->own_free = (void (*)(void *))json_decref;
+	return rq->own ? request_work(rq, class, fn, err) : mvm_error_oom(err);
+}
+
+/* Give the document another end. */
+static int move_end(struct request *rq, json_t *doc, double end_s, struct mvm_error *err)
+{
+	struct e2b *e = rq->server->e2b;
+	json_object_set_new(doc, SANDBOX_END, json_real(end_s));
+	int r = sandbox_save(e, doc, err);
+	if (r == 0)
+		sandbox_post(e, sandbox_text(doc, "id"), json_deep_copy(doc));
+	return r;
+}
+
+/* ---- create ---- */
+
+/* The template's id in "name", "name:default", "team/name". */
+static int template_of(const struct request *rq, char **ret, struct mvm_error *err)
+{
+	const char *ref = sandbox_text(rq->json, "templateID");
+	if (!ref || !*ref)
+		return mvm_error_set(err, -EINVAL, "'templateID' is missing");
+	const char *slash = strrchr(ref, '/'), *name = slash ? slash + 1 : ref;
+	size_t n = strcspn(name, ":");
+	if (name[n] && strcmp(name + n, ":default") != 0 && strcmp(name + n, ":latest") != 0)
+		return mvm_error_set(err, -ENOENT, "template '%s': mvm has no tags but 'default'",
+				     ref);
+	*ret = strndup(name, n);
+	return *ret ? 0 : mvm_error_oom(err);
+}
+
+static int check_offered(const struct request *rq, struct mvm_error *err)
+{
+	static const char *const none[] = { "mcp", "iam" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(none); i++) {
+		const json_t *v = json_object_get(rq->json, none[i]);
+		if (v && !json_is_null(v))
+			return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer '%s'", none[i]);
+	}
+	if (json_array_size(json_object_get(rq->json, "volumeMounts")))
+		return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer volumes here");
+	return 0;
+}
+
+static int check_texts(const struct request *rq, const char *key, struct mvm_error *err)
+{
+	const char *name;
+	json_t *value, *all = json_object_get(rq->json, key);
+	if (all && !json_is_null(all) && !json_is_object(all))
+		return mvm_error_set(err, -EINVAL, "'%s' must be an object of texts", key);
+	json_object_foreach(all, name, value)
+	{
+		if (!json_is_string(value) || !*name || strchr(name, '='))
+			return mvm_error_set(err, -EINVAL, "'%s' must be an object of texts", key);
+	}
+	return 0;
+}
+
+static int document_of(const struct request *rq, const char *template_id, json_t **ret,
+		       struct mvm_error *err)
+{
+	static const char *const kept[] = { "metadata", "envVars", "network" };
+	bool v2 = strncmp(rq->target, "/v2/", 4) == 0;
+	double timeout_s = v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
+	int r = check_offered(rq, err);
+	if (r == 0)
+		r = control_seconds(rq, "timeout", &timeout_s, err);
+	if (r == 0)
+		r = check_texts(rq, "metadata", err);
+	if (r == 0)
+		r = check_texts(rq, "envVars", err);
+	if (r < 0)
+		return r;
+	json_t *doc = control_document(template_id, timeout_s, err);
+	if (!doc)
+		return err->code;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(kept); i++) {
+		json_t *v = json_object_get(rq->json, kept[i]);
+		if (json_is_object(v))
+			json_object_set(doc, kept[i], v);
+	}
+	if (!v2 && !json_is_true(json_object_get(rq->json, "secure")))
+		json_object_del(doc, "accessToken");
+	json_object_set_new(doc, "autoPause",
+			    json_boolean(json_is_true(json_object_get(rq->json, "autoPause"))));
+	json_t *resume = json_object_get(json_object_get(rq->json, "autoResume"), "enabled");
+	json_object_set_new(doc, "autoResume", json_boolean(json_is_true(resume)));
+	const json_t *internet = json_object_get(rq->json, "allow_internet_access");
+	json_object_set_new(doc, "internet", json_boolean(!json_is_false(internet)));
+	const json_t *network = json_object_get(doc, "network");
+	if (!json_is_false(json_object_get(network, "allowPublicTraffic")))
+		json_object_set_new(doc, "publicTraffic", json_true());
+	*ret = doc;
+	return 0;
+}
+
+static int nothing(void *arg, int64_t pid, const char *note)
+{
+	(void)arg, (void)pid, (void)note;
+	return 0;
+}
+
+/* A guest whose agent keeps no commands is of no use here. */
+static int check_agent(struct mvm *mvm, const char *id, struct mvm_error *err)
+{
+	int r = mvm_exec_list(mvm, id, NULL, nothing, NULL, err);
+	if (r != -EOPNOTSUPP)
+		return r;
+	mvm_error_set(err, r, "the agent in the template's snapshot is older than this mvm");
+	return mvm_error_hint(err, r, "make it anew: mvm template build ID --snapshot");
+}
+
+static int start(struct mvm *mvm, json_t *doc, const struct mvm_progress *progress,
+		 struct mvm_error *err)
+{
+	struct mvm_start_options options = MVM_START_OPTIONS_INIT;
+	struct mvm_instance *instance = NULL;
+	AUTO_DONE(strv) allow = { 0 };
+	AUTO_DONE(strv) deny = { 0 };
+	const char *const labels[] = { "e2b", NULL };
+	bool internet = json_is_true(json_object_get(doc, "internet"));
+
+	int r = control_rules(json_object_get(doc, "network"), internet, &allow, &deny, err);
+	if (r < 0)
+		return r;
+	options.template_ref = sandbox_text(doc, "template");
+	options.name = sandbox_text(doc, "id");
+	options.keep_running = options.exec = true;
+	options.labels = labels;
+	options.network_allow = allow.n ? (const char *const *)allow.v : NULL;
+	options.network_deny = deny.n ? (const char *const *)deny.v : NULL;
+	r = mvm_instance_start(mvm, &options, progress, &instance, err);
+	if (r < 0)
+		return r;
+	mvm_instance_close(instance);
+	r = check_agent(mvm, options.name, err);
+	if (r < 0)
+		mvm_instance_remove(mvm, options.name, true, NULL, NULL); /* as if never started */
+	return r;
+}
+
+static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	struct e2b *e = e2b_of(rq->server, err);
+	AUTO_FREE char *template_id = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	int r = e ? template_of(rq, &template_id, err) : err->code;
+	if (r == 0)
+		r = document_of(rq, template_id, &doc, err);
+	if (r == 0)
+		r = sandbox_save(e, doc, err);
+	if (r < 0)
+		return r;
+	double timeout_s = json_number_value(json_object_get(doc, SANDBOX_END)) -
+			   json_number_value(json_object_get(doc, "startedAt"));
+	r = start(mvm, doc, rq->progress, err);
+	if (r < 0) {
+		sandbox_forget(e, sandbox_text(doc, "id"));
+		return r;
+	}
+	double now_s = (double)clock_wall_ns() / 1e9; /* the lease begins once it is up */
+	json_object_set_new(doc, "startedAt", json_real(now_s));
+	json_object_set_new(doc, SANDBOX_END, json_real(now_s + timeout_s));
+	r = sandbox_save(e, doc, err);
+	sandbox_post(e, sandbox_text(doc, "id"), json_deep_copy(doc));
+	return r < 0 ? r : request_answer(rq, 201, control_sandbox(doc), err);
+}
+
+/* ---- look ---- */
+
+/* A "ListedSandbox"; with detail a "SandboxDetail". */
+static json_t *info_json(const json_t *doc, const struct mvm_instance_info *info, bool detail)
+{
+	json_t *o = control_sandbox(doc);
+	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
+	bool paused = info->state == MVM_INSTANCE_SUSPENDED;
+	json_t *metadata = json_object_get(doc, "metadata");
+
+	put_seconds(o, "startedAt", json_number_value(json_object_get(doc, "startedAt")));
+	put_seconds(o, "endAt", end_s ? end_s : (double)clock_wall_ns() / 1e9);
+	json_object_set_new(o, "cpuCount", json_integer(info->vcpus));
+	json_object_set_new(o, "memoryMB", json_integer(info->mem_mib));
+	json_object_set_new(o, "diskSizeMB", json_integer((json_int_t)(info->disk_bytes >> 20)));
+	json_object_set_new(o, "state", json_string(paused ? "paused" : "running"));
+	if (json_is_object(metadata))
+		json_object_set(o, "metadata", metadata);
+	if (!detail) {
+		json_object_del(o, "envdAccessToken");
+		return o;
+	}
+	const char *then = json_is_true(json_object_get(doc, "autoPause")) ? "pause" : "kill";
+	json_object_set(o, "allowInternetAccess", json_object_get(doc, "internet"));
+	json_object_set_new(o, "lifecycle",
+			    json_pack("{s:b, s:s}", "autoResume",
+				      json_is_true(json_object_get(doc, "autoResume")), "onTimeout",
+				      then));
+	if (json_object_get(doc, "network"))
+		json_object_set(o, "network", json_object_get(doc, "network"));
+	return o;
+}
+
+/* Is there a VM behind this record still?  Else it is forgotten. */
+static int look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_instance_info **ret,
+		struct mvm_error *err)
+{
+	const char *id = sandbox_text(doc, "id");
+	int r = mvm_instance_inspect(mvm, id, ret, err);
+	bool ended = r == 0 &&
+		     ((*ret)->state == MVM_INSTANCE_EXITED || (*ret)->state == MVM_INSTANCE_FAILED);
+	if (r != -ENOENT && !ended)
+		return r;
+	if (ended) {
+		mvm_instance_info_free(*ret);
+		*ret = NULL;
+		mvm_instance_remove(mvm, id, true, NULL, NULL); /* the next look tries again */
+	}
+	sandbox_forget(e, id);
+	sandbox_post(e, id, NULL);
+	return mvm_error_set(err, -ENOENT, "sandbox '%s' has ended", id);
+}
+
+static int info(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	struct mvm_instance_info *info = NULL;
+	int r = look(rq->server->e2b, mvm, rq->own, &info, err);
+	if (r < 0)
+		return r;
+	json_t *o = info_json(rq->own, info, true);
+	mvm_instance_info_free(info);
+	return request_answer(rq, 200, o, err);
+}
+
+static int handle_info(struct request *rq, struct mvm_error *err)
+{
+	return control_with(rq, info, WORK_READ, err);
+}
+
+/* Does the metadata have all pairs of the query, which is URL-encoded once more? */
+static bool has_metadata(const json_t *doc, const char *query)
+{
+	AUTO_FREE char *copy = strdup(query ? query : "");
+	const json_t *metadata = json_object_get(doc, "metadata");
+	char *rest = copy;
+	for (char *pair; copy && (pair = strsep(&rest, "&"));) {
+		if (!*pair)
+			continue;
+		for (char *p = pair; *p; p++)
+			*p = *p == '+' ? ' ' : *p;
+		char *value = pair + strcspn(pair, "=");
+		if (*value)
+			*value++ = '\0';
+		/* each was escaped before the pairs were */
+		if (percent_decode(pair) < 0 || percent_decode(value) < 0)
+			return false;
+		const char *own = sandbox_text(metadata, pair);
+		if (!own || strcmp(own, value) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool wanted(const struct request *rq, const json_t *row)
+{
+	const char *states = request_query(rq, "state");
+	const char *state = sandbox_text(row, "state");
+	return (!states || !*states || strstr(states, state)) &&
+	       has_metadata(row, request_query(rq, "metadata"));
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const json_t *const *x = a, *const *y = b;
+	double s = json_number_value(json_object_get(*x, "startedAt"));
+	double t = json_number_value(json_object_get(*y, "startedAt"));
+	if (s != t)
+		return s < t ? 1 : -1;
+	return strcmp(sandbox_text(*x, "id"), sandbox_text(*y, "id"));
+}
+
+/* rq->own: all documents.  nextToken is the last page's last id. */
+static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	json_t *all = rq->own, *rows = json_array();
+	size_t n = json_array_size(all);
+	const char *after = request_query(rq, "nextToken"), *order = request_query(rq, "order");
+	uint64_t limit = PAGE_MAX;
+	bool skipping = after && *after, asc = order && strcmp(order, "asc") == 0;
+	int r = request_query_u64(rq, "limit", 1, PAGE_MAX, &limit, err);
+	AUTO_FREE json_t **sorted = calloc(n + 1, sizeof(*sorted));
+
+	if (!sorted || !rows)
+		r = mvm_error_oom(err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		sorted[i] = json_array_get(all, i);
+	if (r == 0)
+		qsort(sorted, n, sizeof(*sorted), by_start);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const json_t *doc = sorted[asc ? n - 1 - i : i];
+		struct mvm_instance_info *info = NULL;
+		if (skipping) {
+			skipping = strcmp(sandbox_text(doc, "id"), after) != 0;
+			continue;
+		}
+		if (look(rq->server->e2b, mvm, doc, &info, NULL) < 0)
+			continue;
+		AUTO_JSON json_t *row = info_json(doc, info, false);
+		mvm_instance_info_free(info);
+		if (!wanted(rq, row))
+			continue;
+		if (json_array_size(rows) == limit) {
+			const json_t *last = json_array_get(rows, limit - 1);
+			rq->next = strdup(sandbox_text(last, "sandboxID"));
+			break;
+		}
+		json_array_append(rows, row);
+	}
+	if (r < 0) {
+		json_decref(rows);
+		return r;
+	}
+	return request_answer(rq, 200, rows, err);
+}
+
+static int handle_list(struct request *rq, struct mvm_error *err)
+{
+	struct e2b *e = e2b_of(rq->server, err);
+	json_t *all = json_array();
+	for (struct sandbox *s = e ? e->sandboxes : NULL; s; s = s->next)
+		json_array_append_new(all, sandbox_copy(s));
+	rq->own = all;
+	rq->own_free = (void (*)(void *))json_decref;
+	return e ? request_work(rq, WORK_READ, list, err) : err->code;
+}
+
+/* ---- change ---- */
+
+static int kill_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	int r = sandbox_kill(rq->server->e2b, mvm, rq->own, err);
+	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
+}
+
+static int handle_kill(struct request *rq, struct mvm_error *err)
+{
+	int r = control_with(rq, kill_it, WORK_START, err);
+	if (r == 0)
+		sandbox_drop_uses(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
+	return r;
+}
+
+static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, err);
+	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
+}
+
+static int handle_pause(struct request *rq, struct mvm_error *err)
+{
+	if (json_is_false(json_object_get(rq->json, "memory")))
+		return mvm_error_set(err, -EOPNOTSUPP, "mvm pauses a sandbox only with its memory");
+	int r = control_with(rq, pause_it, WORK_START, err);
+	if (r == 0)
+		sandbox_drop_uses(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
+	return r;
+}
+
+static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	bool v2 = strncmp(rq->target, "/v2/", 4) == 0, resumed = false;
+	json_t *doc = rq->own;
+	struct mvm_instance_info *info = NULL;
+	double timeout_s = v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
+	int r = control_seconds(rq, "timeout", &timeout_s, err);
+	if (r == 0)
+		r = look(rq->server->e2b, mvm, doc, &info, err);
+	if (r < 0)
+		return r;
+	if (info->state == MVM_INSTANCE_SUSPENDED) {
+		resumed = true;
+		r = mvm_instance_resume(mvm, sandbox_text(doc, "id"), rq->progress, err);
+	}
+	mvm_instance_info_free(info);
+	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
+	double wanted_s = (double)clock_wall_ns() / 1e9 + timeout_s;
+	if (r == 0)
+		r = move_end(rq, doc, resumed || wanted_s > end_s ? wanted_s : end_s, err);
+	return r < 0 ? r : request_answer(rq, resumed ? 201 : 200, control_sandbox(doc), err);
+}
+
+static int handle_connect(struct request *rq, struct mvm_error *err)
+{
+	return control_with(rq, connect_it, WORK_START, err);
+}
+
+static int set_timeout(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	double s = -1;
+	const char *key = json_object_get(rq->json, "timeout") ? "timeout" : "duration";
+	(void)mvm;
+	int r = control_seconds(rq, key, &s, err);
+	if (r == 0 && s < 0)
+		r = mvm_error_set(err, -EINVAL, "'timeout' is missing");
+	if (r == 0 && json_number_value(json_object_get(rq->own, SANDBOX_END)) == 0)
+		r = mvm_error_set(err, -ENOENT, "sandbox '%s' is paused", request_arg(rq, 0));
+	if (r == 0)
+		r = move_end(rq, rq->own, (double)clock_wall_ns() / 1e9 + s, err);
+	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
+}
+
+static int handle_timeout(struct request *rq, struct mvm_error *err)
+{
+	return control_with(rq, set_timeout, WORK_READ, err);
+}
+
+/* ---- the rest ---- */
+
+#define WITH(fn, class)                                                                            \
+	static int handle_##fn(struct request *rq, struct mvm_error *err)                          \
+	{                                                                                          \
+		return control_with(rq, fn, class, err);                                           \
+	}
+WITH(control_fork, WORK_START)
+WITH(control_snapshot, WORK_BUILD)
+WITH(control_metrics, WORK_READ)
+WITH(control_network, WORK_READ)
+#undef WITH
+
+static int not_offered(struct request *rq, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer '%s %s'", rq->method,
+			     rq->target);
+}
+
+#define GET(path, ...)                                                                             \
+	{                                                                                          \
+		.method = "GET", .pattern = path, .scope = SCOPE_READ, .fail = control_fail,       \
+		.bare = true, __VA_ARGS__                                                          \
+	}
+#define CHANGE(verb, path, ...)                                                                    \
+	{                                                                                          \
+		.method = verb, .pattern = path, .scope = SCOPE_ADMIN, .body = true,               \
+		.fail = control_fail, .bare = true, __VA_ARGS__                                    \
+	}
+#define OTHER(verb, path) CHANGE(verb, path, .handle = not_offered)
+
+const struct route e2b_routes[] = {
+	CHANGE("POST", "/sandboxes", .work = create, .class = WORK_START),
+	CHANGE("POST", "/v2/sandboxes", .work = create, .class = WORK_START),
+	GET("/sandboxes", .handle = handle_list),
+	GET("/v2/sandboxes", .handle = handle_list),
+	GET("/sandboxes/{sandboxID}", .handle = handle_info),
+	CHANGE("DELETE", "/sandboxes/{sandboxID}", .handle = handle_kill),
+	CHANGE("POST", "/sandboxes/{sandboxID}/connect", .handle = handle_connect),
+	CHANGE("POST", "/v2/sandboxes/{sandboxID}/connect", .handle = handle_connect),
+	CHANGE("POST", "/sandboxes/{sandboxID}/resume", .handle = handle_connect),
+	CHANGE("POST", "/sandboxes/{sandboxID}/timeout", .handle = handle_timeout),
+	CHANGE("POST", "/sandboxes/{sandboxID}/refreshes", .handle = handle_timeout),
+	CHANGE("POST", "/sandboxes/{sandboxID}/pause", .handle = handle_pause),
+	CHANGE("POST", "/sandboxes/{sandboxID}/fork", .handle = handle_control_fork),
+	CHANGE("POST", "/sandboxes/{sandboxID}/snapshots", .handle = handle_control_snapshot),
+	CHANGE("PUT", "/sandboxes/{sandboxID}/network", .handle = handle_control_network),
+	GET("/sandboxes/{sandboxID}/metrics", .handle = handle_control_metrics),
+	GET("/snapshots", .work = control_snapshots),
+	CHANGE("DELETE", "/templates/{templateID}", .work = control_delete_template),
+	OTHER("GET", "/templates"),
+	OTHER("GET", "/v2/templates"),
+	OTHER("GET", "/templates/*"),
+	OTHER("POST", "/v3/templates"),
+	OTHER("POST", "/v2/templates/*"),
+	OTHER("POST", "/templates/*"),
+	OTHER("DELETE", "/templates/*"),
+	OTHER("GET", "/volumes"),
+	OTHER("POST", "/volumes"),
+	OTHER("GET", "/volumes/*"),
+	OTHER("DELETE", "/volumes/*"),
+	OTHER("GET", "/secrets"),
+	OTHER("POST", "/secrets"),
+	OTHER("GET", "/secrets/*"),
+	OTHER("DELETE", "/secrets/*"),
+	OTHER("PATCH", "/secrets/*"),
+	{ 0 },
+};

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVICE_E2B_E2B_H
+#define SERVICE_E2B_E2B_H
+
+/*
+ * The wire of the e2b packages (doc/e2b.md): a control API, and envd's services for each sandbox.
+ *
+ * A sandbox is an instance whose name is the sandbox's id.  What the instance's record has no place
+ * for (token, metadata, variables, the end of its lease) is a document, a file in the data folder
+ * that is written before the VM starts and removed after it is gone.  The loop has all documents in
+ * memory; workers get copies and post news (sandbox_post()).
+ *
+ * A lease is a timer of the loop.  The file keeps its end, so that an mvmd that starts later
+ * carries out what is due.
+ *
+ * Threads: the loop only, except where a comment says "worker".
+ */
+
+#include <jansson.h>
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "route.h"
+
+#define SANDBOX_ID_SIZE	   24
+#define SANDBOX_TOKEN_SIZE 65
+/* What of envd works here: the SDK asks for no feature of a later one (doc/e2b.md). */
+#define ENVD_VERSION "0.5.7"
+
+struct server;
+struct request;
+struct e2b;
+
+/* Something that uses a sandbox's guest: a stream or a watcher. */
+struct sandbox_use {
+	struct sandbox_use *next, **link;
+	void (*drop)(struct sandbox_use *use); /* the sandbox goes: let go of it */
+};
+
+struct sandbox {
+	struct sandbox *next;
+	char id[SANDBOX_ID_SIZE];
+	json_t *doc;	/* see sandboxes.c */
+	int64_t end_ms; /* of the lease, since 1970; 0: it is paused */
+	bool ending;	/* its lease is over, and a worker does what is due */
+	struct sandbox_use *uses;
+};
+
+struct e2b {
+	struct server *server;
+	struct mvm *mvm; /* the loop's own */
+	char *folder;	 /* of the documents */
+	struct sandbox *sandboxes;
+	struct watcher *watchers;
+	uint64_t last_watcher;
+	struct loop_source *lease_timer;
+	bool started;
+};
+
+/* The server's; made at its first use.  NULL and err filled when that fails. */
+struct e2b *e2b_of(struct server *server, struct mvm_error *err);
+
+/* Read the documents, forget those without a VM, and start the leases. */
+int e2b_start(struct server *server, struct mvm_error *err);
+void e2b_stop(struct server *server); /* after the requests, before the loop */
+
+extern const struct route e2b_routes[];	     /* control.c: the control API */
+extern const struct route e2b_envd_routes[]; /* envd.c: what a sandbox's guest is asked */
+
+/* ---- sandboxes.c ---- */
+
+struct sandbox *sandbox_find(const struct e2b *e, const char *id);
+
+/* Use the sandbox until sandbox_unuse(). */
+void sandbox_use(struct sandbox *s, struct sandbox_use *use, void (*drop)(struct sandbox_use *use));
+void sandbox_unuse(struct sandbox_use *use);
+
+/* Let go of everything that uses it: before it is paused or removed. */
+void sandbox_drop_uses(struct sandbox *s);
+
+/* An own copy of its document, for a worker. */
+json_t *sandbox_copy(const struct sandbox *s);
+
+/* Text of a member of a document; NULL: it has none.  Any thread that owns the document. */
+const char *sandbox_text(const json_t *doc, const char *key);
+
+/* Random lower-case hex or letters, n characters. */
+void sandbox_random(char *ret, size_t n);
+
+/* Worker: write a document to the disk.  0 or -errno. */
+int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err);
+
+/* Worker: remove it. */
+void sandbox_forget(struct e2b *e, const char *id);
+
+/* Worker: the loop gets this document in place of the one it has, before the worker's request is
+ * answered; doc is taken over.  NULL: the sandbox is gone. */
+void sandbox_post(struct e2b *e, const char *id, json_t *doc);
+
+/* The lease of a document, as a real number of seconds since 1970; 0: none. */
+#define SANDBOX_END "endAt"
+
+/* ---- actions.c: workers ---- */
+
+/* End the VM and forget the sandbox. */
+int sandbox_kill(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
+
+/* Suspend the VM; -EALREADY when it is already. */
+int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
+
+/* ---- control.c, control_more.c: workers of control routes ---- */
+
+/* Reply to a failure as the control API does: {"code", "message"}. */
+void control_fail(struct request *rq, unsigned status, const struct mvm_error *err);
+
+/* Find the route's {sandboxID}, give a copy of its document to rq->own and run fn on a worker. */
+int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err);
+
+/* The "Sandbox" of a reply. */
+json_t *control_sandbox(const json_t *doc);
+
+/* A new document with id, token and times.  timeout_s from now. */
+json_t *control_document(const char *template_id, double timeout_s, struct mvm_error *err);
+
+/* The number of seconds of a body's member, within what is allowed; *ret stays when it is missing.
+ */
+int control_seconds(const struct request *rq, const char *key, double *ret, struct mvm_error *err);
+
+/* Lists of a body's "network", as rules of mvm. */
+struct strv;
+int control_rules(json_t *network, bool internet, struct strv *allow, struct strv *deny,
+		  struct mvm_error *err);
+
+int control_fork(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int control_snapshot(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int control_snapshots(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int control_delete_template(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int control_metrics(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int control_network(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandboxes, their documents and their leases.
+ *
+ * A document is a JSON object: id, template, accessToken, trafficToken, metadata, envs, autoPause,
+ * startedAt and endAt (seconds since 1970; 0 while it is paused), internet, network.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mvm/instance.h>
+#include <mvm/paths.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "codec/json.h"
+#include "e2b/e2b.h"
+#include "e2b/watch.h"
+#include "server.h"
+#include "worker.h"
+
+#define DOCUMENT_MAX ((size_t)1024 * 1024)
+#define AGAIN_MS     10000 /* when an end could not be carried out */
+
+static void on_lease(void *arg);
+
+/* ---- the table ---- */
+
+struct sandbox *sandbox_find(const struct e2b *e, const char *id)
+{
+	struct sandbox *s = e->sandboxes;
+	while (s && strcmp(s->id, id) != 0)
+		s = s->next;
+	return s;
+}
+
+void sandbox_use(struct sandbox *s, struct sandbox_use *use, void (*drop)(struct sandbox_use *use))
+{
+	use->drop = drop;
+	use->next = s->uses;
+	if (use->next)
+		use->next->link = &use->next;
+	use->link = &s->uses;
+	s->uses = use;
+}
+
+void sandbox_unuse(struct sandbox_use *use)
+{
+	if (!use->link)
+		return;
+	*use->link = use->next;
+	if (use->next)
+		use->next->link = use->link;
+	use->link = NULL;
+}
+
+void sandbox_drop_uses(struct sandbox *s)
+{
+	for (struct sandbox_use *use; (use = s->uses);) {
+		sandbox_unuse(use);
+		use->drop(use);
+	}
+}
+
+json_t *sandbox_copy(const struct sandbox *s)
+{
+	return json_deep_copy(s->doc);
+}
+
+const char *sandbox_text(const json_t *doc, const char *key)
+{
+	return json_string_value(json_object_get(doc, key));
+}
+
+void sandbox_random(char *ret, size_t n)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
+	uint8_t bytes[128];
+	random_bytes(bytes, n < sizeof(bytes) ? n : sizeof(bytes));
+	for (size_t i = 0; i < n; i++)
+		ret[i] = letters[bytes[i % sizeof(bytes)] % 32];
+	ret[n] = '\0';
+}
+
+static void remove_sandbox(struct e2b *e, struct sandbox *s)
+{
+	struct sandbox **at = &e->sandboxes;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	sandbox_drop_uses(s);
+	json_decref(s->doc);
+	free(s);
+}
+
+static void arm(struct e2b *e)
+{
+	int64_t soonest = 0, now_ms = clock_wall_ns() / 1000000;
+	for (const struct sandbox *s = e->sandboxes; s; s = s->next) {
+		if (s->end_ms && !s->ending && (!soonest || s->end_ms < soonest))
+			soonest = s->end_ms;
+	}
+	int64_t wait_ms = soonest > now_ms ? soonest - now_ms : 0;
+	loop_source_arm(e->lease_timer, soonest ? clock_deadline_ns(wait_ms) : DEADLINE_NONE);
+}
+
+/* Take a document in place of the sandbox's; doc is taken over.  NULL: it is gone. */
+static void put(struct e2b *e, const char *id, json_t *doc)
+{
+	struct sandbox *s = sandbox_find(e, id);
+	if (!doc && s)
+		remove_sandbox(e, s);
+	if (doc && !s) {
+		s = calloc(1, sizeof(*s));
+		if (s) {
+			snprintf(s->id, sizeof(s->id), "%s", id);
+			s->next = e->sandboxes;
+			e->sandboxes = s;
+		}
+	}
+	if (doc && s) {
+		json_decref(s->doc);
+		s->doc = doc;
+		s->ending = false;
+		s->end_ms = (int64_t)(json_number_value(json_object_get(doc, SANDBOX_END)) * 1000);
+		if (!s->end_ms)
+			sandbox_drop_uses(s);
+	} else {
+		json_decref(doc);
+	}
+	arm(e);
+}
+
+/* ---- news of workers ---- */
+
+struct news {
+	struct work work;
+	struct e2b *e2b;
+	char id[SANDBOX_ID_SIZE];
+	json_t *doc;
+};
+
+static void on_news(struct work *work)
+{
+	struct news *n = (struct news *)work;
+	put(n->e2b, n->id, n->doc);
+	free(n);
+}
+
+void sandbox_post(struct e2b *e, const char *id, json_t *doc)
+{
+	struct news *n = calloc(1, sizeof(*n));
+	if (!n) {
+		json_decref(doc);
+		return; /* the file has it, so that the next mvmd knows */
+	}
+	n->work.done = on_news;
+	n->e2b = e;
+	n->doc = doc;
+	snprintf(n->id, sizeof(n->id), "%s", id);
+	workers_post(e->server->workers[WORK_START], &n->work);
+}
+
+/* ---- files ---- */
+
+static void file_name(const char *id, char ret[SANDBOX_ID_SIZE + 8])
+{
+	snprintf(ret, SANDBOX_ID_SIZE + 8, "%s.json", id);
+}
+
+int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err)
+{
+	char name[SANDBOX_ID_SIZE + 8];
+	char *text = json_dumps(doc, JSON_COMPACT);
+	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, e->folder);
+	file_name(sandbox_text(doc, "id"), name);
+	int r = text ? dir : -ENOMEM;
+	if (r >= 0)
+		r = file_replace_at(dir, dir, name, text, strlen(text), 0600);
+	free(text);
+	return r < 0 ? mvm_error_set(err, r, "cannot write the sandbox's record: %s", strerror(-r))
+		     : 0;
+}
+
+void sandbox_forget(struct e2b *e, const char *id)
+{
+	char name[SANDBOX_ID_SIZE + 8];
+	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, e->folder);
+	file_name(id, name);
+	if (dir >= 0)
+		unlinkat(dir, name, 0); /* gone already is fine; else the next start removes it */
+}
+
+/* Is there a VM for this document, or may there be one?  One that has ended is removed. */
+static bool has_instance(struct mvm *mvm, const char *id)
+{
+	struct mvm_instance_info *info = NULL;
+	int r = mvm_instance_inspect(mvm, id, &info, NULL);
+	bool ended = r == 0 &&
+		     (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED);
+	mvm_instance_info_free(info);
+	if (ended)
+		mvm_instance_remove(mvm, id, true, NULL, NULL); /* `mvm rm` can, if this fails */
+	return r != -ENOENT && !ended;
+}
+
+static void load(struct e2b *e, int dir, const char *name)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	char id[SANDBOX_ID_SIZE] = "";
+	size_t n = strcspn(name, ".");
+
+	if (strcmp(name + n, ".json") != 0 || n >= sizeof(id))
+		return;
+	memcpy(id, name, n);
+	if (file_read_at(dir, name, DOCUMENT_MAX, &text, &len) < 0)
+		return;
+	json_t *doc = json_loadb(text, len, 0, NULL);
+	const char *own = doc ? sandbox_text(doc, "id") : NULL;
+	if (!own || strcmp(own, id) != 0 || !has_instance(e->mvm, id)) {
+		unlinkat(dir, name, 0);
+		json_decref(doc);
+		return;
+	}
+	put(e, id, doc);
+}
+
+static int load_all(struct e2b *e, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_make_path(e->folder);
+	AUTO_CLOSE int dir = r < 0 ? r : dir_open_at(AT_FDCWD, e->folder);
+	if (dir >= 0)
+		r = dir_list(dir, &names);
+	else
+		r = dir;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", e->folder, strerror(-r));
+	for (size_t i = 0; i < names.n; i++)
+		load(e, dir, names.v[i]);
+	return 0;
+}
+
+/* ---- leases ---- */
+
+struct ending {
+	struct work work;
+	struct e2b *e2b;
+	json_t *doc;
+};
+
+static void end_it(struct work *work, struct mvm *mvm)
+{
+	struct ending *x = (struct ending *)work;
+	struct mvm_error err = { 0 };
+	bool pause = json_is_true(json_object_get(x->doc, "autoPause"));
+	int r = pause ? sandbox_pause(x->e2b, mvm, x->doc, &err)
+		      : sandbox_kill(x->e2b, mvm, x->doc, &err);
+	if (r == -EOPNOTSUPP && pause) {
+		fprintf(stderr, "mvmd: sandbox %s ends: it cannot be suspended: %s\n",
+			sandbox_text(x->doc, "id"), err.text);
+		r = sandbox_kill(x->e2b, mvm, x->doc, &err);
+	}
+	if (r < 0 && r != -EALREADY)
+		fprintf(stderr, "mvmd: sandbox %s is over, but: %s\n", sandbox_text(x->doc, "id"),
+			err.text);
+}
+
+static void ended(struct work *work)
+{
+	struct ending *x = (struct ending *)work;
+	struct sandbox *s = sandbox_find(x->e2b, sandbox_text(x->doc, "id"));
+	if (s && s->ending) { /* no news: try again */
+		s->ending = false;
+		s->end_ms = clock_wall_ns() / 1000000 + AGAIN_MS;
+		arm(x->e2b);
+	}
+	json_decref(x->doc);
+	free(x);
+}
+
+static void on_lease(void *arg)
+{
+	struct e2b *e = arg;
+	int64_t now_ms = clock_wall_ns() / 1000000;
+	for (struct sandbox *s = e->sandboxes; s; s = s->next) {
+		if (!s->end_ms || s->ending || s->end_ms > now_ms)
+			continue;
+		struct ending *x = calloc(1, sizeof(*x));
+		if (!x)
+			break;
+		x->work = (struct work){ .run = end_it, .done = ended };
+		x->e2b = e;
+		x->doc = sandbox_copy(s);
+		if (!x->doc || workers_add(e->server->workers[WORK_START], &x->work) < 0) {
+			json_decref(x->doc);
+			free(x);
+			s->end_ms = now_ms + 1000; /* too much to do now */
+			continue;
+		}
+		s->ending = true;
+		sandbox_drop_uses(s);
+	}
+	arm(e);
+}
+
+/* ---- life ---- */
+
+int e2b_start(struct server *server, struct mvm_error *err)
+{
+	struct e2b *e = calloc(1, sizeof(*e));
+	if (!e)
+		return mvm_error_oom(err);
+	server->e2b = e;
+	e->server = server;
+	AUTO_FREE char *data = mvm_data_dir(server->data_dir);
+	e->folder = data ? str_printf("%s/service/e2b", data) : NULL;
+	if (!e->folder)
+		return mvm_error_oom(err);
+	int r = mvm_open(server->data_dir, &e->mvm, err);
+	if (r == 0 && loop_add_timer(server->loop, DEADLINE_NONE, on_lease, e, &e->lease_timer) < 0)
+		r = mvm_error_oom(err);
+	return r < 0 ? r : load_all(e, err);
+}
+
+struct e2b *e2b_of(struct server *server, struct mvm_error *err)
+{
+	if (!server->e2b)
+		mvm_error_set(err, -EOPNOTSUPP, "the e2b wire is not served");
+	return server->e2b;
+}
+
+void e2b_stop(struct server *server)
+{
+	struct e2b *e = server->e2b;
+	if (!e)
+		return;
+	while (e->sandboxes)
+		remove_sandbox(e, e->sandboxes);
+	watchers_free(e);
+	loop_source_free(e->lease_timer);
+	mvm_close(e->mvm);
+	free(e->folder);
+	free(e);
+	server->e2b = NULL;
+}
