@@ -428,6 +428,7 @@ static void reply_started(struct agent *a, uint32_t id, const struct kept *k)
 	AUTO_DONE(strbuf) results = { 0 };
 	wire_put_u64(&results, FIELD_PID, (uint64_t)k->pid);
 	wire_put_u64(&results, FIELD_TTY, k->tty);
+	wire_put_u64(&results, FIELD_ENDED, k->exited);
 	stream_reply(a, id, 0, NULL, &results);
 }
 

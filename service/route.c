@@ -12,11 +12,23 @@
 extern const struct route scrape_routes[]; /* scrape.c */
 
 const struct route *const route_tables[] = {
-	v1_root_routes,	       v1_instances_routes, v1_operations_routes,
-	v1_templates_routes,   v1_host_routes,	    v1_exec_routes,
-	v1_exec_input_routes,  v1_files_routes,	    v1_files_data_routes,
-	v1_files_watch_routes, v1_logs_routes,	    v1_ports_routes,
-	console_routes, scrape_routes, e2b_routes, e2b_envd_routes,	    NULL,
+	v1_root_routes,
+	v1_instances_routes,
+	v1_operations_routes,
+	v1_templates_routes,
+	v1_host_routes,
+	v1_exec_routes,
+	v1_exec_input_routes,
+	v1_files_routes,
+	v1_files_data_routes,
+	v1_files_watch_routes,
+	v1_logs_routes,
+	v1_ports_routes,
+	console_routes,
+	scrape_routes,
+	e2b_routes,
+	e2b_envd_routes,
+	NULL,
 };
 
 static bool method_fits(const char *has, const char *wanted)

@@ -47,7 +47,7 @@ struct server {
 	struct console *console;
 	struct mvm *mvm;     /* the loop's own context, for what does not block: opening streams */
 	struct waits *waits; /* of v1/wait.c */
-	struct e2b *e2b; /* NULL: the e2b wire is not served */
+	struct e2b *e2b;     /* NULL: the e2b wire is not served */
 	struct listener *listeners;
 	struct request *requests; /* all that have a connection */
 	struct connection *connections;

@@ -86,6 +86,7 @@ struct mvm_exec_event {
 	int status;  /* as in a shell: the exit code, or 128 + signal */
 	int signal;  /* the signal that ended it; 0: it exited */
 	bool tty;    /* it is kept and has a terminal, so all its output is stdout */
+	bool ended;  /* with MVM_EXEC_STARTED: it is kept and had ended before mvm_exec_attach() */
 };
 
 /*

@@ -23,7 +23,7 @@ struct poke {
 	struct loop_source *source;
 	struct strbuf input; /* to be written */
 	size_t written;
-	bool started, close_stdin, framed, done;
+	bool started, killed, close_stdin, framed, done;
 	int signal;
 	uint16_t rows, columns;
 };
@@ -62,6 +62,7 @@ static int poke_tell(struct poke *x, struct mvm_error *err)
 {
 	if (x->signal) {
 		int r = mvm_exec_signal(x->exec, x->signal, err);
+		x->killed = x->signal == SIGKILL;
 		x->signal = 0;
 		if (r < 0)
 			return r;
@@ -87,7 +88,7 @@ static int poke_tell(struct poke *x, struct mvm_error *err)
 			return r;
 		x->close_stdin = false;
 	}
-	return mvm_exec_events(x->exec) & POLLOUT ? 1 : 0;
+	return x->killed || mvm_exec_events(x->exec) & POLLOUT ? 1 : 0;
 }
 
 static void on_poke(void *arg, uint32_t events)
@@ -95,15 +96,20 @@ static void on_poke(void *arg, uint32_t events)
 	struct poke *x = arg;
 	const struct mvm_exec_event *e;
 	struct mvm_error err = { 0 };
-	bool over = false;
+	bool over = false, gone = false;
 	int r;
 
 	(void)events;
 	while ((r = mvm_exec_read(x->exec, &e, &err)) == MVM_STREAM_ITEM) {
 		x->started |= e->kind == MVM_EXEC_STARTED;
+		gone |= e->ended;
 		over |= e->kind == MVM_EXEC_EXITED;
 	}
-	if (over || r == MVM_STREAM_END) {
+	if (over && x->killed && !gone) { /* as asked for: who asks again finds nothing */
+		poke_end(x, NULL);
+		return;
+	}
+	if (gone || over || r == MVM_STREAM_END) {
 		mvm_error_set(&err, -ENOENT, "the process has ended");
 		poke_end(x, &err);
 		return;

@@ -200,7 +200,9 @@ static bool take(struct mvm_exec *e, const struct flow_event *from)
 {
 	struct mvm_exec_event *to = &e->event;
 
-	*to = (struct mvm_exec_event){ .pid = e->flow.pid, .tty = e->flow.tty };
+	*to = (struct mvm_exec_event){ .pid = e->flow.pid,
+				       .tty = e->flow.tty,
+				       .ended = e->flow.gone };
 	switch (from->kind) {
 	case FLOW_STARTED:
 		to->kind = MVM_EXEC_STARTED;

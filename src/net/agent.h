@@ -326,6 +326,7 @@ enum agent_field {
 	FIELD_SYNC,	       /* 0 or 1 */
 	FIELD_NOTE,	       /* text of the host's about a kept command */
 	FIELD_PORT,	       /* 1 to 65535 */
+	FIELD_ENDED,	       /* 0 or 1: a kept command that is attached to */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */
