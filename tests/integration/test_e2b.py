@@ -69,10 +69,13 @@ class E2b(service.TestCase):
         cls.port = free_port()
         cls.options = "--tcp", f"127.0.0.1:{cls.port}"
         super().setUpClass()
+        token = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "token", "add", "e2b", "--scope", "admin"],
+                               capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        cls.key = token.replace("mvm_", "e2b_")
 
     def run_job(self, version):
         url = f"http://127.0.0.1:{self.port}"
-        env = {**os.environ, "PYTHONPATH": e2b_packages.folder(version), "E2B_API_KEY": "e2b_" + "0" * 40,
+        env = {**os.environ, "PYTHONPATH": e2b_packages.folder(version), "E2B_API_KEY": self.key,
                "E2B_API_URL": url, "E2B_SANDBOX_URL": url}
         job = os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2b_job.py")
         done = subprocess.run([sys.executable, job], env=env, capture_output=True, text=True, timeout=self.timeout,
