@@ -24,6 +24,8 @@ void control_fail(struct request *rq, unsigned status, const struct mvm_error *e
 	strbuf_adds(&text, err->text);
 	if (err->code == -EALREADY)
 		status = 409;
+	else if (err->code == -EOPNOTSUPP)
+		status = 501;
 	if (err->hint[0])
 		strbuf_addf(&text, " (%s)", err->hint);
 	request_reply_json(rq, status,
