@@ -5,6 +5,7 @@
 #include <mvm/stream.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -16,7 +17,7 @@
 #define TIMEOUT_V1_S  15.0
 #define TIMEOUT_V2_S  300.0
 #define TIMEOUT_MAX_S (30.0 * 24 * 3600)
-#define PAGE_MAX      100
+#define END_TRIES     300 /* of 100 ms */
 
 void control_fail(struct request *rq, unsigned status, const struct mvm_error *err)
 {
@@ -87,7 +88,8 @@ static void put_seconds(json_t *o, const char *key, double s)
 	json_object_set_new(o, key, json_string(text));
 }
 
-int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err)
+/* Find the route's sandbox and give a copy of its document to rq->own. */
+static int take_copy(struct request *rq, struct sandbox **ret, struct mvm_error *err)
 {
 	const char *id = request_arg(rq, 0);
 	struct e2b *e = e2b_of(rq->server, err);
@@ -98,7 +100,15 @@ int control_with(struct request *rq, work_fn fn, enum work_class class, struct m
 		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 	rq->own = sandbox_copy(s);
 	rq->own_free = (void (*)(void *))json_decref;
-	return rq->own ? request_work(rq, class, fn, err) : mvm_error_oom(err);
+	*ret = s;
+	return rq->own ? 0 : mvm_error_oom(err);
+}
+
+int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err)
+{
+	struct sandbox *s = NULL;
+	int r = take_copy(rq, &s, err);
+	return r < 0 ? r : request_work(rq, class, fn, err);
 }
 
 /* Give the document another end. */
@@ -137,6 +147,8 @@ static int check_offered(const struct request *rq, struct mvm_error *err)
 		if (v && !json_is_null(v))
 			return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer '%s'", none[i]);
 	}
+	if (json_is_false(json_object_get(rq->json, "autoPauseMemory")))
+		return mvm_error_set(err, -EOPNOTSUPP, "mvm pauses a sandbox only with its memory");
 	if (json_array_size(json_object_get(rq->json, "volumeMounts")))
 		return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer volumes here");
 	return 0;
@@ -268,8 +280,7 @@ static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 /* ---- look ---- */
 
-/* A "ListedSandbox"; with detail a "SandboxDetail". */
-static json_t *info_json(const json_t *doc, const struct mvm_instance_info *info, bool detail)
+json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bool detail)
 {
 	json_t *o = control_sandbox(doc);
 	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
@@ -299,9 +310,8 @@ static json_t *info_json(const json_t *doc, const struct mvm_instance_info *info
 	return o;
 }
 
-/* Is there a VM behind this record still?  Else it is forgotten. */
-static int look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_instance_info **ret,
-		struct mvm_error *err)
+int control_look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_instance_info **ret,
+		 struct mvm_error *err)
 {
 	const char *id = sandbox_text(doc, "id");
 	int r = mvm_instance_inspect(mvm, id, ret, err);
@@ -322,10 +332,10 @@ static int look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_in
 static int info(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	struct mvm_instance_info *info = NULL;
-	int r = look(rq->server->e2b, mvm, rq->own, &info, err);
+	int r = control_look(rq->server->e2b, mvm, rq->own, &info, err);
 	if (r < 0)
 		return r;
-	json_t *o = info_json(rq->own, info, true);
+	json_t *o = control_info(rq->own, info, true);
 	mvm_instance_info_free(info);
 	return request_answer(rq, 200, o, err);
 }
@@ -335,108 +345,21 @@ static int handle_info(struct request *rq, struct mvm_error *err)
 	return control_with(rq, info, WORK_READ, err);
 }
 
-/* Does the metadata have all pairs of the query, which is URL-encoded once more? */
-static bool has_metadata(const json_t *doc, const char *query)
-{
-	AUTO_FREE char *copy = strdup(query ? query : "");
-	const json_t *metadata = json_object_get(doc, "metadata");
-	char *rest = copy;
-	for (char *pair; copy && (pair = strsep(&rest, "&"));) {
-		if (!*pair)
-			continue;
-		for (char *p = pair; *p; p++)
-			*p = *p == '+' ? ' ' : *p;
-		char *value = pair + strcspn(pair, "=");
-		if (*value)
-			*value++ = '\0';
-		/* each was escaped before the pairs were */
-		if (percent_decode(pair) < 0 || percent_decode(value) < 0)
-			return false;
-		const char *own = sandbox_text(metadata, pair);
-		if (!own || strcmp(own, value) != 0)
-			return false;
-	}
-	return true;
-}
-
-static bool wanted(const struct request *rq, const json_t *row)
-{
-	const char *states = request_query(rq, "state");
-	const char *state = sandbox_text(row, "state");
-	return (!states || !*states || strstr(states, state)) &&
-	       has_metadata(row, request_query(rq, "metadata"));
-}
-
-static int by_start(const void *a, const void *b)
-{
-	const json_t *const *x = a, *const *y = b;
-	double s = json_number_value(json_object_get(*x, "startedAt"));
-	double t = json_number_value(json_object_get(*y, "startedAt"));
-	if (s != t)
-		return s < t ? 1 : -1;
-	return strcmp(sandbox_text(*x, "id"), sandbox_text(*y, "id"));
-}
-
-/* rq->own: all documents.  nextToken is the last page's last id. */
-static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
-{
-	json_t *all = rq->own, *rows = json_array();
-	size_t n = json_array_size(all);
-	const char *after = request_query(rq, "nextToken"), *order = request_query(rq, "order");
-	uint64_t limit = PAGE_MAX;
-	bool skipping = after && *after, asc = order && strcmp(order, "asc") == 0;
-	int r = request_query_u64(rq, "limit", 1, PAGE_MAX, &limit, err);
-	AUTO_FREE json_t **sorted = calloc(n + 1, sizeof(*sorted));
-
-	if (!sorted || !rows)
-		r = mvm_error_oom(err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		sorted[i] = json_array_get(all, i);
-	if (r == 0)
-		qsort(sorted, n, sizeof(*sorted), by_start);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		const json_t *doc = sorted[asc ? n - 1 - i : i];
-		struct mvm_instance_info *info = NULL;
-		if (skipping) {
-			skipping = strcmp(sandbox_text(doc, "id"), after) != 0;
-			continue;
-		}
-		if (look(rq->server->e2b, mvm, doc, &info, NULL) < 0)
-			continue;
-		AUTO_JSON json_t *row = info_json(doc, info, false);
-		mvm_instance_info_free(info);
-		if (!wanted(rq, row))
-			continue;
-		if (json_array_size(rows) == limit) {
-			const json_t *last = json_array_get(rows, limit - 1);
-			rq->next = strdup(sandbox_text(last, "sandboxID"));
-			break;
-		}
-		json_array_append(rows, row);
-	}
-	if (r < 0) {
-		json_decref(rows);
-		return r;
-	}
-	return request_answer(rq, 200, rows, err);
-}
-
-static int handle_list(struct request *rq, struct mvm_error *err)
-{
-	struct e2b *e = e2b_of(rq->server, err);
-	json_t *all = json_array();
-	for (struct sandbox *s = e ? e->sandboxes : NULL; s; s = s->next)
-		json_array_append_new(all, sandbox_copy(s));
-	rq->own = all;
-	rq->own_free = (void (*)(void *))json_decref;
-	return e ? request_work(rq, WORK_READ, list, err) : err->code;
-}
-
 /* ---- change ---- */
+
+/* From now on it is gone for its guest's clients, until its worker posts otherwise.  They ask for
+ * its health once their streams break. */
+static void leave(struct sandbox *s)
+{
+	s->ending = true;
+	sandbox_drop_uses(s);
+}
 
 static int kill_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	int r = sandbox_kill(rq->server->e2b, mvm, rq->own, err);
+	if (r < 0)
+		sandbox_post(rq->server->e2b, request_arg(rq, 0), json_deep_copy(rq->own));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
@@ -444,13 +367,15 @@ static int handle_kill(struct request *rq, struct mvm_error *err)
 {
 	int r = control_with(rq, kill_it, WORK_START, err);
 	if (r == 0)
-		sandbox_drop_uses(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
+		leave(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
 	return r;
 }
 
 static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, err);
+	if (r < 0)
+		sandbox_post(rq->server->e2b, request_arg(rq, 0), json_deep_copy(rq->own));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
@@ -460,8 +385,23 @@ static int handle_pause(struct request *rq, struct mvm_error *err)
 		return mvm_error_set(err, -EOPNOTSUPP, "mvm pauses a sandbox only with its memory");
 	int r = control_with(rq, pause_it, WORK_START, err);
 	if (r == 0)
-		sandbox_drop_uses(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
+		leave(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
 	return r;
+}
+
+/* Its end is under way: a connection now would be to something that goes.  Wait for it. */
+static int await_end(struct request *rq, struct mvm *mvm, struct mvm_instance_info **info,
+		     struct mvm_error *err)
+{
+	for (unsigned i = 0; i < END_TRIES && (*info)->state == MVM_INSTANCE_RUNNING; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+		mvm_instance_info_free(*info);
+		*info = NULL;
+		int r = control_look(rq->server->e2b, mvm, rq->own, info, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
@@ -472,9 +412,12 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	double timeout_s = v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
 	if (r == 0)
-		r = look(rq->server->e2b, mvm, doc, &info, err);
+		r = control_look(rq->server->e2b, mvm, doc, &info, err);
+	if (r == 0 && json_object_get(doc, "ending"))
+		r = await_end(rq, mvm, &info, err);
 	if (r < 0)
 		return r;
+	json_object_del(doc, "ending");
 	if (info->state == MVM_INSTANCE_SUSPENDED) {
 		resumed = true;
 		r = mvm_instance_resume(mvm, sandbox_text(doc, "id"), rq->progress, err);
@@ -489,7 +432,13 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 
 static int handle_connect(struct request *rq, struct mvm_error *err)
 {
-	return control_with(rq, connect_it, WORK_START, err);
+	struct sandbox *s = NULL;
+	int r = take_copy(rq, &s, err);
+	if (r < 0)
+		return r;
+	if (s->ending)
+		json_object_set_new(rq->own, "ending", json_true());
+	return request_work(rq, WORK_START, connect_it, err);
 }
 
 static int set_timeout(struct request *rq, struct mvm *mvm, struct mvm_error *err)
@@ -546,8 +495,8 @@ static int not_offered(struct request *rq, struct mvm_error *err)
 const struct route e2b_routes[] = {
 	CHANGE("POST", "/sandboxes", .work = create, .class = WORK_START),
 	CHANGE("POST", "/v2/sandboxes", .work = create, .class = WORK_START),
-	GET("/sandboxes", .handle = handle_list),
-	GET("/v2/sandboxes", .handle = handle_list),
+	GET("/sandboxes", .handle = control_list),
+	GET("/v2/sandboxes", .handle = control_list),
 	GET("/sandboxes/{sandboxID}", .handle = handle_info),
 	CHANGE("DELETE", "/sandboxes/{sandboxID}", .handle = handle_kill),
 	CHANGE("POST", "/sandboxes/{sandboxID}/connect", .handle = handle_connect),

@@ -133,6 +133,16 @@ struct strv;
 int control_rules(json_t *network, bool internet, struct strv *allow, struct strv *deny,
 		  struct mvm_error *err);
 
+/* A "ListedSandbox"; with detail a "SandboxDetail". */
+struct mvm_instance_info;
+json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bool detail);
+
+/* Look at the VM behind a document.  One that has ended is removed, and the sandbox forgotten:
+ * -ENOENT. */
+int control_look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_instance_info **ret,
+		 struct mvm_error *err);
+
+int control_list(struct request *rq, struct mvm_error *err); /* a route's handle */
 int control_fork(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int control_snapshot(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int control_snapshots(struct request *rq, struct mvm *mvm, struct mvm_error *err);

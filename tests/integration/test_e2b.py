@@ -129,6 +129,18 @@ class E2b(service.TestCase):
         self.assertTrue(guests.wait_until(lambda: self.request("GET", path).json["state"] == "paused"))
         self.assertEqual(self.request("GET", "/health", headers={"E2b-Sandbox-Id": short["sandboxID"]}).status, 502)
 
+    def test_who_connects_while_a_sandbox_is_paused_gets_it_resumed(self):
+        sandbox = self.create(autoPause=True)
+        path = "/sandboxes/" + sandbox["sandboxID"]
+        self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 204)
+        here = {"E2b-Sandbox-Id": sandbox["sandboxID"]}
+        self.assertTrue(guests.wait_until(lambda: self.request("GET", "/health", headers=here).status == 502))
+        reply = self.request("POST", "/v2" + path + "/connect", {"timeout": 100})
+        self.assertEqual(reply.status, 201, reply.body)
+        self.assertEqual(self.request("GET", "/health", headers=here).status, 204)
+        stat = self.envd(sandbox, "filesystem.Filesystem/Stat", {"path": "/"})
+        self.assertEqual(stat.json["entry"]["type"], "FILE_TYPE_DIRECTORY")
+
     def test_who_may_do_what(self):
         sandbox = self.create()
         reply = self.envd(sandbox, "filesystem.Filesystem/Stat", {"path": "/"}, token="wrong")
