@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "code.h"
 #include "connection.h"
+#include "e2b/e2b.h"
 #include "operation.h"
 #include "proxy.h"
 #include "reply.h"
@@ -177,7 +178,7 @@ static int find_route(struct request *rq, struct mvm_error *err)
 	AUTO_DONE(strbuf) allowed = { 0 };
 	char name[PROXY_NAME_SIZE];
 	uint16_t port;
-	if (proxy_host(request_header(rq, "Host"), name, &port)) {
+	if (proxy_host(request_header(rq, "Host"), name, &port) && port != E2B_PORT) {
 		rq->route = &v1_port_by_host;
 		return 0;
 	}

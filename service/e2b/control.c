@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "codec/json.h"
 #include "e2b/e2b.h"
+#include "owned.h"
 #include "request.h"
 #include "server.h"
 
@@ -222,8 +223,7 @@ static int check_agent(struct mvm *mvm, const char *id, struct mvm_error *err)
 	return mvm_error_hint(err, r, "make it anew: mvm template build ID --snapshot");
 }
 
-static int start(struct mvm *mvm, json_t *doc, const struct mvm_progress *progress,
-		 struct mvm_error *err)
+static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_error *err)
 {
 	struct mvm_start_options options = MVM_START_OPTIONS_INIT;
 	struct mvm_instance *instance = NULL;
@@ -241,7 +241,7 @@ static int start(struct mvm *mvm, json_t *doc, const struct mvm_progress *progre
 	options.labels = labels;
 	options.network_allow = allow.n ? (const char *const *)allow.v : NULL;
 	options.network_deny = deny.n ? (const char *const *)deny.v : NULL;
-	r = mvm_instance_start(mvm, &options, progress, &instance, err);
+	r = owned_start(rq, mvm, &options, &instance, err);
 	if (r < 0)
 		return r;
 	mvm_instance_close(instance);
@@ -265,7 +265,7 @@ static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		return r;
 	double timeout_s = json_number_value(json_object_get(doc, SANDBOX_END)) -
 			   json_number_value(json_object_get(doc, "startedAt"));
-	r = start(mvm, doc, rq->progress, err);
+	r = start(rq, mvm, doc, err);
 	if (r < 0) {
 		sandbox_forget(e, sandbox_text(doc, "id"));
 		return r;
@@ -288,7 +288,7 @@ json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bo
 	json_t *metadata = json_object_get(doc, "metadata");
 
 	put_seconds(o, "startedAt", json_number_value(json_object_get(doc, "startedAt")));
-	put_seconds(o, "endAt", end_s ? end_s : (double)clock_wall_ns() / 1e9);
+	put_seconds(o, "endAt", end_s > 0 ? end_s : (double)clock_wall_ns() / 1e9);
 	json_object_set_new(o, "cpuCount", json_integer(info->vcpus));
 	json_object_set_new(o, "memoryMB", json_integer(info->mem_mib));
 	json_object_set_new(o, "diskSizeMB", json_integer((json_int_t)(info->disk_bytes >> 20)));
@@ -485,12 +485,14 @@ static int not_offered(struct request *rq, struct mvm_error *err)
 		.method = "GET", .pattern = path, .scope = SCOPE_READ, .fail = control_fail,       \
 		.bare = true, __VA_ARGS__                                                          \
 	}
-#define CHANGE(verb, path, ...)                                                                    \
+#define CHANGE_AS(needed, verb, path, ...)                                                         \
 	{                                                                                          \
-		.method = verb, .pattern = path, .scope = SCOPE_ADMIN, .body = true,               \
+		.method = verb, .pattern = path, .scope = needed, .body = true,                    \
 		.fail = control_fail, .bare = true, __VA_ARGS__                                    \
 	}
-#define OTHER(verb, path) CHANGE(verb, path, .handle = not_offered)
+#define CHANGE(verb, path, ...) CHANGE_AS(SCOPE_EXEC, verb, path, __VA_ARGS__)
+#define ADMIN(verb, path, ...)	CHANGE_AS(SCOPE_ADMIN, verb, path, __VA_ARGS__)
+#define OTHER(verb, path)	CHANGE(verb, path, .handle = not_offered)
 
 const struct route e2b_routes[] = {
 	CHANGE("POST", "/sandboxes", .work = create, .class = WORK_START),
@@ -506,11 +508,11 @@ const struct route e2b_routes[] = {
 	CHANGE("POST", "/sandboxes/{sandboxID}/refreshes", .handle = handle_timeout),
 	CHANGE("POST", "/sandboxes/{sandboxID}/pause", .handle = handle_pause),
 	CHANGE("POST", "/sandboxes/{sandboxID}/fork", .handle = handle_control_fork),
-	CHANGE("POST", "/sandboxes/{sandboxID}/snapshots", .handle = handle_control_snapshot),
-	CHANGE("PUT", "/sandboxes/{sandboxID}/network", .handle = handle_control_network),
+	ADMIN("POST", "/sandboxes/{sandboxID}/snapshots", .handle = handle_control_snapshot),
+	ADMIN("PUT", "/sandboxes/{sandboxID}/network", .handle = handle_control_network),
 	GET("/sandboxes/{sandboxID}/metrics", .handle = handle_control_metrics),
 	GET("/snapshots", .work = control_snapshots),
-	CHANGE("DELETE", "/templates/{templateID}", .work = control_delete_template),
+	ADMIN("DELETE", "/templates/{templateID}", .work = control_delete_template),
 	OTHER("GET", "/templates"),
 	OTHER("GET", "/v2/templates"),
 	OTHER("GET", "/templates/*"),

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "codec/json.h"
 #include "e2b/e2b.h"
+#include "owned.h"
 #include "request.h"
 #include "server.h"
 
@@ -145,8 +146,7 @@ static int fork_one(struct request *rq, struct mvm *mvm, double timeout_s, json_
 	options.name = sandbox_text(doc, "id");
 	int r = sandbox_save(e, doc, err);
 	if (r == 0)
-		r = mvm_instance_fork(mvm, sandbox_text(from, "id"), &options, 1, rq->progress,
-				      &instance, err);
+		r = owned_fork(rq, mvm, sandbox_text(from, "id"), &options, 1, &instance, err);
 	if (r < 0) {
 		sandbox_forget(e, options.name);
 		return r;

@@ -26,6 +26,8 @@
 
 #define SANDBOX_ID_SIZE	   24
 #define SANDBOX_TOKEN_SIZE 65
+#define E2B_PORT	   49983 /* envd's in each sandbox: requests for it are answered by mvmd */
+
 /* What of envd works here: the SDK asks for no feature of a later one (doc/e2b.md). */
 #define ENVD_VERSION "0.5.7"
 

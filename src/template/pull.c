@@ -62,8 +62,11 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 		.arg = lazy ? (void *)lazy : &files,
 	};
 	if (lazy)
+		/* cppcheck-suppress autoVariables ; only until it is received */
 		lazy->files = &files;
 	r = artifact_receive(mvm, &a, &how, progress, result, err);
+	if (lazy)
+		lazy->files = NULL;
 	if (r == 0)
 		pull_ranges_drop(p);
 	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;

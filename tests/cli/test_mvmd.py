@@ -144,11 +144,13 @@ class Access(Case):
     def test_pages_of_other_sites_are_refused(self):
         token = self.token("t")
         port = self.port()
-        for host, ok in (("localhost", True), ("LOCALHOST:1", True), ("8080-vm.localhost", True), ("127.0.0.1", True),
+        for host, ok in (("localhost", True), ("LOCALHOST:1", True), ("vm.localhost", True), ("127.0.0.1", True),
                          ("[::1]:80", True), ("evil.example", False), ("localhost.evil.example", False),
                          ("127.0.0.1.evil.example", False), ("evillocalhost", False), ("", False),
                          ("localhost:x", False), ("[::1", False)):
             self.assertEqual(self.ask(headers={**token, "Host": host})[0], 200 if ok else 403, host)
+        no_vm = self.ask(headers={**token, "Host": "8080-vm.localhost"}) # a port of an instance
+        self.assertEqual(no_vm[0], 404)
         for origin, ok in ((f"http://127.0.0.1:{port}", True), ("http://evil.example", False), ("null", False),
                            (f"http://127.0.0.1:{port}.evil.example", False), (f"http://localhost:{port}", False)):
             self.assertEqual(self.ask(headers={**token, "Origin": origin})[0], 200 if ok else 403, origin)
