@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "names.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <mvm/template.h>
 #include <string.h>
@@ -58,6 +59,11 @@ static int check_role(struct cli_context *c, const char *kind, const char *name)
 		name, kind);
 }
 
+bool names_artifact(const char *value)
+{
+	return (isalnum((unsigned char)value[0]) || value[0] == '[') && strchr(value, '/');
+}
+
 int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what)
 {
 	switch (hint) {
@@ -69,7 +75,7 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 	case VALUE_REFERENCE:
 		return check_template(c, value, hint == VALUE_REFERENCE);
 	case VALUE_RUNNABLE:
-		return strchr(value, '/') ? 0 : check_template(c, value, true);
+		return names_artifact(value) ? 0 : check_template(c, value, true);
 	case VALUE_HOSTNAME:
 		return check_hostname(c, value);
 	case VALUE_KERNEL:

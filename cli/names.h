@@ -14,6 +14,10 @@ int check_names(struct cli_context *c, const struct args *a);
  * that has the value, "option '--config'". */
 int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what);
 
+/* Does a value of --template name an artifact in a registry?  No template's name has a slash, and a
+ * registry's begins with a letter or a digit, or is an IPv6 address in brackets. */
+bool names_artifact(const char *value);
+
 /* Refuse a value of --remote that can be no name in a registry.  The library looks closer. */
 int check_remote(struct cli_context *c, const char *ref);
 

@@ -12,6 +12,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "kernel_offer.h"
+#include "names.h"
 #include "out.h"
 
 #define SCHEME "docker://"
@@ -35,12 +36,6 @@ static int is_template(struct cli_context *c, struct mvm *mvm, const char *word)
 			      "for an image of Docker Hub write " SCHEME "%s; 'mvm template list' "
 			      "shows the templates",
 			      word);
-}
-
-/* Is this the name of an artifact in a registry?  No template's has a slash. */
-static bool is_reference(const char *word)
-{
-	return strchr(word, '/') != NULL;
 }
 
 static int choose_artifact(struct cli_context *c, const struct args *a, struct mvm *mvm,
@@ -72,7 +67,7 @@ int run_choose(struct cli_context *c, const struct args *a, struct mvm *mvm, con
 	const char *word = args_at(a, 0);
 
 	*ret = word ? word : args_string(a, "template");
-	if (!word && is_reference(*ret))
+	if (!word && names_artifact(*ret))
 		return choose_artifact(c, a, mvm, ret, ret_made);
 	int r = word ? is_template(c, mvm, word) : 1;
 	if (r > 0 && args_flag(a, "pull"))
