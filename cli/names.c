@@ -61,7 +61,9 @@ static int check_role(struct cli_context *c, const char *kind, const char *name)
 
 bool names_artifact(const char *value)
 {
-	return (isalnum((unsigned char)value[0]) || value[0] == '[') && strchr(value, '/');
+	const size_t name_len = strcspn(value, "@");
+	return (isalnum((unsigned char)value[0]) || value[0] == '[') &&
+	       memchr(value, '/', name_len);
 }
 
 int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what)

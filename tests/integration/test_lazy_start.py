@@ -117,7 +117,8 @@ class LazyStart(guests.TestCase):
                                 "busybox dd if=/dev/vda bs=1M 2>/dev/null | busybox sha256sum")
         self.assertRaises(subprocess.TimeoutExpired, reader.wait, 0.5)
         gate.opened.set()
-        digest, _ = reader.communicate(timeout=harness.PATIENCE_S)
+        digest, said = reader.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(reader.returncode, 0, said)
         rootfs = os.path.join(self.made, "templates", "web-worker", "current", "rootfs.ext4")
         self.assertEqual(digest.split()[0], guests.sha256(rootfs))
         # then it is an ordinary revision; the VM goes on
