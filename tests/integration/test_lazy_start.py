@@ -122,7 +122,8 @@ class LazyStart(guests.TestCase):
         rootfs = os.path.join(self.made, "templates", "web-worker", "current", "rootfs.ext4")
         self.assertEqual(digest.split()[0], guests.sha256(rootfs))
         # then it is an ordinary revision; the VM goes on
-        self.assertTrue(guests.wait_until(lambda: self.mvm_json("template", "list")))
+        self.assertTrue(guests.wait_until(
+            lambda: os.path.exists(self.current("web", "snapshot", "mem.bin"))))
         self.mvm_ok("template", "verify")
         for file in "mem.bin", "vmstate.bin":
             there = os.path.join(self.made, "templates", "web-worker", "current", "snapshot", file)
@@ -151,7 +152,8 @@ class LazyStart(guests.TestCase):
         gate.gone = False
         before = len(stub.requests())
         self.assertEqual(self.mvm_ok("run", "--template", self.ref, "--", "busybox", "echo", "hello"), "hello\n")
-        self.assertTrue(guests.wait_until(lambda: self.mvm_json("template", "list")))
+        self.assertTrue(guests.wait_until(
+            lambda: os.path.exists(self.current("web", "snapshot", "mem.bin"))))
         ranges = [path for method, path in stub.requests()[before:] if "/blobs/" in path and method == "GET"]
         self.assertLess(len(ranges), 8)
 

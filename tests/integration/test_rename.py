@@ -18,7 +18,7 @@ class Rename(guests.TestCase):
         port = first["forwards"][0]["host_port"]
         logs = self.start_mvm("logs", "-f", "old")
         waits = self.start_mvm("wait", "old")
-        self.mvm_fails(4, "rename", "old", "old", says="there is an instance 'old' already")
+        self.mvm_fails(4, "rename", "old", "old", says="instance 'old' has that name already")
         os.mkdir(self.data("instances", "other"))
         self.mvm_fails(4, "rename", "old", "other", says="'mvm rm --force other'")
         os.rmdir(self.data("instances", "other"))

@@ -116,6 +116,8 @@ class Api(service.TestCase):
                 self.request("POST", "/v1/instances/kept/pause?async", {})
             self.mvmd.process.kill()
             self.mvmd.process.communicate()
+            # a child that it had just forked has its socket until it executes the supervisor
+            self.assertTrue(guests.wait_until(lambda: not self.mvmd.answers()))
             type(self).mvmd = self.start_mvmd()
             state = lambda name: self.request("GET", f"/v1/instances/{name}").json["metadata"]["state"]
             for instance in self.ok("GET", "/v1/instances"):

@@ -194,7 +194,8 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
     def test_a_copy_that_does_not_end_is_ended(self):
         name = self.run_slow("--volume-timeout", "2s")
         self.mvm_ok("kill", "-s", "TERM", name)
-        self.assertEqual(self.mvm("wait", name, "--timeout", "60s").stdout, "exited (143)\n")
+        self.assertEqual(self.mvm("wait", name, "--timeout", "60s").stdout,
+                         "exited (143, volumes lost)\n")
         self.assert_lost(name, "the copy did not end in time")
         with open(self.path("host/first"), encoding="ascii") as file:
             self.assertEqual(file.read(), "kept\n")

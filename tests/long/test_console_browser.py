@@ -4,8 +4,11 @@ screen, and by mouse on a narrow one."""
 
 import json
 import os
+import sys
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
 import chromium
 import guests
 import harness
