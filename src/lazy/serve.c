@@ -126,7 +126,9 @@ static void hear(struct server *s)
 	struct lazy_news news;
 	ssize_t n = recv(LAZY_FD_CONTROL, &news, sizeof(news), MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	/* ECONNRESET comes before what mvm-pull said, if it ended without reading all that it was
+	 * asked for: the next call has that, or the end */
+	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
 		return;
 	if (n != (ssize_t)sizeof(news)) {
 		lose(s, "mvm-pull, which fetched it, has ended");

@@ -118,7 +118,7 @@ class LazyStart(guests.TestCase):
         self.assertRaises(subprocess.TimeoutExpired, reader.wait, 0.5)
         gate.opened.set()
         digest, said = reader.communicate(timeout=harness.PATIENCE_S)
-        self.assertEqual(reader.returncode, 0, said)
+        self.assertEqual(reader.returncode, 0, (said, self.inspect(name)["error"]))
         rootfs = os.path.join(self.made, "templates", "web-worker", "current", "rootfs.ext4")
         self.assertEqual(digest.split()[0], guests.sha256(rootfs))
         # then it is an ordinary revision; the VM goes on
