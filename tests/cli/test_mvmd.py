@@ -2,6 +2,7 @@
 """mvmd without guests: who may ask, hostile clients, its life under a service manager, its audit log and numbers.
 What it serves is in integration/test_service.py."""
 
+import concurrent.futures
 import errno
 import http.client
 import json
@@ -354,6 +355,11 @@ class Records(Case):
         self.local("DELETE", "/v1/instances/web-3")
         self.assertEqual([x["instance"] for x in self.audit()], ["web-3"])
         self.assertEqual(os.stat(path + ".1").st_size, 16 << 20)
+
+    def test_the_numbers_may_be_asked_for_by_many(self):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.local("GET", "/metrics")[0], range(400)))
+        self.assertEqual(set(answers), {200})
 
     def test_the_numbers_have_prometheus_format(self):
         self.ask()
