@@ -56,14 +56,15 @@ static const char *client_text(const struct request *rq, char *ret, size_t size)
 	return ret;
 }
 
-/* The instance that a request is about: of its path, or the new one of its answer. */
-static const char *instance_of(const struct request *rq)
+/* The instance that a request is about: of its path, or the new one of its answer.  While its work
+ * goes on (202), the answer belongs to the worker. */
+static const char *instance_of(const struct request *rq, unsigned status)
 {
 	static const char about[] = "/v1/instances/{name}";
 	const char *pattern = rq->route ? rq->route->pattern : "";
 	if (strncmp(pattern, about, strlen(about)) == 0)
 		return rq->match.args[0];
-	if (strncmp(pattern, "/v1/instances", strlen("/v1/instances")) != 0)
+	if (status == 202 || strncmp(pattern, "/v1/instances", strlen("/v1/instances")) != 0)
 		return NULL;
 	return json_string_value(json_object_get(rq->answer, "name"));
 }
@@ -94,7 +95,7 @@ static void write_line(struct request *rq, unsigned status, const char *code, in
 		.from = rq->from[0] ? rq->from : NULL,
 		.method = rq->method,
 		.path = rq->target,
-		.instance = instance_of(rq),
+		.instance = instance_of(rq, status),
 		.operation = operation,
 		.status = status,
 		.code = code,
