@@ -63,15 +63,10 @@ void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
 	memcpy(ret_key, one->key, SESSION_ID_SIZE);
 }
 
-/* Compare two secrets in a time that tells nothing about where they differ. */
 static bool same(const char *a, const char *b)
 {
-	unsigned differs = 0;
-	if (strlen(a) != SESSION_ID_SIZE - 1 || strlen(b) != SESSION_ID_SIZE - 1)
-		return false;
-	for (size_t i = 0; i < SESSION_ID_SIZE - 1; i++)
-		differs |= (unsigned char)a[i] ^ (unsigned char)b[i];
-	return differs == 0;
+	const size_t len = SESSION_ID_SIZE - 1;
+	return strlen(a) == len && strlen(b) == len && str_eq_secret(a, b, len);
 }
 
 static const struct session *find(const struct sessions *s, const char *cookie, const char *key)

@@ -227,10 +227,8 @@ int envd_take(struct request *rq, bool framed, struct mvm_error *err)
 
 static bool same(const char *a, const char *b)
 {
-	unsigned differ = strlen(a) != strlen(b);
-	for (size_t i = 0; a[i] && b[i]; i++)
-		differ |= (unsigned)(a[i] ^ b[i]);
-	return differ == 0;
+	const size_t len = strlen(a);
+	return len == strlen(b) && str_eq_secret(a, b, len);
 }
 
 /* The id in "49983-ID.domain" of the Host header; "": none. */

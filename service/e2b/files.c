@@ -46,10 +46,9 @@ static int check_signature(const struct request *rq, const char *token, bool wri
 	if (!right)
 		return mvm_error_oom(err);
 	right[strcspn(right, "=")] = '\0';
-	unsigned differ = strncmp(given, "v1_", 3) != 0 || strlen(given) != strlen(right) + 3;
-	for (size_t i = 0; !differ && right[i]; i++)
-		differ |= (unsigned)(right[i] ^ given[3 + i]);
-	if (differ)
+	const size_t len = strlen(right);
+	if (strncmp(given, "v1_", 3) != 0 || strlen(given) != len + 3 ||
+	    !str_eq_secret(given + 3, right, len))
 		return mvm_error_set(err, -EKEYREJECTED, "the signature is wrong");
 	if (expires && until < (uint64_t)(clock_wall_ns() / NS_PER_S))
 		return mvm_error_set(err, -EKEYREJECTED, "signature is already expired");

@@ -204,6 +204,15 @@ bool str_eq(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
+bool str_eq_secret(const void *a, const void *b, size_t len)
+{
+	const unsigned char *x = a, *y = b;
+	unsigned differ = 0;
+	for (size_t i = 0; i < len; i++)
+		differ |= x[i] ^ y[i];
+	return differ == 0;
+}
+
 bool str_starts(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;

@@ -385,15 +385,6 @@ static int refresh(struct mvm_tokens *t, struct mvm_error *err)
 	return 0;
 }
 
-/* 0 if equal, whatever the bytes: never ends early. */
-static unsigned differ(const struct mvm_digest *a, const struct mvm_digest *b)
-{
-	unsigned different = 0;
-	for (size_t i = 0; i < sizeof(a->bytes); i++)
-		different |= (unsigned)(a->bytes[i] ^ b->bytes[i]);
-	return different;
-}
-
 int mvm_tokens_find(struct mvm_tokens *tokens, const char *secret, size_t len,
 		    const struct mvm_token_info **ret, struct mvm_error *err)
 {
@@ -412,8 +403,9 @@ int mvm_tokens_find(struct mvm_tokens *tokens, const char *secret, size_t len,
 		return mvm_error_set(err, -EACCES, "this is no token of this server");
 	sha256_buf(secret, len, &digest);
 	for (size_t i = 0; i < tokens->list.n; i++) {
-		if (differ(&tokens->list.v[i].digest, &digest) == 0)
-			found = tokens->list.v[i].info;
+		const struct token *t = &tokens->list.v[i];
+		if (str_eq_secret(t->digest.bytes, digest.bytes, sizeof(digest.bytes)))
+			found = t->info;
 	}
 	if (!found)
 		return mvm_error_set(err, -EACCES, "this is no token of this server");

@@ -189,6 +189,17 @@ static void a_character_is_sought_within_its_string(void **state)
 	}
 }
 
+static void secrets_are_compared_to_their_last_byte(void **state)
+{
+	(void)state;
+	assert_true(str_eq_secret("", "", 0));
+	assert_true(str_eq_secret("a\0b", "a\0b", 3));
+	assert_false(str_eq_secret("a\0b", "a\0c", 3));
+	assert_false(str_eq_secret("ab", "bb", 2));
+	/* differences that would cancel each other out in a sum or an exclusive or */
+	assert_false(str_eq_secret("ab", "ba", 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +214,7 @@ int main(void)
 		cmocka_unit_test(bytes_are_written_as_hex),
 		cmocka_unit_test(amounts_are_short_and_binary),
 		cmocka_unit_test(a_character_is_sought_within_its_string),
+		cmocka_unit_test(secrets_are_compared_to_their_last_byte),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
