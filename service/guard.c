@@ -12,16 +12,14 @@
 #include "request.h"
 #include "server.h"
 
-int guard_new(const char *data_dir, struct guard **ret, struct mvm_error *err)
+int guard_new(struct mvm *mvm, const char *data_dir, struct guard **ret, struct mvm_error *err)
 {
 	struct guard *g = calloc(1, sizeof(*g));
 	if (!g)
 		return mvm_error_oom(err);
 	g->audit = (struct audit)AUDIT_NONE;
 	g->metrics.started_at = clock_wall_ns() / NS_PER_S;
-	int r = mvm_open(data_dir, &g->mvm, err);
-	if (r == 0)
-		r = mvm_tokens_open(g->mvm, &g->tokens, err);
+	int r = mvm_tokens_open(mvm, &g->tokens, err);
 	if (r == 0)
 		r = limits_new(&g->limits, err);
 	if (r == 0)
@@ -40,7 +38,6 @@ void guard_free(struct guard *g)
 	audit_close(&g->audit);
 	limits_free(g->limits);
 	mvm_tokens_close(g->tokens);
-	mvm_close(g->mvm);
 	strv_done(&g->hosts);
 	free(g);
 }

@@ -16,7 +16,6 @@ struct request;
 struct server;
 
 struct guard {
-	struct mvm *mvm; /* the loop's, for the tokens */
 	struct mvm_tokens *tokens;
 	struct limits *limits;
 	struct audit audit;
@@ -24,7 +23,8 @@ struct guard {
 	struct strv hosts; /* names of this host beside "localhost" */
 };
 
-int guard_new(const char *data_dir, struct guard **ret, struct mvm_error *err);
+/* mvm: the loop's, borrowed until guard_free(). */
+int guard_new(struct mvm *mvm, const char *data_dir, struct guard **ret, struct mvm_error *err);
 void guard_free(struct guard *g); /* NULL is fine */
 
 /* A request gets this answer: count it, and write it into the audit log if it belongs there. */

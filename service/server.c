@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "connection.h"
-#include "console/console.h"
+#include "console/session.h"
 #include "e2b/e2b.h"
 #include "guard.h"
 #include "listener.h"
@@ -44,11 +44,12 @@ int server_new(const char *data_dir, struct server **ret, struct mvm_error *err)
 		return mvm_error_set(err, r, "epoll: %s", strerror(-r));
 	r = mvm_open(data_dir, &s->mvm, err);
 	if (r == 0)
-		r = guard_new(data_dir, &s->guard, err);
+		r = guard_new(s->mvm, data_dir, &s->guard, err);
 	if (r == 0)
 		r = operations_new(s, &s->operations, err);
-	if (r == 0)
-		r = console_new(data_dir, &s->console, err);
+	s->sessions = console_sessions_new();
+	if (r == 0 && !s->sessions)
+		r = mvm_error_oom(err);
 	for (int i = 0; r == 0 && i < WORK_CLASSES; i++)
 		r = workers_new(s->loop, data_dir, pools[i].threads, pools[i].queue, &s->workers[i],
 				err);
@@ -80,7 +81,7 @@ void server_free(struct server *s)
 	}
 	operations_free(s->operations);
 	e2b_stop(s);
-	console_free(s->console);
+	console_sessions_free(s->sessions);
 	guard_free(s->guard);
 	loop_source_free(s->look);
 	mvm_close(s->mvm);

@@ -18,12 +18,12 @@
 #include "worker.h"
 
 struct connection;
-struct console;
 struct guard;
 struct mvm;
 struct operations;
 struct e2b;
 struct request;
+struct sessions;
 struct waits;
 struct MHD_Daemon;
 
@@ -44,10 +44,10 @@ struct server {
 	const char *data_dir; /* NULL as for mvm_open() */
 	struct workers *workers[WORK_CLASSES];
 	struct operations *operations;
-	struct console *console;
-	struct mvm *mvm;     /* the loop's own context, for what does not block: opening streams */
-	struct waits *waits; /* of v1/wait.c */
-	struct e2b *e2b;     /* NULL: the e2b wire is not served */
+	struct sessions *sessions; /* of the console */
+	struct mvm *mvm;	   /* the loop's own context, for what does not block */
+	struct waits *waits;	   /* of v1/wait.c */
+	struct e2b *e2b;	   /* NULL: the e2b wire is not served */
 	struct listener *listeners;
 	struct request *requests; /* all that have a connection */
 	struct connection *connections;

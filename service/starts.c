@@ -109,7 +109,7 @@ void starts_begin(struct server *s)
 	clock_format(clock_wall_ns() / NS_PER_S, now);
 	options.follow = true;
 	options.since = now;
-	int r = mvm_event_stream_open(s->guard->mvm, &options, &st->events, &err);
+	int r = mvm_event_stream_open(s->mvm, &options, &st->events, &err);
 	if (r == 0)
 		r = loop_add_fd(s->loop, mvm_event_stream_fd(st->events), EPOLLIN, on_events, st,
 				&st->source);

@@ -3,14 +3,13 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <mvm/token.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "console/session.h"
+#include "guard.h"
 #include "request.h"
 #include "server.h"
 
@@ -76,42 +75,10 @@ static int get_folder(struct request *rq, struct mvm_error *err)
 
 /* ---- sessions ---- */
 
-struct console {
-	struct mvm *mvm;
-	struct mvm_tokens *tokens;
-	struct sessions *sessions;
-};
-
-int console_new(const char *data_dir, struct console **ret, struct mvm_error *err)
-{
-	struct console *c = calloc(1, sizeof(*c));
-	if (!c)
-		return mvm_error_oom(err);
-	c->sessions = console_sessions_new();
-	int r = c->sessions ? mvm_open(data_dir, &c->mvm, err) : mvm_error_oom(err);
-	if (r == 0)
-		r = mvm_tokens_open(c->mvm, &c->tokens, err);
-	if (r < 0)
-		console_free(c);
-	else
-		*ret = c;
-	return r;
-}
-
-void console_free(struct console *c)
-{
-	if (!c)
-		return;
-	console_sessions_free(c->sessions);
-	mvm_tokens_close(c->tokens);
-	mvm_close(c->mvm);
-	free(c);
-}
-
-static bool token_is_good(const struct console *c, const char *token)
+static bool token_is_good(const struct request *rq, const char *token)
 {
 	const struct mvm_token_info *info;
-	return mvm_tokens_find(c->tokens, token, strlen(token), &info, NULL) == 0;
+	return mvm_tokens_find(rq->server->guard->tokens, token, strlen(token), &info, NULL) == 0;
 }
 
 /* Does the page that asks come from this server?  Clients other than browsers name no origin. */
@@ -152,8 +119,7 @@ const char *console_token(const struct request *rq)
 	if (!origin_is_ours(rq))
 		return NULL;
 	find_credentials(rq, &c);
-	return console_session_token(rq->server->console->sessions, c.cookie, c.key,
-				     clock_now_ns());
+	return console_session_token(rq->server->sessions, c.cookie, c.key, clock_now_ns());
 }
 
 static void set_cookie(struct request *rq, const char *value, long seconds)
@@ -168,7 +134,6 @@ static void set_cookie(struct request *rq, const char *value, long seconds)
 
 static int sign_in(struct request *rq, struct mvm_error *err)
 {
-	const struct console *c = rq->server->console;
 	AUTO_FREE char *token = NULL;
 	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE];
 
@@ -177,11 +142,11 @@ static int sign_in(struct request *rq, struct mvm_error *err)
 	int r = json_get_string(&rq->body, "token", JSON_REQUIRED, &token, err);
 	if (r < 0)
 		return request_bad_body(r, err);
-	if (!*token || strlen(token) > SESSION_TOKEN_MAX || !token_is_good(c, token)) {
+	if (!*token || strlen(token) > SESSION_TOKEN_MAX || !token_is_good(rq, token)) {
 		mvm_error_set(err, -EKEYREJECTED, "no such token, or its time is over");
 		return mvm_error_hint(err, -EKEYREJECTED, "mvm token add NAME");
 	}
-	console_session_open(c->sessions, token, clock_now_ns(), cookie, key);
+	console_session_open(rq->server->sessions, token, clock_now_ns(), cookie, key);
 	set_cookie(rq, cookie, SESSION_HOURS * 3600L);
 	request_reply(rq, 200, json_pack("{s:s}", "key", key));
 	return 0;
@@ -192,7 +157,7 @@ static int get_session(struct request *rq, struct mvm_error *err)
 {
 	(void)err;
 	const char *token = console_token(rq);
-	bool signed_in = rq->listener->path || (token && token_is_good(rq->server->console, token));
+	bool signed_in = rq->listener->path || (token && token_is_good(rq, token));
 	request_reply(rq, 200, json_pack("{s:b}", "signed_in", signed_in));
 	return 0;
 }
@@ -202,7 +167,7 @@ static int sign_out(struct request *rq, struct mvm_error *err)
 	struct credentials c;
 	(void)err;
 	find_credentials(rq, &c);
-	console_session_close(rq->server->console->sessions, c.cookie, c.key);
+	console_session_close(rq->server->sessions, c.cookie, c.key);
 	set_cookie(rq, "", 0);
 	request_reply(rq, 200, json_object());
 	return 0;

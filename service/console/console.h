@@ -7,16 +7,11 @@
  * in (session.h).  Its scripts use the API as any other client does.
  */
 
-#include <mvm/error.h>
 #include <stddef.h>
 
 #include "route.h"
 
 struct request;
-struct console;
-
-int console_new(const char *data_dir, struct console **ret, struct mvm_error *err);
-void console_free(struct console *c); /* NULL is fine */
 
 struct console_file {
 	const char *name, *type, *etag;

@@ -52,13 +52,11 @@ struct sandbox {
 
 struct e2b {
 	struct server *server;
-	struct mvm *mvm; /* the loop's own */
-	char *folder;	 /* of the documents */
+	char *folder; /* of the documents */
 	struct sandbox *sandboxes;
 	struct watcher *watchers;
 	uint64_t last_watcher;
 	struct loop_source *lease_timer;
-	bool started;
 };
 
 /* The server's; made at its first use.  NULL and err filled when that fails. */

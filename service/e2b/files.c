@@ -104,7 +104,7 @@ int files_start(struct request *rq, const struct sandbox *s, const char *verb, c
 	options.user = user;
 	options.files = true;
 	options.input = strcmp(verb, "write") == 0;
-	return mvm_exec_start(rq->server->e2b->mvm, s->id, &options, ret, err);
+	return mvm_exec_start(rq->server->mvm, s->id, &options, ret, err);
 }
 
 void files_agent_failed(int status, const struct strbuf *text, struct mvm_error *err)

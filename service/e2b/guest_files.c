@@ -83,7 +83,7 @@ int guest_files(struct request *rq, struct sandbox *s, const char *const *comman
 	options.files = true;
 	x->fn = fn;
 	x->arg = arg;
-	int r = mvm_exec_start(rq->server->e2b->mvm, s->id, &options, &x->exec, err);
+	int r = mvm_exec_start(rq->server->mvm, s->id, &options, &x->exec, err);
 	if (r == 0 && loop_add_fd(rq->server->loop, mvm_exec_fd(x->exec),
 				  (uint32_t)mvm_exec_events(x->exec), on_exec, x, &x->source) < 0)
 		r = mvm_error_oom(err);

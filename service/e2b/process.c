@@ -314,7 +314,7 @@ int process_start(struct request *rq, struct mvm_error *err)
 	options.rows = process_size(pty, "rows");
 	options.columns = process_size(pty, "cols");
 	options.timeout_ms = timeout_of(rq);
-	r = mvm_exec_start(rq->server->e2b->mvm, s->id, &options, &exec, err);
+	r = mvm_exec_start(rq->server->mvm, s->id, &options, &exec, err);
 	return r < 0 ? r : follow(rq, s, exec, options.timeout_ms, err);
 }
 
@@ -340,7 +340,7 @@ int process_connect(struct request *rq, struct mvm_error *err)
 	if (r == 0)
 		r = process_pid(call->json, &pid, err);
 	if (r == 0)
-		r = mvm_exec_attach(rq->server->e2b->mvm, s->id, pid, &exec, err);
+		r = mvm_exec_attach(rq->server->mvm, s->id, pid, &exec, err);
 	return r < 0 ? r : follow(rq, s, exec, 0, err);
 }
 

@@ -136,7 +136,7 @@ static int poke(struct request *rq, const struct poke *what, struct mvm_error *e
 		r = process_pid(call->json, &pid, err);
 	if (r == 0) {
 		*x = *what;
-		r = mvm_exec_attach(rq->server->e2b->mvm, s->id, pid, &x->exec, err);
+		r = mvm_exec_attach(rq->server->mvm, s->id, pid, &x->exec, err);
 	}
 	if (r == 0 && loop_add_fd(rq->server->loop, mvm_exec_fd(x->exec),
 				  (uint32_t)mvm_exec_events(x->exec), on_poke, x, &x->source) < 0)

@@ -224,7 +224,7 @@ static void load(struct e2b *e, int dir, const char *name)
 		return;
 	json_t *doc = json_loadb(text, len, 0, NULL);
 	const char *own = doc ? sandbox_text(doc, "id") : NULL;
-	if (!own || strcmp(own, id) != 0 || !has_instance(e->mvm, id)) {
+	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id)) {
 		unlinkat(dir, name, 0);
 		json_decref(doc);
 		return;
@@ -324,10 +324,9 @@ int e2b_start(struct server *server, struct mvm_error *err)
 	e->folder = data ? str_printf("%s/service/e2b", data) : NULL;
 	if (!e->folder)
 		return mvm_error_oom(err);
-	int r = mvm_open(server->data_dir, &e->mvm, err);
-	if (r == 0 && loop_add_timer(server->loop, DEADLINE_NONE, on_lease, e, &e->lease_timer) < 0)
-		r = mvm_error_oom(err);
-	return r < 0 ? r : load_all(e, err);
+	if (loop_add_timer(server->loop, DEADLINE_NONE, on_lease, e, &e->lease_timer) < 0)
+		return mvm_error_oom(err);
+	return load_all(e, err);
 }
 
 struct e2b *e2b_of(struct server *server, struct mvm_error *err)
@@ -346,7 +345,6 @@ void e2b_stop(struct server *server)
 		remove_sandbox(e, e->sandboxes);
 	watchers_free(e);
 	loop_source_free(e->lease_timer);
-	mvm_close(e->mvm);
 	free(e->folder);
 	free(e);
 	server->e2b = NULL;

@@ -270,7 +270,7 @@ static int start(struct request *rq, bool framed, struct watcher **ret,
 	w->server = rq->server;
 	w->e2b = rq->server->e2b;
 	w->keepalive_ms = envd_keepalive_ms(rq);
-	r = mvm_exec_start(w->e2b->mvm, (*ret_sandbox)->id, &options, &w->exec, err);
+	r = mvm_exec_start(rq->server->mvm, (*ret_sandbox)->id, &options, &w->exec, err);
 	if (r < 0) {
 		free(w);
 		return r;
