@@ -61,7 +61,7 @@ json_t *envd_text(const char *s);
 /* The variables of a sandbox and of a request, as "K=V". */
 void envd_variables(const struct sandbox *s, json_t *more, const char *user, struct strv *ret);
 
-/* ---- files.c: what the guest's agent does with files ---- */
+/* ---- guest_files.c: what the guest's agent does with files ---- */
 
 struct guest_files;
 typedef void (*guest_files_fn)(void *arg, int status, struct strbuf *out, const char *text);
@@ -77,7 +77,7 @@ int guest_files(struct request *rq, struct sandbox *s, const char *const *comman
 
 /* Read the entry at the front of an agent's output.  Returns how many bytes it has; 0: it is not
  * whole; -EPROTO.  *ret: an EntryInfo. */
-ssize_t guest_entry(const char *data, size_t len, json_t **ret, uint64_t *ret_size);
+ssize_t guest_entry_json(const char *data, size_t len, json_t **ret);
 
 /* The routes' functions. */
 int process_start(struct request *rq, struct mvm_error *err);

@@ -200,7 +200,7 @@ static int out_data(struct download *d, const char *data, size_t len, struct mvm
 	json_t *entry = NULL;
 	if (!d->entered) {
 		strbuf_add(&d->head, data, len);
-		ssize_t n = guest_entry(d->head.data, d->head.len, &entry, NULL);
+		ssize_t n = guest_entry_json(d->head.data, d->head.len, &entry);
 		json_decref(entry);
 		if (n < 0 || d->head.failed || d->head.len > HEAD_MAX)
 			return mvm_error_set(err, -EPROTO, "the guest's answer is damaged");

@@ -20,7 +20,7 @@ static json_t *entries_of(const struct strbuf *out)
 {
 	json_t *all = json_array(), *one = NULL;
 	for (size_t at = 0; at < out->len;) {
-		ssize_t n = guest_entry(out->data + at, out->len - at, &one, NULL);
+		ssize_t n = guest_entry_json(out->data + at, out->len - at, &one);
 		if (n <= 0) {
 			json_decref(all);
 			return NULL;

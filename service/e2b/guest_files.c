@@ -5,15 +5,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "base/parse.h"
 #include "e2b/envd.h"
+#include "entry.h"
 #include "request.h"
 #include "server.h"
 
 #define OUTPUT_MAX ((size_t)16 * 1024 * 1024)
 #define TEXT_MAX   ((size_t)1024)
-#define ENTRY_MAX  ((size_t)32 * 1024)
 
 struct guest_files {
 	struct sandbox_use use;
@@ -119,15 +119,14 @@ static const char *type_name(char type)
 	return type == 'l' ? "FILE_TYPE_SYMLINK" : "FILE_TYPE_UNSPECIFIED";
 }
 
-static void put_time(json_t *o, const char *ns_text)
+static void put_time(json_t *o, int64_t ns)
 {
 	char text[64];
 	struct tm tm;
-	long long ns = strtoll(ns_text, NULL, 10);
-	time_t s = (time_t)(ns / 1000000000), rest = ns % 1000000000;
+	time_t s = (time_t)(ns / NS_PER_S), rest = ns % NS_PER_S;
 	if (rest < 0) {
 		s--;
-		rest += 1000000000;
+		rest += NS_PER_S;
 	}
 	if (!gmtime_r(&s, &tm) || tm.tm_year < 0 || tm.tm_year > 8099)
 		return;
@@ -136,42 +135,24 @@ static void put_time(json_t *o, const char *ns_text)
 	json_object_set_new(o, "modifiedTime", json_string(text));
 }
 
-ssize_t guest_entry(const char *data, size_t len, json_t **ret, uint64_t *ret_size)
+ssize_t guest_entry_json(const char *data, size_t len, json_t **ret)
 {
-	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, LAST, PARTS };
-	const char *part[PARTS];
-	const char *at = data;
-	uint64_t size = 0;
-	char perms[16];
+	char perms[16], size[24];
+	struct guest_entry e;
 
-	for (int i = 0; i < PARTS; i++) {
-		size_t left = len - (size_t)(at - data);
-		const char *nul = memchr(at, 0, left);
-		if (!nul)
-			return len > ENTRY_MAX ? -EPROTO : 0;
-		part[i] = at;
-		at = nul + 1;
-	}
-	unsigned mode = (unsigned)strtoul(part[MODE], NULL, 8) & 07777;
-	const char *type = type_name(part[TYPE][0]);
-	const char *slash = strrchr(part[PATH], '/');
-	if (part[PATH][0] != '/' || !slash || part[LAST][0] ||
-	    parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
-		return -EPROTO;
-	permissions(part[TYPE][0], mode, perms);
-	json_t *o = json_pack("{s:o, s:s, s:o, s:i, s:s, s:o, s:o}", "name",
-			      envd_text(slash[1] ? slash + 1 : "/"), "type", type, "path",
-			      envd_text(part[PATH]), "mode", (int)(mode & 0777), "permissions",
-			      perms, "owner", envd_text(part[OWNER]), "group",
-			      envd_text(part[GROUP]));
-	char text[24];
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
-	json_object_set_new(o, "size", json_string(text));
-	put_time(o, part[TIME]);
-	if (part[TARGET][0])
-		json_object_set_new(o, "symlinkTarget", envd_text(part[TARGET]));
+	ssize_t n = guest_entry_read(data, len, &e);
+	if (n <= 0)
+		return n;
+	permissions(e.type, e.mode, perms);
+	json_t *o = json_pack(
+		"{s:o, s:s, s:o, s:i, s:s, s:o, s:o}", "name", envd_text(e.name[0] ? e.name : "/"),
+		"type", type_name(e.type), "path", envd_text(e.path), "mode", (int)(e.mode & 0777),
+		"permissions", perms, "owner", envd_text(e.owner), "group", envd_text(e.group));
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)e.size);
+	json_object_set_new(o, "size", json_string(size));
+	put_time(o, e.time_ns);
+	if (e.target[0])
+		json_object_set_new(o, "symlinkTarget", envd_text(e.target));
 	*ret = o;
-	if (ret_size)
-		*ret_size = size;
-	return at - data;
+	return n;
 }

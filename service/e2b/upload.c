@@ -103,7 +103,7 @@ static void take_end(struct upload *u, int status)
 		fail(u);
 		return;
 	}
-	if (guest_entry(u->out.data, u->out.len, &entry, NULL) <= 0) {
+	if (guest_entry_json(u->out.data, u->out.len, &entry) <= 0) {
 		mvm_error_set(&u->err, -EPROTO, "the guest's answer is damaged");
 		fail(u);
 		return;

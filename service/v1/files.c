@@ -8,14 +8,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/parse.h"
 #include "codec/json.h"
+#include "entry.h"
 #include "server.h"
 #include "v1/bytes.h"
 #include "v1/routes.h"
 
 #define WORDS_MAX 1024
-#define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target and two names */
 #define LIST_MAX  10000
 
 int file_start(struct request *rq, const char *const *command, const char *user, bool input,
@@ -76,44 +75,36 @@ static const char *type_word(char type)
 
 ssize_t file_entry(const char *data, size_t len, json_t **ret, uint64_t *ret_size)
 {
-	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, LAST, PARTS };
-	const char *part[PARTS], *at = data;
 	struct json_out out = { 0 };
 	char mode[8], time[RFC3339_SIZE];
+	struct guest_entry e;
 
-	for (int i = 0; i < PARTS; i++) {
-		const char *nul = memchr(at, 0, len - (size_t)(at - data));
-		if (!nul)
-			return len > ENTRY_MAX ? -EPROTO : 0;
-		part[i] = at;
-		at = nul + 1;
-	}
-	if (part[PATH][0] != '/' || part[LAST][0] ||
-	    parse_u64(part[SIZE], 0, INT64_MAX, ret_size) < 0)
-		return -EPROTO;
-	const char *slash = strrchr(part[PATH], '/');
-	long long seconds = strtoll(part[TIME], NULL, 10) / 1000000000;
-	snprintf(mode, sizeof(mode), "%04lo", strtoul(part[MODE], NULL, 8) & 07777);
+	ssize_t n = guest_entry_read(data, len, &e);
+	if (n <= 0)
+		return n;
+	*ret_size = e.size;
+	int64_t seconds = e.time_ns / NS_PER_S;
+	snprintf(mode, sizeof(mode), "%04o", e.mode);
 	json_t *o = json_new(&out);
-	json_put(&out, o, "path", bytes_text(part[PATH], strlen(part[PATH])));
-	json_put(&out, o, "name", bytes_text(slash + 1, strlen(slash + 1)));
-	json_put_string(&out, o, "type", type_word(part[TYPE][0]));
+	json_put(&out, o, "path", bytes_text(e.path, strlen(e.path)));
+	json_put(&out, o, "name", bytes_text(e.name, strlen(e.name)));
+	json_put_string(&out, o, "type", type_word(e.type));
 	json_put_string(&out, o, "mode", mode);
-	json_put_u64(&out, o, "size", *ret_size);
+	json_put_u64(&out, o, "size", e.size);
 	if (seconds >= 0 && seconds < INT64_C(253402300800)) { /* the year 10000 */
 		clock_format(seconds, time);
 		json_put_string(&out, o, "modified_at", time);
 	}
-	json_put_text(&out, o, "owner", part[OWNER]);
-	json_put_text(&out, o, "group", part[GROUP]);
-	if (part[TARGET][0])
-		json_put(&out, o, "target", bytes_text(part[TARGET], strlen(part[TARGET])));
+	json_put_text(&out, o, "owner", e.owner);
+	json_put_text(&out, o, "group", e.group);
+	if (e.target[0])
+		json_put(&out, o, "target", bytes_text(e.target, strlen(e.target)));
 	if (out.failed) {
 		json_decref(o);
 		o = NULL;
 	}
 	*ret = o;
-	return at - data;
+	return n;
 }
 
 /* ---- calls whose answer is gathered ---- */

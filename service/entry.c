@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "entry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/parse.h"
+
+#define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target and two names */
+
+ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
+{
+	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, LAST, PARTS };
+	const char *part[PARTS], *at = data;
+	uint64_t size = 0;
+
+	for (int i = 0; i < PARTS; i++) {
+		const char *nul = memchr(at, 0, len - (size_t)(at - data));
+		if (!nul)
+			return len > ENTRY_MAX ? -EPROTO : 0;
+		part[i] = at;
+		at = nul + 1;
+	}
+	if (part[PATH][0] != '/' || part[LAST][0] || parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
+		return -EPROTO;
+	*ret = (struct guest_entry){
+		.type = part[TYPE][0],
+		.mode = (unsigned)strtoul(part[MODE], NULL, 8) & 07777,
+		.size = size,
+		.time_ns = strtoll(part[TIME], NULL, 10),
+		.path = part[PATH],
+		.name = strrchr(part[PATH], '/') + 1,
+		.owner = part[OWNER],
+		.group = part[GROUP],
+		.target = part[TARGET],
+	};
+	return at - data;
+}
