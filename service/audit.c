@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "audit.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <mvm/paths.h>
 #include <stdio.h>

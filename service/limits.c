@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/own.h"
 #include "base/str.h"
 
 struct bucket {

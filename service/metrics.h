@@ -52,7 +52,7 @@ void metrics_label(struct strbuf *b, const char *value);
 struct metrics {
 	/* starts of instances, by kind */
 	struct {
-		uint64_t count, failed;
+		uint64_t count;
 		struct histogram seconds;
 	} pool, restored, booted;
 	struct {
@@ -65,7 +65,7 @@ struct metrics {
 		uint64_t count;
 	} reasons[METRICS_REASONS_MAX]; /* why instances have booted */
 	size_t n_reasons;
-	uint64_t starts_failed, ended[2]; /* of instances; ended: without and with a failure */
+	uint64_t ended[2]; /* of instances; ended: without and with a failure */
 	/* HTTP */
 	uint64_t requests[6]; /* by status / 100 */
 	uint64_t refused_token, refused_scope, refused_rate, refused_limit;

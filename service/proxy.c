@@ -25,7 +25,6 @@
 /* The request's own data, except that an upgrade takes it over. */
 struct proxy {
 	struct request *rq;
-	struct server *server;
 	struct guest *guest;
 	struct queue out; /* to the guest */
 	struct strbuf in; /* of the answer's head */
@@ -36,7 +35,6 @@ struct proxy {
 	struct upgrade *upgrade; /* or that */
 	bool is_head, chunked, wants_upgrade, sandboxed;
 	bool waits;    /* the client's next piece must wait */
-	bool all;      /* the client has sent its body */
 	bool answered; /* with the answer, or with a failure */
 	bool client_ended;
 	unsigned interim;
@@ -385,7 +383,6 @@ int proxy_handle(struct request *rq, struct mvm_error *err)
 {
 	struct proxy *p = rq->own;
 	(void)err;
-	p->all = true;
 	if (p->answered)
 		return 0;
 	if (p->chunked)
@@ -402,7 +399,6 @@ struct fields {
 	struct strbuf *out;
 	const struct proxy_spec *spec;
 	const char *connection; /* what it lists is for one connection */
-	bool upgrades;
 };
 
 /* Does the list "a, b" have this word? */
@@ -492,7 +488,6 @@ int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct mvm_er
 	if (!p)
 		return mvm_error_oom(err);
 	p->rq = rq;
-	p->server = rq->server;
 	p->is_head = strcmp(rq->method, "HEAD") == 0;
 	p->sandboxed = spec->prefix != NULL;
 	put_request(p, spec, &p->out.buf);

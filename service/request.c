@@ -10,7 +10,6 @@
 #include "access.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "code.h"
 #include "connection.h"
 #include "e2b/e2b.h"
 #include "operation.h"

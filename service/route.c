@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "route.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/str.h"

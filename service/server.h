@@ -55,7 +55,6 @@ struct server {
 	unsigned n_connections;
 	struct guard *guard;
 	const struct tls *tls; /* NULL: none */
-	struct pools *pools;   /* NULL: mvmd does not keep them */
 	struct starts *starts;
 	bool again;	   /* libmicrohttpd has something to do before the next wait */
 	unsigned stop;	   /* calls to end: 1: take no more clients, 2: at once */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control API's list of sandboxes, with its filters and pages. */
-#include <errno.h>
 #include <mvm/instance.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control API's other calls: forks, snapshots, metrics, rules for the network. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <mvm/build.h>
 #include <mvm/instance.h>

@@ -27,7 +27,6 @@
 
 struct run {
 	struct sandbox_use use;
-	struct request *rq; /* NULL: its stream is closed */
 	struct server *server;
 	struct mvm_exec *exec;
 	struct stream *stream;

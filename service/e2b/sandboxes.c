@@ -5,7 +5,6 @@
  * A document is a JSON object: id, template, accessToken, trafficToken, metadata, envs, autoPause,
  * startedAt and endAt (seconds since 1970; 0 while it is paused), internet, network.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mvm/instance.h>

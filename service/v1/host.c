@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this host has for templates and instances: pools, kernels, volumes, backends. */
-#include <errno.h>
 #include <mvm/kernel.h>
 #include <mvm/pool.h>
 #include <mvm/store.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Building templates, and moving them between hosts. */
-#include <errno.h>
 #include <mvm/artifact.h>
 #include <mvm/build.h>
 #include <mvm/revisions.h>
