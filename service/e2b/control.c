@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "codec/json.h"
 #include "e2b/e2b.h"
+#include "e2b/envd.h"
 #include "owned.h"
 #include "request.h"
 #include "server.h"
@@ -31,8 +32,8 @@ void control_fail(struct request *rq, unsigned status, const struct mvm_error *e
 	if (err->hint[0])
 		strbuf_addf(&text, " (%s)", err->hint);
 	request_reply_json(rq, status,
-			   json_pack("{s:i, s:s}", "code", (int)status, "message",
-				     text.data ? text.data : ""));
+			   json_pack("{s:i, s:o}", "code", (int)status, "message",
+				     envd_text(text.data ? text.data : "")));
 }
 
 /* ---- documents ---- */
@@ -335,8 +336,14 @@ static int info(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	int r = control_look(rq->server->e2b, mvm, rq->own, &info, err);
 	if (r < 0)
 		return r;
+	/* with them one can do more than look */
+	const bool secrets = rq->client.scope >= MVM_TOKEN_EXEC;
 	json_t *o = control_info(rq->own, info, true);
 	mvm_instance_info_free(info);
+	if (!secrets) {
+		json_object_del(o, "envdAccessToken");
+		json_object_del(o, "trafficAccessToken");
+	}
 	return request_answer(rq, 200, o, err);
 }
 

@@ -84,8 +84,8 @@ static void fail_gone(struct request *rq)
 {
 	const char *id = request_header(rq, "E2b-Sandbox-Id");
 	request_reply_json(rq, 502,
-			   json_pack("{s:s, s:s, s:i}", "sandboxId", id ? id : "", "message",
-				     "The sandbox was not found", "code", 502));
+			   json_pack("{s:o, s:s, s:i}", "sandboxId", envd_text(id ? id : ""),
+				     "message", "The sandbox was not found", "code", 502));
 }
 
 void envd_fail(struct request *rq, unsigned status, const struct mvm_error *err)

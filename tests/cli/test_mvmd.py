@@ -13,10 +13,14 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import unittest
 
 import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
+from fake_instance import FakeInstance # pylint: disable=wrong-import-position
 
 MVMD = os.path.join(os.path.dirname(harness.MVM), "mvmd")
 
@@ -169,6 +173,29 @@ class Access(Case):
         done = subprocess.run([shutil.which("python3", path="/usr/bin:/bin"), "-c", ask, self.socket], user=65534,
                               group=65534, extra_groups=[], capture_output=True, text=True, check=False, cwd="/")
         self.assertIn("403 Forbidden", done.stdout, done.stderr)
+
+
+class Sandboxes(Case):
+    """E2B's wire, with an instance that is only played."""
+
+    def test_who_may_only_look_gets_no_access_token(self):
+        name, secret = "i" + "0" * 20, "s" * 80
+        instance = FakeInstance(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
+        self.addCleanup(instance.close)
+        self.end_mvmd()
+        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
+            json.dump({"id": name, "template": "web", "accessToken": secret, "trafficToken": secret, "startedAt": 1,
+                       "end": time.time() + 3600, "endAt": time.time() + 3600}, file)
+        self.start_mvmd(*self.options)
+        for scope, has in ("read", False), ("exec", True):
+            status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
+            self.assertEqual((status, sandbox["sandboxID"], secret in json.dumps(sandbox)), (200, name, has))
+
+    def test_an_id_that_is_no_text_is_unknown(self):
+        token = self.token("t")
+        self.assertEqual(self.ask("DELETE", "/sandboxes/%ff", token)[0], 404)
+        status, _, reply = self.ask("GET", "/health", {"E2b-Sandbox-Id": "\xff"})
+        self.assertEqual((status, reply["message"]), (502, "The sandbox was not found"))
 
 
 class Hostile(Case):
