@@ -192,6 +192,45 @@ static int find_route(struct request *rq, struct mvm_error *err)
 	return mvm_error_set(err, -ENOSYS, "this path takes %s", allowed.data);
 }
 
+/* Headers that one who stands between us and the client may read otherwise than we do. */
+struct doubts {
+	unsigned host, length, encoding, authorization, origin;
+	bool odd; /* a name that is none */
+};
+
+static enum MHD_Result look_for_doubts(void *arg, enum MHD_ValueKind kind, const char *name,
+				       size_t name_len, const char *value, size_t value_len)
+{
+	struct doubts *d = arg;
+	(void)kind, (void)value, (void)value_len;
+	for (size_t i = 0; i < name_len; i++)
+		d->odd |= (unsigned char)name[i] <= ' ' || (unsigned char)name[i] >= 0x7f;
+	d->host += strcasecmp(name, "Host") == 0;
+	d->length += strcasecmp(name, "Content-Length") == 0;
+	d->encoding += strcasecmp(name, "Transfer-Encoding") == 0;
+	d->authorization += strcasecmp(name, "Authorization") == 0;
+	d->origin += strcasecmp(name, "Origin") == 0;
+	return MHD_YES;
+}
+
+/* A proxy in front might take another one of two, and see other requests than we do. */
+static int check_headers(struct request *rq, struct mvm_error *err)
+{
+	struct doubts d = { 0 };
+	int r = 0;
+
+	MHD_get_connection_values_n(rq->connection, MHD_HEADER_KIND, look_for_doubts, &d);
+	if (d.length + d.encoding > 1)
+		r = mvm_error_set(err, -EINVAL, "the request has two lengths");
+	else if (d.host > 1 || d.authorization > 1 || d.origin > 1)
+		r = mvm_error_set(err, -EINVAL, "the request has two of a header");
+	else if (d.odd)
+		r = mvm_error_set(err, -EINVAL, "the request has a damaged header");
+	if (r < 0)
+		request_add_header(rq, "Connection", "close");
+	return r;
+}
+
 static void begin(struct request *rq, const char *method)
 {
 	struct mvm_error err = { 0 };
@@ -204,12 +243,8 @@ static void begin(struct request *rq, const char *method)
 		r = mvm_error_oom(&err);
 	if (r == 0)
 		r = cut_query(rq, &err);
-	/* a proxy in front might take the other one, and see other requests than we do */
-	if (r == 0 && request_header(rq, "Content-Length") &&
-	    request_header(rq, "Transfer-Encoding")) {
-		request_add_header(rq, "Connection", "close");
-		r = mvm_error_set(&err, -EINVAL, "the request has two lengths");
-	}
+	if (r == 0)
+		r = check_headers(rq, &err);
 	if (r == 0 && rq->server->stop)
 		r = mvm_error_set(&err, -EAGAIN, "mvmd is being stopped");
 	if (r == 0)

@@ -221,6 +221,18 @@ class Hostile(Case):
             self.assertNotIn(self.status(data), (200, 500), data[:20])
         self.assertEqual(self.local("GET", "/v1")[0], 200)
 
+    def test_a_head_that_can_be_read_in_two_ways_is_refused(self):
+        """A proxy in front might read it in the other way."""
+        head = b"POST /v1/instances HTTP/1.1\r\n%s\r\n{}GET /v1 HTTP/1.1\r\nHost: localhost\r\n" \
+               b"Connection: close\r\n\r\n"
+        one = b"Host: localhost\r\nContent-Length: 2\r\nContent-Type: application/json\r\n"
+        self.assertEqual(self.raw(head % one, end=False).count(b"HTTP/1.1 "), 2)
+        for more in (b"Content-Length: 42", b"Content-Length: 2", b"Host: evil.example", b"Transfer-Encoding : chunked",
+                     b"X\0: a", b"X\x0b: a", b"Authorization: a\r\nAuthorization: b",
+                     b"Origin: http://localhost\r\nOrigin: http://evil.example"):
+            got = self.raw(head % (one + more + b"\r\n"), end=False)
+            self.assertEqual((got[:12], got.count(b"HTTP/1.1 ")), (b"HTTP/1.1 400", 1), (more, got))
+
     def test_bodies_are_bounded_and_read_strictly(self):
         kind = {"Content-Type": "application/json"}
         for body, wanted in ((b'{"template":' + b"[" * 100 + b"]" * 100 + b"}", 400), (b'{"a":1,"a":2}', 400),
