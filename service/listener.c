@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -17,6 +20,7 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "connection.h"
+#include "inherit.h"
 #include "request.h"
 #include "say.h"
 #include "server.h"
@@ -98,6 +102,7 @@ void listener_free(struct listener *l)
 	if (!l)
 		return;
 	loop_source_free(l->source);
+	inherit_forget(l->fd);
 	if (l->daemon)
 		MHD_stop_daemon(l->daemon);
 	if (l->path && !l->inherited)
@@ -109,6 +114,7 @@ void listener_free(struct listener *l)
 
 void listener_close(struct listener *l)
 {
+	inherit_forget(l->fd);
 	int fd = MHD_quiesce_daemon(l->daemon);
 	if (fd >= 0)
 		close(fd);
@@ -160,6 +166,12 @@ static int listen_at(struct server *s, struct listener *l, int fd, bool far, str
 {
 	struct MHD_OptionItem more[5];
 
+	int r = inherit_not(fd);
+	if (r < 0) {
+		close(fd);
+		return mvm_error_set(err, r, "cannot keep a socket from children");
+	}
+	l->fd = fd;
 	l->server = s;
 	more_options(l, s->tls, far, more);
 	l->daemon = MHD_start_daemon(
@@ -180,13 +192,43 @@ static int listen_at(struct server *s, struct listener *l, int fd, bool far, str
 			      : -EIO;
 	}
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	int r = loop_add_fd(s->loop, info->epoll_fd, EPOLLIN, on_ready, l, &l->source);
+	r = loop_add_fd(s->loop, info->epoll_fd, EPOLLIN, on_ready, l, &l->source);
 	if (r < 0)
 		return mvm_error_set(err, r, "epoll_ctl: %s", strerror(-r));
 	l->next = s->listeners;
 	s->listeners = l;
 	say_listening(l, fd);
 	return 0;
+}
+
+/*
+ * Has the process at the other end of a connection, which listened, ended?  A child that it had
+ * forked, and that has not got to its exec yet, then still has its socket.
+ */
+static bool peer_has_ended(int fd)
+{
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+		return false;
+	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+	return pidfd < 0 ? errno == ESRCH : poll(&pfd, 1, 0) > 0;
+}
+
+/* Is there a socket whose process has ended?  0, or an errno to fail with. */
+static int check_left(int dir_fd, const char *name, const char *path, struct mvm_error *err)
+{
+	struct stat st;
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISSOCK(st.st_mode))
+		return mvm_error_set(err, -EEXIST, "'%s' is there and is no socket", path);
+	AUTO_CLOSE int peer = sock_connect_at(dir_fd, name);
+	if (peer >= 0 && !peer_has_ended(peer))
+		return mvm_error_set(err, -EADDRINUSE, "another process serves '%s'", path);
+	return peer >= 0 || peer == -ECONNREFUSED
+		       ? 0
+		       : mvm_error_set(err, peer, "cannot listen at '%s': %s", path,
+				       strerror(-peer));
 }
 
 /* Listen at a Unix socket; one whose process has ended is replaced. */
@@ -203,10 +245,10 @@ static int unix_socket(const char *path, struct mvm_error *err)
 				     strerror(errno));
 	int fd = sock_listen_at(dir_fd, name);
 	if (fd == -EADDRINUSE) {
-		AUTO_CLOSE int peer = sock_connect_at(dir_fd, name);
-		if (peer >= 0)
-			return mvm_error_set(err, -EADDRINUSE, "another process serves '%s'", path);
-		if (peer == -ECONNREFUSED && unlinkat(dir_fd, name, 0) == 0)
+		int r = check_left(dir_fd, name, path, err);
+		if (r < 0)
+			return r;
+		if (unlinkat(dir_fd, name, 0) == 0)
 			fd = sock_listen_at(dir_fd, name);
 	}
 	if (fd < 0)

@@ -35,6 +35,7 @@ struct listener {
 	struct loop_source *source;
 	char *path;	/* of a Unix socket; NULL: TCP */
 	char *address;	/* of TCP, as given */
+	int fd;		/* the daemon's; 0: none yet */
 	bool inherited; /* the service manager's: its path stays */
 	bool tls;
 };

@@ -363,6 +363,27 @@ class Life(Case):
         self.start_mvmd()
         self.assertEqual(self.local("GET", "/v1")[0], 200)
 
+    def test_a_child_of_a_killed_one_does_not_keep_the_address(self):
+        self.end_mvmd()
+        hold = "import os,socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();" \
+               "os.fork() and os._exit(0); print(flush=True); sys.stdin.read()"
+        with subprocess.Popen(["python3", "-c", hold, self.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            child.wait()
+            self.start_mvmd()
+            self.assertEqual(self.local("GET", "/v1")[0], 200)
+        # but one that lives does, and what is no socket is nobody's to remove
+        other = self.path("file")
+        with open(other, "w", encoding="ascii") as file:
+            file.write("mine")
+        for path, why in (self.socket, "another process serves"), (other, "is no socket"):
+            done = subprocess.run([MVMD, "--data-dir", self.data_dir, "--no-pools", "--socket", path], text=True,
+                                  capture_output=True, check=False, timeout=harness.PATIENCE_S)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(why, done.stderr)
+        with open(other, encoding="ascii") as file:
+            self.assertEqual(file.read(), "mine")
+
 
 class Records(Case):
     def test_the_audit_log_has_changes_and_refusals(self):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mvmd's limits and numbers, and what it reads of a request's head. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,10 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 /* after the headers that it needs */
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "inherit.h"
 #include "limits.h"
 #include "metrics.h"
 #include "scratch.h"
@@ -132,6 +136,26 @@ static void other_sites_are_told_from_this_host(void **state)
 	assert_string_equal(site_bearer("bearer  x"), "x");
 }
 
+static void a_child_has_no_socket_of_mvmd(void **state)
+{
+	int fd = dup(STDIN_FILENO), other = dup(STDIN_FILENO), status = 0;
+	(void)state;
+
+	for (int i = 0; i < 100; i++) { /* what is forgotten takes no room */
+		assert_int_equal(inherit_not(other), 0);
+		inherit_forget(other);
+	}
+	assert_int_equal(inherit_not(fd), 0);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(fcntl(fd, F_GETFD) >= 0 || fcntl(other, F_GETFD) < 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	inherit_forget(fd);
+	close(fd);
+	close(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +164,7 @@ int main(void)
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test(a_start_is_counted_by_kind_stage_and_reason),
 		cmocka_unit_test(other_sites_are_told_from_this_host),
+		cmocka_unit_test(a_child_has_no_socket_of_mvmd),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
