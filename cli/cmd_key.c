@@ -82,8 +82,6 @@ static int trust(struct cli_context *c, const struct args *a)
 	AUTO_FREE char *own = name ? NULL : name_of(args_at(a, 0));
 
 	const char *scope = args_string(a, "for");
-	if (scope && (!*scope || strpbrk(scope, "\r\n")))
-		return cli_usage(c, "--for needs the name of a repository, or a pattern of names");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0 && scope)
 		r = mvm_key_list(mvm, &before.v, &before.n, &c->err);
@@ -157,7 +155,8 @@ static const struct option trust_options[] = {
 	  .kind = OPTION_STRING,
 	  .value = "PATTERN",
 	  .help = "only what comes from these repositories, as in 'reg.example/team/*'; with '**' "
-		  "at the end, from all below" },
+		  "at the end, from all below",
+	  .hint = VALUE_SCOPE },
 	OPTION_JSON,
 	{ 0 },
 };

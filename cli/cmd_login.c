@@ -35,13 +35,6 @@ static int print_login(struct cli_context *c, const struct mvm_login_info *l)
 	return jsonw_print(&j, stdout);
 }
 
-static int check_host(struct cli_context *c, const char *host)
-{
-	return *host && !strpbrk(host, "/@ ")
-		       ? 0
-		       : cli_usage(c, "'%.80s' is no registry: write HOST or HOST:PORT", host);
-}
-
 /* Take the user from the command line or a terminal, and the password from standard input. */
 static int take_user(struct cli_context *c, const struct args *a, char **ret_user,
 		     char **ret_password)
@@ -69,9 +62,7 @@ static int login(struct cli_context *c, const struct args *a)
 	AUTO_FREE char *user = NULL;
 	AUTO_PASSWORD char *password = NULL;
 
-	int r = check_host(c, args_at(a, 0));
-	if (r == 0)
-		r = take_user(c, a, &user, &password);
+	int r = take_user(c, a, &user, &password);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -86,9 +77,7 @@ static int logout(struct cli_context *c, const struct args *a)
 	AUTO_DONE(jsonw) j = { 0 };
 	struct mvm_strings files = { 0 };
 
-	int r = check_host(c, args_at(a, 0));
-	if (r == 0)
-		r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_registry_logout(mvm, args_at(a, 0), &c->progress, &files, &c->err);
 	if (r < 0)
@@ -131,7 +120,7 @@ const struct command command_login = {
 		   "docker, podman and skopeo have it too.",
 	.examples = "mvm login reg.example:5000\n"
 		    "mvm login docker.io -u me --password-stdin < token",
-	.positionals = { { .name = "REGISTRY", .help = "HOST[:PORT]" } },
+	.positionals = { { .name = "REGISTRY", .help = "HOST[:PORT]", .hint = VALUE_REGISTRY } },
 	.options = login_options,
 	.run = login,
 };
@@ -142,7 +131,7 @@ const struct command command_logout = {
 	.details = "They are removed from every file that mvm reads, docker's and podman's, and "
 		   "from their credential helpers. Logins for a part of a registry, which podman "
 		   "has, stay.",
-	.positionals = { { .name = "REGISTRY", .help = "HOST[:PORT]" } },
+	.positionals = { { .name = "REGISTRY", .help = "HOST[:PORT]", .hint = VALUE_REGISTRY } },
 	.options = json_options,
 	.run = logout,
 };

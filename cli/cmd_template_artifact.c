@@ -49,9 +49,13 @@ static int check_tag(struct cli_context *c, const struct args *a)
 	return first && len <= 128 ? 0 : cli_usage(c, "'%.80s' is no valid tag", tag);
 }
 
-static int check_ref(struct cli_context *c, const char *ref)
+/* Both ways jump about in the file, so it cannot be a pipe. */
+static int check_file(struct cli_context *c, const char *path)
 {
-	return *ref ? 0 : cli_usage(c, "REF is the name of a repository: HOST/NAME:TAG");
+	return str_eq(path, "-")
+		       ? cli_usage(c, "'-': the file is read and written in no order, so it "
+				      "cannot be a pipe: name a file")
+		       : 0;
 }
 
 static int check_signing(struct cli_context *c, const struct args *a)
@@ -106,7 +110,9 @@ static int export(struct cli_context *c, const struct args *a)
 		.sign_command = args_string(a, "sign-command"),
 	};
 
-	int r = check_tag(c, a);
+	int r = check_file(c, args_at(a, 1));
+	if (r == 0)
+		r = check_tag(c, a);
 	if (r == 0)
 		r = check_signing(c, a);
 	if (r == 0)
@@ -128,9 +134,7 @@ static int push(struct cli_context *c, const struct args *a)
 		.sign_command = args_string(a, "sign-command"),
 	};
 
-	int r = check_ref(c, args_at(a, 1));
-	if (r == 0)
-		r = check_signing(c, a);
+	int r = check_signing(c, a);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -151,7 +155,9 @@ static int import(struct cli_context *c, const struct args *a)
 		.id = args_at(a, 1),
 	};
 
-	int r = check_tag(c, a);
+	int r = check_file(c, args_at(a, 0));
+	if (r == 0)
+		r = check_tag(c, a);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -171,9 +177,7 @@ static int pull(struct cli_context *c, const struct args *a)
 		.id = args_at(a, 1),
 	};
 
-	int r = check_ref(c, args_at(a, 0));
-	if (r == 0)
-		r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_pull(mvm, args_at(a, 0), &options, &c->progress, &result, &c->err);
 	return r < 0 ? r : print_received(c, &result);
@@ -190,9 +194,7 @@ static int sign(struct cli_context *c, const struct args *a)
 		.sign_command = args_string(a, "sign-command"),
 	};
 
-	int r = check_ref(c, args_at(a, 0));
-	if (r == 0 && !options.key)
-		r = cli_usage(c, "which key? name it with --key");
+	int r = options.key ? 0 : cli_usage(c, "which key? name it with --key");
 	if (r == 0 && options.sign_command && !*options.sign_command)
 		r = cli_usage(c, "--sign-command needs the name of a program");
 	if (r == 0)
@@ -327,7 +329,9 @@ const struct command command_template_push = {
 	.positionals = { { .name = "ID[@REV]",
 			   .help = "a template, or one of its revisions",
 			   .hint = VALUE_REFERENCE },
-			 { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG]" } },
+			 { .name = "REF",
+			   .help = "HOST[:PORT]/NAME[:TAG]",
+			   .hint = VALUE_REMOTE } },
 	.options = push_options,
 	.run = push,
 };
@@ -343,7 +347,9 @@ const struct command command_template_pull = {
 		   "key trust') has signed it.",
 	.examples = "mvm template pull reg.example/team/http-worker:v1\n"
 		    "mvm template pull reg.example/team/http-worker@sha256:91c0... http-copy",
-	.positionals = { { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]" },
+	.positionals = { { .name = "REF",
+			   .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]",
+			   .hint = VALUE_REMOTE },
 			 { .name = "TEMPLATE",
 			   .help = "a template, or the name of a new one (default: the last part "
 				   "of NAME)",
@@ -365,7 +371,9 @@ const struct command command_template_sign = {
 		"mvm checks its signature with the public key before it uses it.",
 	.examples = "mvm template sign reg.example/team/web@sha256:91c0... --key release\n"
 		    "mvm template sign reg.example/team/web:v1 --key kms --sign-command ./kms-sign",
-	.positionals = { { .name = "REF", .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]" } },
+	.positionals = { { .name = "REF",
+			   .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]",
+			   .hint = VALUE_REMOTE } },
 	.options = sign_options,
 	.run = sign,
 };

@@ -129,7 +129,8 @@ static const struct option delete_options[] = {
 	{ .name = "remote",
 	  .kind = OPTION_STRING,
 	  .value = "REF",
-	  .help = "delete from a registry: HOST/NAME:TAG or HOST/NAME@DIGEST" },
+	  .help = "delete from a registry: HOST/NAME:TAG or HOST/NAME@DIGEST",
+	  .hint = VALUE_REMOTE },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -105,9 +105,7 @@ static int list_remote(struct cli_context *c, const char *ref)
 	AUTO_DONE(table) t = { .columns = 6 };
 	AUTO_DONE(jsonw) j = { 0 };
 
-	int r = check_remote(c, ref);
-	if (r == 0)
-		r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_remote_list(mvm, ref, &c->progress, &all.v, &all.n, &c->err);
 	if (r < 0)
@@ -146,7 +144,8 @@ static const struct option list_options[] = {
 	{ .name = "remote",
 	  .kind = OPTION_STRING,
 	  .value = "REF",
-	  .help = "list the tags of this repository in a registry" },
+	  .help = "list the tags of this repository in a registry",
+	  .hint = VALUE_REMOTE },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -110,9 +110,7 @@ static int verify_remote(struct cli_context *c, const struct args *a)
 
 	if (a->n_positionals > 0)
 		return cli_usage(c, "--remote takes one HOST/NAME[:TAG][@DIGEST], and no template");
-	int r = check_remote(c, ref);
-	if (r == 0)
-		r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_verify_remote(mvm, ref, &c->progress, &found, &c->err);
 	if (r < 0)
@@ -143,7 +141,8 @@ static const struct option verify_options[] = {
 	{ .name = "remote",
 	  .kind = OPTION_STRING,
 	  .value = "REF",
-	  .help = "say who has signed what this reference names in a registry" },
+	  .help = "say who has signed what this reference names in a registry",
+	  .hint = VALUE_REMOTE },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -46,6 +46,9 @@ enum value_hint {
 	VALUE_ROLE,
 	VALUE_REVISION,
 	VALUE_HOSTNAME,
+	VALUE_REMOTE,	/* something in a registry: HOST/NAME:TAG */
+	VALUE_REGISTRY, /* HOST[:PORT] */
+	VALUE_SCOPE,	/* a pattern of repositories' names */
 };
 
 struct option {

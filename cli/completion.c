@@ -31,6 +31,9 @@ const char *completion_folder(enum value_hint hint)
 	case VALUE_ROLE:
 	case VALUE_REVISION:
 	case VALUE_HOSTNAME:
+	case VALUE_REMOTE:
+	case VALUE_REGISTRY:
+	case VALUE_SCOPE:
 		break;
 	}
 	return NULL;

@@ -55,6 +55,9 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_ROLE] = NULL,
 		[VALUE_REVISION] = NULL,
 		[VALUE_HOSTNAME] = NULL,
+		[VALUE_REMOTE] = NULL,
+		[VALUE_REGISTRY] = NULL,
+		[VALUE_SCOPE] = NULL,
 	};
 	return names[hint];
 }

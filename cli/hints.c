@@ -75,6 +75,7 @@ static const struct hint {
 	{ "host-memory-full",
 	  "start fewer or smaller VMs (--mem), or end others: 'mvm stats' shows their memory",
 	  NULL },
+	{ "image-is-template", "mvm run --template %1$s", NULL },
 	{ "image-too-large",
 	  "if you trust the image, 'mvm template build %1$s --max-image-size SIZE' allows more",
 	  "if you trust the image, --max-image-size allows more" },

@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <mvm/key.h>
+#include <mvm/registry.h>
 #include <mvm/template.h>
 #include <string.h>
 
@@ -59,6 +61,15 @@ static int check_role(struct cli_context *c, const char *kind, const char *name)
 		name, kind);
 }
 
+/* What the library calls invalid is wrong usage. */
+static int checked(struct cli_context *c, int r)
+{
+	c->usage = r == -EINVAL;
+	if (c->usage)
+		c->err.hint[0] = '\0'; /* the command's help has the form */
+	return r;
+}
+
 bool names_artifact(const char *value)
 {
 	const size_t name_len = strcspn(value, "@");
@@ -77,7 +88,14 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 	case VALUE_REFERENCE:
 		return check_template(c, value, hint == VALUE_REFERENCE);
 	case VALUE_RUNNABLE:
-		return names_artifact(value) ? 0 : check_template(c, value, true);
+		return names_artifact(value) ? checked(c, mvm_remote_check(value, &c->err))
+					     : check_template(c, value, true);
+	case VALUE_REMOTE:
+		return checked(c, mvm_remote_check(value, &c->err));
+	case VALUE_REGISTRY:
+		return checked(c, mvm_registry_check(value, &c->err));
+	case VALUE_SCOPE:
+		return checked(c, mvm_key_scope_check(value, &c->err));
 	case VALUE_HOSTNAME:
 		return check_hostname(c, value);
 	case VALUE_KERNEL:
@@ -130,14 +148,4 @@ int check_names(struct cli_context *c, const struct args *a)
 	for (size_t i = 0; r == 0 && i < a->n_values; i++)
 		r = check_option(c, &a->values[i]);
 	return r;
-}
-
-int check_remote(struct cli_context *c, const char *ref)
-{
-	static const char scheme[] = "docker://";
-	const char *name = str_starts(ref, scheme) ? ref + strlen(scheme) : ref;
-
-	return *name && *name != '/' && !strstr(name, ":/")
-		       ? 0
-		       : cli_usage(c, "--remote needs the name of a repository: HOST/NAME");
 }

@@ -18,7 +18,4 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
  * registry's begins with a letter or a digit, or is an IPv6 address in brackets. */
 bool names_artifact(const char *value);
 
-/* Refuse a value of --remote that can be no name in a registry.  The library looks closer. */
-int check_remote(struct cli_context *c, const char *ref);
-
 #endif

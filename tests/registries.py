@@ -209,7 +209,7 @@ class Stub:
     True once it has answered.  seen: (method, path, headers) of all requests.
     """
 
-    def __init__(self, answer=None, path="team/web", tls=None):
+    def __init__(self, answer=None, path="team/web", tls=None, address="127.0.0.1"):
         self.path = path
         self.answer = answer or (lambda request: False)
         self.seen = []
@@ -253,11 +253,14 @@ class Stub:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        class Server(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            daemon_threads = True
+
+        self.server = Server((address, 0), Handler)
         if tls:
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
-        self.host = "127.0.0.1:%d" % self.server.server_address[1]
+        self.host = (f"[{address}]" if ":" in address else address) + ":%d" % self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self):

@@ -168,7 +168,8 @@ MVM_API int mvm_template_commit(struct mvm *mvm, const char *instance, const cha
  * built, this asks no registry, except with force.  Returns 1 if it built, 0 if the template was
  * there.
  *
- * Errors: -EINVAL (no image's name), and as mvm_template_build().
+ * Errors: -EINVAL (no image's name), -EOPNOTSUPP with the reason "image-is-template" (it is the
+ * artifact of a template: see mvm_template_of_artifact()), and as mvm_template_build().
  */
 MVM_API int mvm_template_of_image(struct mvm *mvm, const char *image,
 				  const struct mvm_build_options *options,

@@ -27,6 +27,9 @@ MVM_API void mvm_key_info_free(struct mvm_key_info *info);
 MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, const char *type,
 			     struct mvm_key_info **ret, struct mvm_error *err);
 
+/* May this be the `scope` of mvm_key_trust()?  0 or -EINVAL. */
+MVM_API int mvm_key_scope_check(const char *scope, struct mvm_error *err);
+
 /*
  * Trust a key: snapshots that it signed may run here, as far as they fit this host.
  *

@@ -15,6 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* May this be the name of a registry, HOST or HOST:PORT?  Asks nobody.  0, -EINVAL or -ENOMEM. */
+MVM_API int mvm_registry_check(const char *host, struct mvm_error *err);
+
 struct mvm_login_info {
 	char *host; /* "reg.example:5000", "docker.io" */
 	char *user;
@@ -52,6 +55,11 @@ MVM_API int mvm_registry_logout(struct mvm *mvm, const char *host,
 				struct mvm_error *err);
 
 /* ---- repositories ---- */
+
+/* May this be the name of something in a registry, [HOST[:PORT]/]NAME[:TAG][@DIGEST], with or
+ * without "docker://"?  Asks nobody.  0, -EINVAL, -EOPNOTSUPP (a digest that is no SHA-256) or
+ * -ENOMEM. */
+MVM_API int mvm_remote_check(const char *ref, struct mvm_error *err);
 
 struct mvm_remote_tag {
 	char *tag;			       /* NULL where a digest was asked for */

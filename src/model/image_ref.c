@@ -127,7 +127,7 @@ static bool has_host(const char *first, size_t len)
 
 static int refuse(const char *text, const char *what, struct mvm_error *err)
 {
-	int r = mvm_error_set(err, -EINVAL, "'%.200s' names no image: %s", text, what);
+	int r = mvm_error_set(err, -EINVAL, "'%.200s' names nothing in a registry: %s", text, what);
 	return mvm_error_hint(err, r,
 			      "write docker://[HOST[:PORT]/]NAME[:TAG], as in docker://debian:12");
 }

@@ -302,6 +302,22 @@ int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err)
 	return r;
 }
 
+int pull_is_artifact(struct pull *p, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	struct mvm_digest root;
+	size_t len;
+
+	int r = get_root(p, &root, &text, &len, err);
+	if (r == 0)
+		r = json_read(text, len, p->name, &doc, err);
+	if (r < 0)
+		return r;
+	const json_t *type = json_object_get(json_object_get(doc, "config"), "mediaType");
+	return str_eq(json_string_value(type), ARTIFACT_CONFIG_TYPE);
+}
+
 int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
 	      struct mvm_error *err)
 {

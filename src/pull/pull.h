@@ -58,6 +58,10 @@ struct pull_found {
  * platform), -EACCES, -EBUSY (too many requests), -EBADMSG, -EREMOTEIO, ... */
 int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err);
 
+/* Is what the reference means a template's artifact, and no image?  1, 0, or as pull_resolve(),
+ * which fetches no document again afterwards. */
+int pull_is_artifact(struct pull *p, struct mvm_error *err);
+
 /*
  * Put an image's manifest, configuration and layers into a folder, as blobs/sha256/<hex>.
  *

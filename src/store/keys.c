@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -183,6 +184,16 @@ static bool scope_names_any(const char *scope)
 	return several;
 }
 
+int key_scope_check(const char *scope, struct mvm_error *err)
+{
+	return strlen(scope) < KEY_SCOPE_SIZE && !strpbrk(scope, "\r\n") && scope_names_any(scope)
+		       ? 0
+		       : mvm_error_set(err, -EINVAL,
+				       "'%.80s' is no name of repositories: write HOST/NAME, "
+				       "without a tag, or a pattern such as HOST/**",
+				       scope);
+}
+
 int keys_trust(struct store *s, const char *name, const struct public_key *pub, const char *scope,
 	       struct key_info *ret, struct mvm_error *err)
 {
@@ -191,12 +202,8 @@ int keys_trust(struct store *s, const char *name, const struct public_key *pub, 
 	bool all = str_empty(scope);
 
 	int r = name_check(NAME_KEY, name, err);
-	if (r == 0 && !all &&
-	    (strlen(scope) >= KEY_SCOPE_SIZE || strpbrk(scope, "\r\n") || !scope_names_any(scope)))
-		r = mvm_error_set(err, -EINVAL,
-				  "'%.80s' is no name of repositories: write HOST/NAME, without a "
-				  "tag, or a pattern such as HOST/**",
-				  scope);
+	if (r == 0 && !all)
+		r = key_scope_check(scope, err);
 	int dir = r < 0 ? r : store_dir_get(s, STORE_TRUST, err);
 	int scratch = dir < 0 ? dir : store_scratch(s, err);
 	if (scratch < 0)
@@ -321,6 +328,17 @@ bool keys_are_trusted(struct store *s, const char *fingerprint)
 	return false;
 }
 
+/* Does a part of the name fit?  fnmatch(3) would take "[::1]", a host, for a set of letters. */
+static bool part_matches(const char *want, const char *part)
+{
+	size_t in = want[0] == '[' ? strspn(want + 1, "0123456789abcdefABCDEF:.") : 0;
+	bool address = in && want[in + 1] == ']' && memchr(want + 1, ':', in);
+
+	if (address && strncasecmp(want, part, in + 2) != 0)
+		return false;
+	return fnmatch(address ? want + in + 2 : want, address ? part + in + 2 : part, 0) == 0;
+}
+
 /* "**" takes one part more each time the rest does not fit.  Only the last one may: whatever an
  * earlier one takes, the last could take as well. */
 static bool scope_matches(const char *scope, const char *name)
@@ -335,7 +353,7 @@ static bool scope_matches(const char *scope, const char *name)
 		if (wants && strcmp(want, "**") == 0) {
 			after = scope;
 			name = again = next;
-		} else if (wants && fnmatch(want, part, 0) == 0) {
+		} else if (wants && part_matches(want, part)) {
 			name = next;
 		} else if (again && take_part(&again, part)) {
 			scope = after;

@@ -36,6 +36,9 @@ int keys_generate(struct store *s, const char *name, enum key_type type, struct 
 /* Read a key to sign with.  -ENOENT; -EPERM when others may read its file. */
 int keys_load(struct store *s, const char *name, struct key_pair *ret, struct mvm_error *err);
 
+/* Can repositories have names of this pattern?  0 or -EINVAL. */
+int key_scope_check(const char *scope, struct mvm_error *err);
+
 /* Trust a key, or change what it is trusted for.  scope: NULL or "": everything. */
 int keys_trust(struct store *s, const char *name, const struct public_key *pub, const char *scope,
 	       struct key_info *ret, struct mvm_error *err);

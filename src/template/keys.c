@@ -62,6 +62,11 @@ int mvm_key_generate(struct mvm *mvm, const char *name, const char *type, struct
 	return r < 0 ? r : give(mvm, &key, false, ret, err);
 }
 
+int mvm_key_scope_check(const char *scope, struct mvm_error *err)
+{
+	return key_scope_check(scope, err);
+}
+
 int mvm_key_trust(struct mvm *mvm, const char *path, const char *name, const char *scope,
 		  struct mvm_key_info **ret, struct mvm_error *err)
 {

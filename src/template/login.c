@@ -41,6 +41,12 @@ static int take_host(const char *text, char **ret, struct mvm_error *err)
 	return 0;
 }
 
+int mvm_registry_check(const char *host, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	return take_host(host, &name, err);
+}
+
 static int check_user(const char *user, const char *password, struct mvm_error *err)
 {
 	if (!*user || strchr(user, ':'))

@@ -12,6 +12,7 @@
 #include "model/image_ref.h"
 #include "model/model_json.h"
 #include "model/name.h"
+#include "pull/pull.h"
 #include "start/context.h"
 #include "store/revision.h"
 #include "template/failed_snapshot.h"
@@ -95,6 +96,21 @@ static int find_id(struct mvm *mvm, const struct image_ref *image, char ret[MVM_
 		return r < 0 && taken.code == r ? mvm_error_hand_on(err, &taken) : r;
 	r = make_id(image, true, ret, err);
 	return r < 0 ? r : look_at(mvm, ret, image, err);
+}
+
+/* Refuse a template that was pushed: it has its kernel, and perhaps a snapshot. */
+static int check_kind(struct mvm *mvm, const char *image, const struct mvm_progress *progress,
+		      struct mvm_error *err)
+{
+	AUTO(pull) p = NULL;
+
+	int r = pull_open(mvm->store, image, 0, progress, &p, err);
+	if (r == 0)
+		r = pull_is_artifact(p, err);
+	if (r <= 0)
+		return r;
+	r = mvm_error_set(err, -EOPNOTSUPP, "'%s' is a template of mvm's, and no image", image);
+	return mvm_error_reason(err, r, "image-is-template", image);
 }
 
 static int create(struct mvm *mvm, const char *id, const char *image,
@@ -222,6 +238,8 @@ int mvm_template_of_image(struct mvm *mvm, const char *image,
 		again = store_current_find(mvm->store, id, revision, NULL) < 0;
 	bool fresh = r == 0;
 	if (fresh)
+		r = check_kind(mvm, image, progress, err);
+	if (fresh && r == 0)
 		r = create(mvm, id, image, &ref, progress, err);
 	bool made = fresh && r > 0;
 	if (r >= 0 && (fresh || again))

@@ -16,6 +16,12 @@
 
 /* ---- a repository ---- */
 
+int mvm_remote_check(const char *ref, struct mvm_error *err)
+{
+	AUTO_DONE(image_ref) parsed = { 0 };
+	return image_ref_parse(image_ref_bare(ref), &parsed, err);
+}
+
 struct remote {
 	struct image_ref ref;
 	bool names_one; /* the user gave a tag or digest */
@@ -95,7 +101,8 @@ static int look_at_tags(struct remote *m, const struct strv *tags,
 {
 	AUTO_DONE(progress_step) step = { 0 };
 
-	progress_begin(&step, progress, "looking at %zu tags of %s", tags->n, m->name);
+	progress_begin(&step, progress, "looking at %zu tag%s of %s", tags->n,
+		       tags->n == 1 ? "" : "s", m->name);
 	for (size_t i = 0; i < tags->n; i++) {
 		struct mvm_error why = { 0 };
 		int r = add(&m->session, tags->v[i], true, list, n, &why);

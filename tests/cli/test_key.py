@@ -108,7 +108,7 @@ class Keys(KeyCase):
         _, public = self.generate("mine")
         for scope in ("docker://reg.example/web", "reg.example/web:v1", "reg.example/web@sha256:12", "reg.example//web",
                       "reg.example/team/", "/team/web", "web", "*"):
-            self.mvm_fails(1, "key", "trust", public, "--for", scope, says=f"'{scope}' is no name of repositories")
+            self.mvm_fails(2, "key", "trust", public, "--for", scope, says=f"'{scope}' is no name of repositories")
         for scope in "**", "reg.example:5000/*", "**/web":
             self.mvm_ok("key", "trust", public, "--for", scope)
 

@@ -172,10 +172,20 @@ class Checks(LoginCase):
         self.mvm_fails(USAGE, "login", "r.example", says="give --user and --password-stdin")
         self.mvm_fails(USAGE, "login", "r.example", "--password-stdin", stdin="x", says="--password-stdin needs --user")
         self.mvm_fails(FAILED, "login", "r.example", "-u", "me", "--password-stdin", stdin="", says="the password is empty")
-        self.mvm_fails(FAILED, "login", "nothost", "-u", "me", "--password-stdin", stdin="x", says="is no registry")
+        self.mvm_fails(USAGE, "login", "nothost", "-u", "me", "--password-stdin", stdin="x", says="is no registry")
         self.mvm_fails(FAILED, "login", "r.example", "-u", "a:b", "--password-stdin", stdin="x", says="no colon")
         self.mvm_fails(FAILED, "login", "127.0.0.1:1", "-u", "me", "--password-stdin", stdin="x", says="cannot log in at")
         self.assertFalse(os.path.exists(self.docker))
+
+    def test_a_registry_by_its_ipv6_address(self):
+        def answer(request):
+            good = request.headers.get("Authorization") == "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+            request.reply(200 if good else 401, b"{}", WWW_Authenticate='Basic realm="r"')
+            return True
+        with Stub(answer, address="::1") as stub:
+            self.log_in(stub.host)
+            self.assertEqual(list(self.read(self.docker)["auths"]), [stub.host])
+            self.mvm_ok("logout", stub.host)
 
     def test_a_token_service_decides(self):
         """As at Docker Hub: a token without a repository, then the registry's word on it."""

@@ -58,6 +58,17 @@ class Pushing(PushCase):
         self.assertEqual((got["template_id"], got["moved_bytes"]), ("two", 0))
         self.assertEqual(registry.requests(), [])
 
+    def test_run_takes_a_template_where_an_image_is_named(self):
+        registry = self.serve()
+        self.mvm_ok("template", "push", "web", self.there(registry))
+        self.other_host()
+        os.symlink(os.path.join(os.path.dirname(harness.MVM), "mvm-pull"), self.path("lib/mvm-pull"))
+        no_vmm = {"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
+        for _ in range(2): # there is no kernel but the template's
+            self.mvm("run", registry.ref("team/web:v1"), "--", "true", env=no_vmm, status=125)
+            self.assertEqual([t["template_id"] for t in self.mvm_json("template", "list")], ["web"])
+            self.assertTrue(os.path.exists(self.current("web", "vmlinux")))
+
     def test_only_files_that_differ_move(self):
         registry = self.serve()
         first = self.mvm_json("template", "push", "web", self.there(registry))
@@ -131,7 +142,7 @@ class Pushing(PushCase):
         self.mvm_fails(NOT_FOUND, "template", "pull", self.there(registry), says="has no tag 'v1'")
         self.mvm_fails(NOT_FOUND, "template", "push", "gone", self.there(registry), says="no template")
         self.mvm_fails(FAILED, "template", "push", "web", "127.0.0.1:1/x/y:z", says="cannot push to")
-        self.mvm_fails(FAILED, "template", "push", "web", self.there(registry, "Team/x"), says="")
+        self.mvm_fails(2, "template", "push", "web", self.there(registry, "Team/x"), says="names nothing")
         digest = "sha256:" + 64 * "a"
         self.mvm_fails(FAILED, "template", "push", "web", self.there(registry, "t/x@" + digest), says="name a tag")
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])

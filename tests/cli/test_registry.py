@@ -187,7 +187,7 @@ class Pulling(RegistryCase):
             with self.subTest(ref=ref):
                 self.create(ref)
                 self.mvm_fails(status, "template", "build", "t", says=says)
-        for ref, says in (("docker://A", "'A' names no image"), ("docker://a@sha256:1", "64 digits"),
+        for ref, says in (("docker://A", "'A' names nothing in a registry"), ("docker://a@sha256:1", "64 digits"),
                           ("docker://", "docker://[HOST[:PORT]/]NAME[:TAG]")):
             self.mvm_fails(2, "template", "create", "bad", "--flake", ref, says=says)
 

@@ -39,6 +39,10 @@ class Usage(harness.TestCase):
         for rule in ("all", "all:25", "internet", "intranet."):
             self.mvm_fails(3, *RUN, "--deny", rule, says="no template 'web'")
 
+    def test_an_image_is_named_as_docker_does(self):
+        for image in "docker://A", "docker://", "a:b:c", "r.io/A", "r.io/a@sha256:1":
+            self.mvm_fails(2, "run", image, "--", "true", says="names nothing in a registry")
+
     def test_a_closed_network_takes_no_rules(self):
         for option in ("--allow", "--deny"):
             self.assert_usage("leaves nothing", *RUN, "--network", "none", option, "host:80")
@@ -83,6 +87,7 @@ class Usage(harness.TestCase):
 
 
 ID, NAMED = ["", "A", "a b", "../x", "x" * 64], ["", "a/b", "../x", "-x", ".", "x" * 64]
+REFS = ["", "A", "A:/x", "a:b:c", "a//b", "r.io/a:-", "x@sha256:1"]
 
 # Impossible values of options and arguments, by name.  None: only the guest or the disk can decide.
 WRONG = {
@@ -93,14 +98,14 @@ WRONG = {
     "ID": [*ID, "a@b"], "TEMPLATE": [*ID, "a@b"], "NAME": [*ID, "a@b"], "NEW": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
     "BASE": ID, "FILE": [""], "DIR": [""], "PORT": ["", "x", "80/sctp"], "SHELL": ["", "tcsh"],
     "COMMAND": ["", "nosuch"], "IMAGE": ["", "docker://x"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
-    "name": ID, "template": [*ID, "a@", "a@!"], "hostname": ["", "a_b"],
+    "name": ID, "template": [*ID, "a@", "a@!", "r.io/A"], "hostname": ["", "a_b"],
     "kernel": NAMED, "role": NAMED, "roles": NAMED, "profile": NAMED[1:], # '': the default
     "flake": ["", "oci:", "dir:", "a\nb"], "boot-args": ["a\nb"], "env": ["", "A", "=x"],
     "env-file": [""], "config": [""], "download": [""], "unset": ["nosuch"], "older-than": ["", "x"],
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
     "label": ["", "=x", "a b"], "on-idle": ["", "9s", "1m=sleep"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
     "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
-    "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb"], "REF": [""], "remote": ["", "A:/x"], "sign-command": [""], "key": NAMED, "REGISTRY": ["", "a/b", "http://x"],
+    "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb", "web", "r.io/a:v1"], "REF": REFS, "remote": REFS, "sign-command": [""], "key": NAMED, "REGISTRY": ["", "a/b", "http://x", "nothost", "[::1", "r.io:0"],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,

@@ -157,10 +157,11 @@ class Choosing(harness.TestCase):
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "web-v1", "--flake", "docker://localhost:1/evil/web:v1")
         os.rename(other, aside)
-        with open(os.path.join(self.data_dir, "locks", "template.web-v1"), "w", encoding="ascii") as lock:
+        with Stub() as stub, open(os.path.join(self.data_dir, "locks", "template.web-v1"), "w", encoding="ascii") as lock:
+            stub.add(busybox_image(b""), "v1")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with subprocess.Popen([harness.MVM, "run", "docker://localhost:1/team/web:v1", "--", "true"],
-                                  env=self.environment(), stderr=subprocess.PIPE, text=True) as process:
+            with subprocess.Popen([harness.MVM, "run", stub.ref("v1"), "--", "true"], env=self.environment(),
+                                  stderr=subprocess.PIPE, text=True) as process:
                 self.assertIn("waiting for process", process.stderr.readline())
                 os.rename(aside, other)
                 fcntl.flock(lock, fcntl.LOCK_UN)
