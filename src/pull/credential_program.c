@@ -43,14 +43,13 @@ static void forget(struct strbuf *b)
 	strbuf_done(b);
 }
 
-static int take_answer(const struct strbuf *answer, struct credentials *ret)
+int credential_program_parse(const char *text, size_t len, struct credentials *ret)
 {
 	AUTO_FREE char *user = NULL, *secret = NULL;
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root;
 
-	if (json_read(answer->data ? answer->data : "", answer->len, "answer", &doc, NULL) < 0 ||
-	    !json_is_object(doc))
+	if (json_read(text, len, "answer", &doc, NULL) < 0 || !json_is_object(doc))
 		return -EPROTO;
 	json_root(&root, "answer", doc);
 	if (json_get_string(&root, "Username", JSON_REQUIRED, &user, NULL) < 0 ||
@@ -80,7 +79,7 @@ int credential_program_ask(const char *program, const char *host,
 	if (status > 0)
 		r = answer.data && strstr(answer.data, NOT_FOUND) ? 0 : -EACCES;
 	else if (status == 0)
-		r = take_answer(&answer, ret);
+		r = credential_program_parse(answer.data ? answer.data : "", answer.len, ret);
 	forget(&answer);
 	return r < 0 && status >= 0
 		       ? mvm_error_set(err, r, "cannot get credentials for %s: %s %s", host, name,

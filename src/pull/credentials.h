@@ -71,6 +71,9 @@ int credential_program_ask(const char *program, const char *host,
 			   const struct mvm_progress *progress, struct credentials *ret,
 			   struct mvm_error *err);
 
+/* Read its answer.  1 or -EPROTO. */
+int credential_program_parse(const char *text, size_t len, struct credentials *ret);
+
 /* Let it keep a user and password, or forget them.  -EACCES when it refuses. */
 int credential_program_store(const char *program, const char *host, const struct credentials *who,
 			     const struct mvm_progress *progress, struct mvm_error *err);

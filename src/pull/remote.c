@@ -37,8 +37,7 @@ static bool is_of_a_digest(const char *tag)
 	       strspn(tag + n, "0123456789abcdef") >= DIGEST_HEX_SIZE - 1;
 }
 
-/* Add a page's tags.  Returns how many it has, or -errno. */
-static ssize_t add_tags(const char *text, size_t len, const char *name, struct strv *ret,
+ssize_t remote_add_tags(const char *text, size_t len, const char *name, struct strv *ret,
 			struct mvm_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
@@ -74,7 +73,7 @@ int remote_tags(struct session *s, const char *name, struct strv *ret, struct mv
 		int r = session_list(s, what, &text, &len, &next, err);
 		if (r == 0)
 			return mvm_error_set(err, -ENOENT, "there is no repository '%s'", name);
-		ssize_t n = r < 0 ? r : add_tags(text, len, name, ret, err);
+		ssize_t n = r < 0 ? r : remote_add_tags(text, len, name, ret, err);
 		if (n < 0)
 			return (int)n;
 		if (pages == PAGES_MAX && next)
@@ -109,32 +108,39 @@ static void add_layers(const json_t *layers, struct remote_about *ret)
 	}
 }
 
-int remote_look(struct session *s, const char *reference, struct remote_about *ret,
-		struct mvm_error *err)
+int remote_about_read(struct remote_about *about, const char *reference, struct mvm_error *err)
 {
-	AUTO_DONE(remote_about) about = { 0 };
 	AUTO_JSON json_t *doc = NULL;
 
-	int r = session_get(s, reference, &about.text, &about.len, err);
-	if (r == 0)
-		r = json_read(about.text, about.len, reference, &doc, err);
+	int r = json_read(about->text, about->len, reference, &doc, err);
 	if (r < 0)
 		return r;
-	sha256_buf(about.text, about.len, &about.digest);
+	sha256_buf(about->text, about->len, &about->digest);
 	const json_t *config = json_object_get(doc, "config");
 	const char *type = json_string_value(json_object_get(config, "mediaType"));
-	about.is_template = str_eq(type, ARTIFACT_CONFIG_TYPE);
-	about.bytes = size_of(config);
-	add_layers(json_object_get(doc, "layers"), &about);
-	about.has_snapshot &= about.is_template;
+	about->is_template = str_eq(type, ARTIFACT_CONFIG_TYPE);
+	about->bytes = size_of(config);
+	add_layers(json_object_get(doc, "layers"), about);
+	about->has_snapshot &= about->is_template;
 	const json_t *notes = json_object_get(doc, "annotations");
 	const char *created = json_string_value(
 		json_object_get(notes, "org.opencontainers.image.created"));
 	bool failed = false;
 	if (created && strlen(created) <= CREATED_MAX)
-		about.created = str_dup(created, &failed);
-	if (failed)
-		return mvm_error_oom(err);
+		about->created = str_dup(created, &failed);
+	return failed ? mvm_error_oom(err) : 0;
+}
+
+int remote_look(struct session *s, const char *reference, struct remote_about *ret,
+		struct mvm_error *err)
+{
+	AUTO_DONE(remote_about) about = { 0 };
+
+	int r = session_get(s, reference, &about.text, &about.len, err);
+	if (r == 0)
+		r = remote_about_read(&about, reference, err);
+	if (r < 0)
+		return r;
 	*ret = about;
 	about = (struct remote_about){ 0 };
 	return 0;

@@ -14,6 +14,10 @@
  * such repository; -EFBIG: too many. */
 int remote_tags(struct session *s, const char *name, struct strv *ret, struct mvm_error *err);
 
+/* Add a page's tags, as a registry sends it.  Returns how many it has, or -errno. */
+ssize_t remote_add_tags(const char *text, size_t len, const char *name, struct strv *ret,
+			struct mvm_error *err);
+
 /* A manifest, as far as it tells about an artifact or image. */
 struct remote_about {
 	char *text; /* its bytes, NUL-terminated ... */
@@ -25,6 +29,9 @@ struct remote_about {
 };
 void remote_about_done(struct remote_about *a);
 DEFINE_AUTO_DONE(remote_about, remote_about_done)
+
+/* Look at a manifest whose text is there.  reference: for messages. */
+int remote_about_read(struct remote_about *about, const char *reference, struct mvm_error *err);
 
 /* Fetch a manifest and look at it.  reference: a tag or digest.  -ENOENT and others. */
 int remote_look(struct session *s, const char *reference, struct remote_about *ret,

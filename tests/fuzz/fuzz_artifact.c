@@ -72,6 +72,17 @@ static void look_at_index(const uint8_t *data, size_t size)
 	assert(len == size && memcmp(text, data, size) == 0);
 }
 
+/* A list of signatures gets one more, unless it has that.  Then it has. */
+static void look_at_list(const char *text, size_t size)
+{
+	const struct index_part signature = { { { 7 } }, 100 };
+	AUTO_FREE char *more = NULL, *again = NULL;
+
+	if (artifact_referrers_format(text, size, &signature, &more, NULL) > 0)
+		assert(artifact_referrers_format(more, strlen(more), &signature, &again, NULL) ==
+		       0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct public_key keys[1] = { { .bytes = { 1 } } };
@@ -83,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	look_at_index(data, size);
 	assert(bundle_verify((const char *)data, size, &about, keys, 1, &which) == 0);
+	look_at_list((const char *)data, size);
 	if (signature_manifest_parse((const char *)data, size, &about, &bundle) > 0)
 		assert(bundle.bytes > 0 && bundle.bytes <= BUNDLE_MAX);
 	int r = artifact_manifest_parse((const char *)data, size, "manifest", &m, &err);
