@@ -16,10 +16,38 @@
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "model/model_json.h"
+#include "model/strings.h"
+#include "start/working_set.h"
 #include "store/blob.h"
 #include "store/revision.h"
 
-#define MEMORY "memory of the guest\n"
+#define STATE	     "state of the devices\n"
+#define MEMORY_PAGES 256u
+
+/* Memory of several chunks, and a working set with its first page: VMs may start from a part. */
+static int add_memory(int dir, struct mvm_error *err)
+{
+	AUTO_FREE uint64_t *memory = malloc((size_t)MEMORY_PAGES * WORKING_SET_PAGE);
+	uint8_t bits[MEMORY_PAGES / 8] = { 1 };
+	const struct working_set set = { .n_pages = MEMORY_PAGES, .n_set = 1, .bits = bits };
+	uint64_t x = 1;
+
+	if (!memory)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < (size_t)MEMORY_PAGES * WORKING_SET_PAGE / sizeof(*memory); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		memory[i] = x;
+	}
+	int r = file_create_at(dir, "mem.bin", memory, (size_t)MEMORY_PAGES * WORKING_SET_PAGE,
+			       0600);
+	if (r == 0)
+		r = file_create_at(dir, "vmstate.bin", STATE, strlen(STATE), 0444);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot write the snapshot: %s", strerror(-r));
+	return working_set_save(dir, &set, err);
+}
 
 static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 {
@@ -38,14 +66,18 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int dir = dir_make_at(st.fd, "snapshot");
-	r = dir < 0 ? dir : file_create_at(dir, "mem.bin", MEMORY, strlen(MEMORY), 0600);
-	if (r >= 0)
-		r = file_create_at(dir, "vmstate.bin", MEMORY, strlen(MEMORY), 0444);
+	r = dir < 0 ? mvm_error_set(err, dir, "cannot make a folder: %s", strerror(-dir))
+		    : add_memory(dir, err);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot write the snapshot: %s", strerror(-r));
+		return r;
 	mvm_snapshot_info_done(&rev.snapshot);
 	rev.snapshot.boot_args = strdup("console=ttyS0");
-	rev.snapshot.mem_size_bytes = rev.snapshot.vmstate_size_bytes = strlen(MEMORY);
+	rev.snapshot.mem_size_bytes = (uint64_t)MEMORY_PAGES * WORKING_SET_PAGE;
+	rev.snapshot.vmstate_size_bytes = strlen(STATE);
+	AUTO_DONE(strv) compat = { 0 };
+	strv_add(&compat, "backend=qemu");
+	if (strings_take(&compat, &rev.snapshot.compat) < 0)
+		return mvm_error_oom(err);
 	rev.has_snapshot = true;
 	r = store_revision_save(st.fd, &rev, err);
 	if (r >= 0)

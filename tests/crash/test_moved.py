@@ -7,6 +7,8 @@ the file system: those of mvm, and those of mvm-registry.  Environment: as for c
 import json
 import os
 import subprocess
+import sys
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -14,7 +16,7 @@ import urllib.request
 import harness
 import registries
 from crash_case import DRIVER, CrashCase
-from fault_case import FAULTS, STEP
+from fault_case import FAULTS, STEP, names_of, points
 
 # In place of mvm-registry: the same with a fault.  mvm gives it no environment of its own.
 FAULTY = """#!/bin/sh
@@ -128,6 +130,59 @@ class Moved(CrashCase):
 
     def test_the_helper_of_a_pull(self):
         self.in_the_helper(*self.pull_command())
+
+    # ---- mvm-pull ----
+
+    @unittest.skipUnless(os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK), "FUSE cannot be mounted")
+    def test_a_pull_that_vms_start_from(self):
+        """mvm-pull fetches, shows the files to VMs and publishes.  There is no VMM, so no VM starts."""
+        self.in_base("key", "trust", self.base + "/keys/mine.pub")
+        _, new = self.other_revision([harness.MVM, "template", "push", "web-worker", self.there, "--sign", "mine"])
+        real = os.path.dirname(harness.MVM)
+        log, ended = self.path("calls"), set()
+        no_vmm = {"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
+
+        def start(data, at, what, log="/dev/null"):
+            lib = self.path(f"lib-{what}-{at}")
+            self.write(lib + "/mvm-pull", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real + "/mvm-pull"),
+                       0o755)
+            for helper in "mvm-registry", "mvm-lazy":
+                os.symlink(f"{real}/{helper}", f"{lib}/{helper}")
+            done = self.mvm("run", "--template", self.there, "--", "true", status=125,
+                            env={"MVM_DATA_DIR": data, "MVM_LIBEXEC_DIR": lib, **no_vmm})
+            deadline = time.monotonic() + harness.PATIENCE_S # mvm-pull goes on
+            while harness.processes_of(data):
+                self.assertLess(time.monotonic(), deadline, harness.processes_of(data))
+                time.sleep(0.02)
+            return done.stderr
+
+        def published(data):
+            path = data + "/templates/web/current/revision.json"
+            return os.path.exists(path) and os.path.basename(os.readlink(os.path.dirname(path))) == new
+
+        def one(at, what):
+            where = f"{what} at call {at} of mvm-pull"
+            data = self.copy_of_base()
+            said = start(data, at, what)
+            ended.add(("mvm-pull has ended unexpectedly" in said, published(data)))
+            self.whole(data, where)
+            again = self.run_in(data, [harness.MVM, "template", "pull", self.there])
+            self.assertEqual(again.returncode, 0, f"{where}: run again: {again.stderr}")
+            self.whole(data, where + ", run again")
+            self.assertTrue(published(data), where)
+            self.assertEqual(os.listdir(data + "/cache/pulls"), [], where)
+            self.remove(data)
+
+        data = self.copy_of_base()
+        said = start(data, 0, "nothing", log)
+        self.assertNotIn("VMs start when all of it is here", said)
+        self.assertTrue(published(data), said)
+        calls = names_of(log)
+        tried = [(at, what) for what, at in points(calls)]
+        self.in_parallel(one, tried)
+        # some were killed before a VM could start, some between that and the end
+        self.assertLessEqual({(True, False), (False, False)}, ended)
+        print(f"# mvm-pull: {len(calls)} calls, {len(tried)} faults", file=sys.stdout, flush=True)
 
 
 if __name__ == "__main__":
