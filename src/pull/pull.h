@@ -80,14 +80,19 @@ int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
 /* ---- artifacts (artifact/layout.h), artifact.c ---- */
 
 /*
- * Open a template's artifact: fetch its documents into a folder, as pull_into() does.  Only one
- * process pulls it at a time: this waits for another one, and until pull_free() others wait.
+ * Open a template's artifact: fetch its documents into a folder, as pull_into() does.  Takes its
+ * turn.
  *
  *   manifest  as pull_resolve() gave it
  *   ret       reads blobs from dir_fd, which need not stay open
  */
 int pull_artifact(struct pull *p, const struct mvm_digest *manifest, int dir_fd,
 		  struct artifact *ret, struct mvm_error *err);
+
+/* Only one process pulls an artifact at a time: who has its turn, until pull_free().  Wait for it,
+ * unless this pull has it; or take it if nobody has: 1 or 0. */
+int pull_take_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err);
+int pull_try_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err);
 
 /* Fetch blobs of the artifact into the same folder. */
 int pull_parts(struct pull *p, const struct index_part *parts, size_t n, int dir_fd,

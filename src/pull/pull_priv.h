@@ -35,9 +35,6 @@ int pull_await_turn(struct pull *p, const char *hex, const char *of, struct turn
  * or -errno. */
 int pull_open_beginning(struct pull *p, const char *hex, struct mvm_error *err);
 
-/* ranges.c: the turn of an artifact, until pull_free(). */
-int pull_take_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err);
-
 /* Call fn with a session, until a host answers it.  Returns as fn, 0 or more is an answer. */
 int pull_ask(struct pull *p, int (*fn)(struct session *s, void *arg, struct mvm_error *err),
 	     void *arg, struct mvm_error *err);

@@ -11,8 +11,19 @@ _Static_assert(PULL_RANGES_MAX <= SESSION_BLOBS_MAX, "one call fetches them");
 
 int pull_take_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err)
 {
+	if (p->turn.fd >= 0)
+		return 0;
 	digest_hex(manifest, p->artifact);
 	return pull_await_turn(p, p->artifact, "an artifact that is being pulled", &p->turn, err);
+}
+
+int pull_try_turn(struct pull *p, const struct mvm_digest *manifest, struct mvm_error *err)
+{
+	digest_hex(manifest, p->artifact);
+	int r = turn_take(p->store, p->artifact, "pull", &p->turn, NULL);
+	if (r == -EBUSY)
+		return 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot lock '%s': %s", p->name, strerror(-r)) : 1;
 }
 
 int pull_ranges_open(struct pull *p, struct mvm_error *err)

@@ -49,6 +49,7 @@ struct filling {
 	const struct pull_files *files;
 	struct assembly assembly;
 	struct lazy_mount mount;
+	int dir_fd, source_fd; /* as of on_ready */
 	int ranges_fd;
 	struct mvm_artifact_result *result;
 	struct line fill, fault;
@@ -64,6 +65,8 @@ static void filling_done(struct filling *f)
 	chunk_ranges_done(&f->fault.ranges);
 	assembly_done(&f->assembly);
 	lazy_mount_done(&f->mount);
+	auto_close(&f->dir_fd);
+	auto_close(&f->source_fd);
 	auto_close(&f->ranges_fd);
 }
 DEFINE_AUTO_DONE(filling, filling_done)
@@ -172,13 +175,11 @@ static int fetch_first(struct filling *f, const int *fds, struct mvm_error *err)
 static int show(struct filling *f, struct mvm_error *err)
 {
 	const struct lazy *lazy = f->lazy;
-	int dir_fd, source_fd;
 
-	int r = lazy_mount_start(&f->mount, &dir_fd, &source_fd, err);
-	if (r < 0)
-		return r;
-	AUTO_CLOSE int dir = dir_fd, source = source_fd;
-	return lazy->on_ready(lazy->arg, lazy->staged.rev->revision_hash, dir, source, err);
+	int r = lazy_mount_start(&f->mount, &f->dir_fd, &f->source_fd, err);
+	return r < 0 ? r
+		     : lazy->on_ready(lazy->arg, lazy->staged.rev->revision_hash, f->dir_fd,
+				      f->source_fd, err);
 }
 
 /* ---- while VMs run ---- */
@@ -259,7 +260,7 @@ static void hear(struct filling *f)
 		ssize_t n = recv(f->mount.control_fd, &want, sizeof(want), MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
-		if (n != (ssize_t)sizeof(want)) { /* nobody has the file system any more */
+		if (n != (ssize_t)sizeof(want)) { /* mvm-lazy has ended */
 			close(TAKE_FD(f->mount.control_fd));
 			f->n_wants = 0;
 			return;
@@ -285,6 +286,7 @@ static int wait_for_more(struct filling *f, struct mvm_error *err)
 		{ .fd = f->fill.busy ? f->fill.session.sock : -1, .events = POLLIN },
 		{ .fd = f->fault.busy ? f->fault.session.sock : -1, .events = POLLIN },
 		{ .fd = f->n_wants < WANTS_MAX ? f->mount.control_fd : -1, .events = POLLIN },
+		{ .fd = f->mount.control_fd < 0 ? -1 : f->lazy->listen_fd, .events = POLLIN },
 	};
 	int r = 0;
 
@@ -292,6 +294,8 @@ static int wait_for_more(struct filling *f, struct mvm_error *err)
 		return errno == EINTR ? 0 : mvm_error_set(err, -errno, "poll: %s", strerror(errno));
 	if (fds[2].revents)
 		hear(f);
+	if (fds[3].revents && f->mount.control_fd >= 0)
+		lazy_answer(f->lazy, f->files->id, f->dir_fd, f->source_fd);
 	if (fds[1].revents)
 		r = step(f, &f->fault, err);
 	if (r == 0 && fds[0].revents)
@@ -359,6 +363,8 @@ int lazy_fill(void *arg, const struct artifact *a, const int *fds,
 	AUTO_DONE(filling) f = { .lazy = lazy,
 				 .files = lazy->files,
 				 .mount = LAZY_MOUNT_NONE,
+				 .dir_fd = -1,
+				 .source_fd = -1,
 				 .ranges_fd = -1,
 				 .result = result,
 				 .fill.session = SESSION_NONE,

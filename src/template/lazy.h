@@ -17,6 +17,8 @@
 
 #include "template/artifact.h"
 
+#include "pull/pull.h"
+
 struct pull_files;
 
 /* A revision that VMs may start from, as its folder and the end of its pull (base/lazy_map.h).
@@ -25,10 +27,13 @@ struct lazy {
 	int (*on_ready)(void *arg, const char *hash, int dir_fd, int source_fd,
 			struct mvm_error *err);
 	void *arg;
-	/* template_pull() and lazy_staged() set these */
+	/* the others are set here */
+	int listen_fd; /* of lazy_join.c; -1: none */
 	const struct pull_files *files;
 	struct artifact_staged staged; /* rev NULL: no snapshot comes that may run here */
 };
+
+#define LAZY_NONE .listen_fd = -1
 
 /* pull.c: pull an artifact.  lazy: NULL: VMs start when it is whole. */
 int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
@@ -39,6 +44,23 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 int lazy_staged(void *arg, const struct artifact_staged *staged, struct mvm_error *err);
 int lazy_fill(void *arg, const struct artifact *a, const int *fds,
 	      struct mvm_artifact_result *result, struct mvm_error *err);
+
+/* ---- lazy_join.c ---- */
+
+/*
+ * Take the turn of an artifact and let others join, or join the process that has it.
+ *
+ *   dir_fd  the pull's staging folder
+ *
+ * Returns 0, or 1 once on_ready has been called: another process pulls.
+ */
+int lazy_join(struct mvm *mvm, struct pull *p, const struct mvm_digest *manifest, int dir_fd,
+	      const char *id, struct lazy *lazy, const struct mvm_progress *progress,
+	      struct mvm_error *err);
+
+/* Answer all that wait to join: VMs can start.  id: the template's.  The descriptors are borrowed.
+ */
+void lazy_answer(const struct lazy *lazy, const char *id, int dir_fd, int source_fd);
 
 /* ---- lazy_mount.c ---- */
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tarfile
 import threading
+import time
 import unittest
 
 import guests
@@ -111,6 +112,9 @@ class LazyStart(guests.TestCase):
         self.assertEqual(self.inspect(name)["start"], "restore")
         self.assertEqual(self.exec(name, "busybox", "echo", "hello"), "hello\n")
         self.assertTrue(gate.asked.wait(harness.PATIENCE_S))
+        # another start joins the same pull
+        self.assertEqual(self.mvm_ok("run", "--template", self.ref, "--require-snapshot", "--", "busybox", "echo", "two"),
+                         "two\n")
         self.assert_nothing_published()
         # a read of what is missing waits for it
         reader = self.start_mvm("exec", name, "--", "busybox", "sh", "-c",
@@ -136,6 +140,21 @@ class LazyStart(guests.TestCase):
         self.mvm_fails(4, "template", "delete", "web", "--force") # the VM holds a lease
         self.mvm_ok("rm", "--force", name)
         self.assert_nothing_left()
+
+    def test_a_vm_that_waits_for_what_is_missing_can_be_ended(self):
+        stub = self.registry()
+        self.trust()
+        gate = self.gate(stub)
+        name = self.run_detached(self.ref)["name"]
+        vmm = self.inspect(name)["vmm_pid"]
+        reader = self.start_mvm("exec", name, "--", "busybox", "dd", "if=/dev/vda", "of=/dev/null", "bs=1M")
+        self.assertRaises(subprocess.TimeoutExpired, reader.wait, 1)
+        began = time.monotonic()
+        self.mvm_ok("rm", "--force", name)
+        self.assertFalse(os.path.exists(f"/proc/{vmm}"))
+        reader.communicate(timeout=harness.PATIENCE_S)
+        self.assertLess(time.monotonic() - began, 20) # a read waits for a minute
+        gate.opened.set()
 
     def test_a_registry_that_forgets_ends_the_vm(self):
         stub = self.registry()
