@@ -59,23 +59,46 @@ static void print_check(const struct mvm_check *check)
 	putchar('\n');
 }
 
+/* The failures on one line, for the program that takes this host out of service. */
+static void print_failures(const struct mvm_check_list *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->v[i]->level != MVM_CHECK_FAIL)
+			continue;
+		printf("%s%s: ", n++ ? "; " : "", l->v[i]->name);
+		print_text(stdout, l->v[i]->text);
+	}
+	if (n)
+		putchar('\n');
+}
+
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO_DONE(mvm_check_list) list = { 0 };
-	(void)a;
 
 	int worst = mvm_doctor(c->data_dir, NULL, &list.v, &list.n, &c->err);
 	if (worst < 0)
 		return worst;
 	int r = 0;
+	bool check = args_flag(a, "check");
 	if (c->json)
 		r = print_json(&list, worst);
-	for (size_t i = 0; i < list.n && !c->json; i++)
+	else if (check)
+		print_failures(&list);
+	for (size_t i = 0; i < list.n && !c->json && !check; i++)
 		print_check(list.v[i]);
 	return r < 0 ? r : worst == MVM_CHECK_FAIL;
 }
 
-static const struct option options[] = { OPTION_JSON, { 0 } };
+static const struct option options[] = {
+	{ .name = "check",
+	  .kind = OPTION_FLAG,
+	  .help = "print nothing but, on one line, the checks that fail" },
+	OPTION_JSON,
+	{ 0 },
+};
 
 const struct command command_doctor = {
 	.path = "doctor",
@@ -85,6 +108,7 @@ const struct command command_doctor = {
 		   "result is ok, warn (something is missing or slow) or fail (no VM "
 		   "can be built or run). The exit status is 1 if a check fails.",
 	.examples = "mvm doctor\n"
+		    "mvm doctor --check || drain-this-host\n"
 		    "mvm doctor --json",
 	.options = options,
 	.run = run,

@@ -17,7 +17,7 @@ static int print_json(const struct mvm_artifact_result *r, bool received)
 	jsonw_open(&j, NULL, '{');
 	jsonw_string(&j, "template_id", r->template_id);
 	jsonw_string(&j, "revision_hash", r->revision);
-	jsonw_string(&j, "digest", r->digest);
+	jsonw_string(&j, "digest", r->digest[0] ? r->digest : NULL);
 	jsonw_bool(&j, "has_snapshot", r->has_snapshot);
 	if (received) {
 		jsonw_bool(&j, "new_revision", r->new_revision);
@@ -94,6 +94,14 @@ static int print_received(const struct cli_context *c, const struct mvm_artifact
 	printf("%s@%s  %s, %s snapshot%s%s\n", r->template_id, r->revision,
 	       r->new_revision ? "new" : "unchanged", r->new_snapshot ? "new" : snapshot,
 	       r->signed_by[0] ? ", signed by " : "", r->signed_by);
+	return 0;
+}
+
+static int print_here(const struct cli_context *c, const struct mvm_artifact_result *r)
+{
+	if (c->json)
+		return print_json(r, true);
+	printf("%s@%s  is here\n", r->template_id, r->revision);
 	return 0;
 }
 
@@ -175,12 +183,15 @@ static int pull(struct cli_context *c, const struct args *a)
 		.image_only = args_flag(a, "image-only"),
 		.no_wait = args_flag(a, "no-wait"),
 		.id = args_at(a, 1),
+		.if_missing = args_flag(a, "if-missing"),
 	};
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_pull(mvm, args_at(a, 0), &options, &c->progress, &result, &c->err);
-	return r < 0 ? r : print_received(c, &result);
+	if (r < 0)
+		return r;
+	return r > 0 ? print_here(c, &result) : print_received(c, &result);
 }
 
 static int sign(struct cli_context *c, const struct args *a)
@@ -266,6 +277,9 @@ static const struct option push_options[] = {
 
 static const struct option pull_options[] = {
 	OPTION_IMAGE_ONLY,
+	{ .name = "if-missing",
+	  .kind = OPTION_FLAG,
+	  .help = "do nothing if TEMPLATE has a revision, or the one of DIGEST" },
 	OPTION_NO_WAIT,
 	OPTION_JSON,
 	{ 0 },
@@ -341,11 +355,15 @@ const struct command command_template_pull = {
 	.summary = "Get a revision and its snapshot from a registry",
 	.details = "The revision becomes the current one of TEMPLATE, which is made if there is "
 		   "none of that name. Files that are here are not fetched, and a pull that was "
-		   "stopped goes on where it was.\n\nA snapshot is a running program: VMs boot "
+		   "stopped goes on where it was.\n\nWith --if-missing a template that is here "
+		   "stays as it is, and no registry is asked: with a tag any current revision "
+		   "will do, with a digest only the one that came with it.\n\nA snapshot is a "
+		   "running program: VMs boot "
 		   "instead of "
 		   "starting from one that another host made, unless a key that you trust ('mvm "
 		   "key trust') has signed it.",
 	.examples = "mvm template pull reg.example/team/http-worker:v1\n"
+		    "mvm template pull --if-missing reg.example/team/http-worker:v1\n"
 		    "mvm template pull reg.example/team/http-worker@sha256:91c0... http-copy",
 	.positionals = { { .name = "REF",
 			   .help = "HOST[:PORT]/NAME[:TAG][@DIGEST]",

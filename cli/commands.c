@@ -31,7 +31,9 @@ const struct command_section command_sections[] = {
 	{ "Tokens of mvmd", { &command_token_add, &command_token_list, &command_token_rm } },
 	{ "Registries", { &command_login, &command_logout } },
 	{ "Named volumes", { &command_volume_list, &command_volume_inspect, &command_volume_rm } },
-	{ "This host", { &command_backends, &command_doctor } },
+	{ "This host",
+	  { &command_backends, &command_doctor, &command_node_status, &command_node_features,
+	    &command_node_labels } },
 	{ "mvm itself", { &command_version, &command_help, &command_completion } },
 	{ 0 },
 };

@@ -8,6 +8,7 @@
 #include <mvm/instance.h>
 #include <mvm/kernel.h>
 #include <mvm/mvm.h>
+#include <mvm/node.h>
 #include <mvm/pool.h>
 #include <mvm/registry.h>
 #include <mvm/revisions.h>
@@ -19,6 +20,7 @@ DEFINE_AUTO(mvm, mvm_close)
 DEFINE_AUTO(mvm_instance, mvm_instance_close)
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
+DEFINE_AUTO(mvm_node, mvm_node_free)
 DEFINE_AUTO(mvm_template_config, mvm_template_config_free)
 DEFINE_AUTO(mvm_template_details, mvm_template_details_free)
 DEFINE_AUTO(mvm_template_diff, mvm_template_diff_free)

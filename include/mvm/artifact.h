@@ -180,6 +180,9 @@ struct mvm_pull_options {
 	bool no_wait;	 /* -EBUSY instead of waiting for the template's lock */
 	const char *id;	 /* of the template; NULL: the last part of the repository's name */
 	bool whole;	 /* mvm_template_of_artifact(): wait until all of it is here */
+	/* mvm_template_pull(): if the template has a current revision, with a digest the one that
+	 * came with it, then do nothing, and ask no registry */
+	bool if_missing;
 };
 #define MVM_PULL_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_pull_options)
 
@@ -193,6 +196,8 @@ struct mvm_pull_options {
  *
  * Only chunks that no local revision has are fetched.  A pull that was stopped goes on where it
  * was.  Two pulls of one artifact run one after the other.
+ *
+ * Returns 0, or with if_missing 1 if there was nothing to do; then ret->digest is "".
  * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO.
  */
 MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,

@@ -2,12 +2,16 @@
 /* A template's artifact comes from a registry. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/extend.h"
 #include "base/progress.h"
+#include "build/committed.h"
+#include "codec/sha256.h"
 #include "model/image_ref.h"
 #include "model/name.h"
+#include "start/start.h"
 #include "store/keys.h"
 #include "template/lazy.h"
 #include "template/pull_files.h"
@@ -78,6 +82,43 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;
 }
 
+/* Did the revision come with this manifest? */
+static bool came_with(const struct mvm_template_revision *rev, const struct mvm_digest *manifest)
+{
+	char digest[DIGEST_TEXT_SIZE];
+
+	digest_text(manifest, digest);
+	return str_eq(rev->snapshot.origin, digest) ||
+	       (str_starts(rev->flake_ref, RECEIVED_PREFIX) &&
+		str_eq(rev->flake_ref + strlen(RECEIVED_PREFIX), digest));
+}
+
+/* Is what the reference names here, as far as that can be said without the registry?  1, 0 or
+ * -errno.  A revision that cannot be read is not. */
+static int is_here(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
+		   struct mvm_artifact_result *result, struct mvm_error *err)
+{
+	AUTO_DONE(image_ref) ref = { 0 };
+	AUTO_DONE(revision) here = REVISION_NONE;
+
+	int r = image_ref_parse(image_ref_bare(from), &ref, err);
+	if (r < 0)
+		return r;
+	const char *slash = strrchr(ref.path, '/');
+	const char *name = slash ? slash + 1 : ref.path;
+	const char *id = options->id ? options->id : name;
+	r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	if (store_current_get(mvm->store, id, result->revision, NULL) < 0 ||
+	    revision_look(mvm, id, result->revision, &here, NULL) < 0 ||
+	    (ref.has_digest && !came_with(&here.rev, &ref.digest)))
+		return 0;
+	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	result->has_snapshot = here.rev.has_snapshot;
+	return 1;
+}
+
 int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
 		      const struct mvm_progress *progress, struct mvm_artifact_result *ret,
 		      struct mvm_error *err)
@@ -90,9 +131,15 @@ int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_o
 				options, err);
 	if (r == 0)
 		r = progress_take(&watch, &progress, err);
+	bool here = r == 0 && taken.if_missing;
+	if (here) {
+		r = is_here(mvm, from, &taken, &result, err);
+		here = r > 0;
+	}
 	if (r == 0)
 		r = template_pull(mvm, from, &taken, NULL, progress, &result, err);
-	if (r == 0)
-		artifact_result_give(ret, &result);
-	return r;
+	if (r < 0)
+		return r;
+	artifact_result_give(ret, &result);
+	return here;
 }

@@ -57,6 +57,12 @@ class Doctor(harness.TestCase):
         # doctor also looks into the folders of Nix's installers
         self.assertIn(checks["nix"]["mend"], (None, SUDO + "apt-get install nix-bin"))
 
+    def test_a_check_prints_the_failures_on_one_line(self):
+        done = self.mvm("doctor", "--check", status=0)
+        self.assertEqual((done.stdout, done.stderr), ("", ""))
+        done = self.mvm("doctor", "--check", status=1, env={"PATH": self.path("empty"), "MVM_QEMU": ""})
+        self.assertRegex(done.stdout, r"\Aqemu: there is no qemu-system-x86_64[^\n]*\n\Z")
+
     def test_an_old_qemu_is_a_warning(self):
         path = self.program("qemu-system-x86_64", "echo 'QEMU emulator version 6.2.0'")
         qemu = self.checks(PATH=path)["qemu"]

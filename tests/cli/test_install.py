@@ -165,6 +165,19 @@ class Installed(harness.TestCase):
             self.assertIn("KillMode=process\n", text)  # else instances would end with the service
             self.assertNotIn("@", text)
 
+    def test_a_timer_prunes(self):
+        for manager in "user", "system":
+            with open(self.installed_file(f"lib/systemd/{manager}/mvm-prune.service"), encoding="utf-8") as unit:
+                text = unit.read()
+            [start] = re.findall(r"^ExecStart=(\S+) template prune \$MVM_PRUNE_OPTIONS$", text, re.M)
+            self.assertTrue(os.access(self.root + start, os.X_OK), start)
+            [options] = re.findall(r'^Environment="MVM_PRUNE_OPTIONS=(.*)"$', text, re.M)
+            done = self.mvm("template", "prune", "--dry-run", *options.split(), status=0)
+            self.assertIn("Environment=HOME=%h\n", text)
+            self.assertNotIn("@", text)
+            with open(self.installed_file(f"lib/systemd/{manager}/mvm-prune.timer"), encoding="utf-8") as unit:
+                self.assertIn("WantedBy=timers.target\n", unit.read())
+
     def test_the_services_socket_is_the_one_that_it_opens_itself(self):
         for manager in "user", "system":
             texts = {}

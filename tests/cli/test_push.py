@@ -69,6 +69,33 @@ class Pushing(PushCase):
             self.assertEqual([t["template_id"] for t in self.mvm_json("template", "list")], ["web"])
             self.assertTrue(os.path.exists(self.current("web", "vmlinux")))
 
+    def test_a_pull_of_what_is_missing(self):
+        registry = self.serve()
+        first = self.mvm_json("template", "push", "web", self.there(registry))
+        self.source("two")
+        newer = self.build()
+        self.mvm_ok("template", "push", "web", self.there(registry))
+        self.other_host()
+        pull = ["template", "pull", "--if-missing"]
+        got = self.mvm_json(*pull, f"{registry.host}/team/web@{first['digest']}")
+        self.assertEqual((got["revision_hash"], got["new_revision"]), (self.revision, True))
+        registry.requests()
+        # a tag is content with any revision, a digest with its own
+        for ref in self.there(registry), f"{registry.host}/team/web@{first['digest']}":
+            got = self.mvm_json(*pull, ref)
+            self.assertEqual((got["template_id"], got["revision_hash"], got["digest"], got["new_revision"]),
+                             ("web", self.revision, None, False))
+        self.assertEqual(registry.requests(), [])
+        self.assertIn("is here", self.mvm_ok(*pull, self.there(registry)))
+        self.assertTrue(self.mvm_json(*pull, self.there(registry), "two")["new_revision"])
+        self.mvm_ok("template", "pull", self.there(registry))
+        self.assertEqual(self.mvm_json("template", "info", "web")["revision"]["revision_hash"], newer)
+        got = self.mvm_json(*pull, f"{registry.host}/team/web@{first['digest']}")
+        self.assertEqual((got["revision_hash"], got["digest"]), (self.revision, first["digest"]))
+        # one that cannot be read is not here
+        os.unlink(self.current("web", "revision.json"))
+        self.assertIsNotNone(self.mvm_json(*pull, self.there(registry))["digest"])
+
     def test_only_files_that_differ_move(self):
         registry = self.serve()
         first = self.mvm_json("template", "push", "web", self.there(registry))

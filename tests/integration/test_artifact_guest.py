@@ -46,6 +46,9 @@ class Snapshots(guests.TestCase):
         # it would match this host, but strangers' memory does not run
         run = self.mvm_json("template", "info", "web-worker")["run"]
         self.assertEqual((run["start"], run["reason"]), ("boot", ELSEWHERE))
+        [here] = self.mvm_json("node", "status")["templates"]
+        self.assertEqual((here["start"], here["reason"]), ("boot", ELSEWHERE))
+        self.assertNotIn("snap_web-worker", self.mvm_json("node", "features"))
         self.mvm_fails(125, "run", "--template", "web-worker", "--require-snapshot", "--", "true", says=ELSEWHERE)
         # exported again it is the same artifact; imported again nothing changes
         self.assertEqual(self.export()[1]["digest"], made["digest"])
@@ -75,6 +78,9 @@ class Snapshots(guests.TestCase):
         self.assertEqual((got["new_snapshot"], got["new_revision"], got["digest"]), (True, False, unsigned["digest"]))
         self.mvm_ok(*start)
         self.assertEqual(self.mvm_json("template", "info", "web-worker")["run"]["start"], "restore")
+        self.assertLessEqual({"tpl_web-worker", "snap_web-worker"}, set(self.mvm_json("node", "features")))
+        labels = self.mvm_json("node", "labels")
+        self.assertEqual(labels["snapshots.mvm.dev/web-worker"], labels["templates.mvm.dev/web-worker"])
         self.mvm_ok("key", "untrust", "mine")
         self.mvm_fails(125, *start, says=ELSEWHERE)
 
