@@ -62,7 +62,7 @@ static void assert_lines(const struct strv *got, const char *wanted)
 	"-device {\"driver\":\"virtio-blk-device\",\"drive\":\"drive0\"}\n"                        \
 	"-device {\"driver\":\"virtio-blk-device\",\"drive\":\"drive1\"}\n"                        \
 	"-device {\"driver\":\"virtio-net-device\",\"netdev\":\"net0\","                           \
-	"\"mac\":\"52:54:00:6d:76:6d\",\"host_mtu\":14624}\n"                                      \
+	"\"mac\":\"52:54:00:6d:76:6d\",\"host_mtu\":14624,\"guest_announce\":false}\n"             \
 	"-device {\"driver\":\"virtio-rng-device\",\"rng\":\"rng0\"}\n"                            \
 	"-device {\"driver\":\"virtio-serial-device\",\"id\":\"serial0\",\"max_ports\":2}\n"       \
 	"-device {\"driver\":\"virtserialport\",\"bus\":\"serial0.0\",\"chardev\":\"agent\","      \
