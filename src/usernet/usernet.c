@@ -13,7 +13,8 @@
 
 #define LAST_WORDS "{\"ended\":true}"
 
-#define FLOWS_PER_S 500u /* new flows: of TCP, and others */
+#define FLOWS_PER_S   500u  /* new flows: of TCP, and others */
+#define SLIRP_IDLE_MS 1000u /* libslirp's slirp_update_timeout(), without TCP and fragments */
 
 #define HOST_V4	    "10.0.2.2"
 #define RESOLVER_V4 "10.0.2.3"
@@ -193,6 +194,7 @@ static bool has_room(const struct usernet *u)
 static int on_poll_add(int fd, int events, void *arg)
 {
 	struct usernet *u = arg;
+	u->has_sockets = true;
 	if (u->n_fds == POLL_MAX || !sockets_may_poll(&u->sockets, fd))
 		return -1;
 	short wanted = 0;
@@ -257,6 +259,16 @@ static int64_t pause_ns(struct usernet *u)
 	return packets_ns > bytes_ns ? packets_ns : bytes_ns;
 }
 
+/* Ask libslirp what it waits for, and for how long.  When it has nothing else to do it looks each
+ * second for old sockets of UDP and pings.  When there are none, it need not look. */
+static void ask_slirp(struct usernet *u, uint32_t *wait_ms)
+{
+	u->has_sockets = false;
+	slirp_pollfds_fill(u->slirp, wait_ms, on_poll_add, u);
+	if (!u->has_sockets && *wait_ms == SLIRP_IDLE_MS)
+		*wait_ms = UINT32_MAX;
+}
+
 /* Wait for all descriptors that can go on.  Returns as poll(2). */
 static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n_own)
 {
@@ -265,7 +277,7 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	if (paused)
 		wait_ms = u->is_held ? UINT32_MAX : (uint32_t)(pause / NS_PER_MS) + 1;
 	else
-		slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
+		ask_slirp(u, &wait_ms);
 	if (!paused && link_has_frame(&u->link))
 		wait_ms = 0;
 	int timer_ms = clock_remaining_ms(u->timer_ns);

@@ -35,6 +35,7 @@ struct usernet {
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
 	bool is_forwarding, is_held;
+	bool has_sockets; /* of libslirp's, in this turn */
 	/* the host's socket to read first in this turn, and in the next; -1: any */
 	int first_fd, next_fd;
 	struct refusals refusals;

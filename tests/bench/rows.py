@@ -14,7 +14,7 @@ import libvirt_row
 import measure
 import mvm_cli
 
-IDLE_SETTLE_S = 3 # after a start the guest still tidies up
+IDLE_SETTLE_S = 15 # the first health check, five seconds after the start, runs much new code
 IDLE_S = 20
 
 Unavailable = libvirt_row.Unavailable
