@@ -171,20 +171,39 @@ static struct flock span(const struct lock_span *s, int type)
 	};
 }
 
-int lock_span_at(int dir_fd, const char *name, const struct lock_span *s, unsigned flags)
+static int take_span(int fd, const struct lock_span *s, unsigned flags)
 {
 	struct flock want = span(s, flags & LOCK_SHARED ? F_RDLCK : F_WRLCK);
 
+	while (fcntl(fd, flags & LOCK_NOWAIT ? F_OFD_SETLK : F_OFD_SETLKW, &want) < 0) {
+		if (errno == EAGAIN || errno == EACCES)
+			return -EBUSY;
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+int lock_span_add(int fd, const struct lock_span *s, unsigned flags)
+{
+	return take_span(fd, s, flags | LOCK_NOWAIT);
+}
+
+void lock_span_drop(int fd, const struct lock_span *s)
+{
+	struct flock none = span(s, F_UNLCK);
+	(void)fcntl(fd, F_OFD_SETLK, &none); /* it ends with the descriptor at the latest */
+}
+
+int lock_span_at(int dir_fd, const char *name, const struct lock_span *s, unsigned flags)
+{
 	for (;;) {
 		AUTO_CLOSE int fd = open_lock(dir_fd, name);
 		if (fd < 0)
 			return fd;
-		while (fcntl(fd, flags & LOCK_NOWAIT ? F_OFD_SETLK : F_OFD_SETLKW, &want) < 0) {
-			if (errno == EAGAIN || errno == EACCES)
-				return -EBUSY;
-			if (errno != EINTR)
-				return -errno;
-		}
+		int r = take_span(fd, s, flags);
+		if (r < 0)
+			return r;
 		if (file_is_at(fd, dir_fd, name))
 			return TAKE_FD(fd);
 	}

@@ -102,6 +102,11 @@ struct lock_span {
 /* flags: enum lock_flags.  Returns a descriptor that holds the locks, or -errno as above. */
 int lock_span_at(int dir_fd, const char *name, const struct lock_span *span, unsigned flags);
 
+/* Take further locks with a descriptor of lock_span_at(), without waiting: 0, -EBUSY or -errno.
+ * They end with it, or earlier by lock_span_drop(). */
+int lock_span_add(int fd, const struct lock_span *span, unsigned flags);
+void lock_span_drop(int fd, const struct lock_span *span);
+
 /* Does somebody hold one of these locks, shared or not?  A missing file is not locked. */
 bool lock_span_is_held_at(int dir_fd, const char *name, const struct lock_span *span);
 

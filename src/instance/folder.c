@@ -38,8 +38,7 @@ void instance_folder_done(struct instance_folder *f)
 	*f = (struct instance_folder)INSTANCE_FOLDER_NONE;
 }
 
-/* Close the gate.  Closing the returned descriptor opens it again. */
-static int close_gate(int instances_fd)
+int instance_folder_close_gate(int instances_fd)
 {
 	/* open it once more: flock(2) locks an open description, and instances_fd's is shared */
 	AUTO_CLOSE int fd = openat(instances_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -66,7 +65,7 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 {
 	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
 	char name[64];
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
 	f.dir_fd = dir_make_unique_at(instances_fd, NAMELESS, name);
@@ -99,7 +98,7 @@ int instance_folder_take(int instances_fd, int dir_fd, const struct record *reco
 			 struct instance_folder *ret)
 {
 	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
 	if (!file_is_at(dir_fd, instances_fd, record->name))
@@ -153,7 +152,7 @@ int instance_folder_rename(int instances_fd, int dir_fd, struct record *record, 
 	AUTO_FREE char *name = strdup(to);
 	if (!name)
 		return mvm_error_oom(err);
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	if (gate_fd < 0)
 		return mvm_error_set(err, gate_fd, "cannot rename instance '%s': %s", record->name,
 				     strerror(-gate_fd));
@@ -191,7 +190,7 @@ int instance_folder_name_record(const char *name, struct record *r)
 int instance_folder_put(int instances_fd, const char *name, int dir_fd, const char *file,
 			const char *text)
 {
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
 	if (!file_is_at(dir_fd, instances_fd, name))
@@ -201,7 +200,7 @@ int instance_folder_put(int instances_fd, const char *name, int dir_fd, const ch
 
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 {
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	return gate_fd < 0 ? gate_fd : take_lock(dir_fd, what);
 }
 
@@ -210,7 +209,7 @@ int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 static int remove_rest(int instances_fd, const char *name)
 {
 	char nameless[64];
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
 	int r = rename_unique_at(instances_fd, name, instances_fd, NAMELESS, nameless);
@@ -241,7 +240,7 @@ void instance_folder_sweep(int instances_fd, const char *name)
 	struct stat st;
 	if (!name_is_unique(name, NAMELESS))
 		return;
-	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int gate_fd = instance_folder_close_gate(instances_fd);
 	AUTO_CLOSE int dir_fd = gate_fd < 0 ? gate_fd : dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0 && st.st_uid == geteuid() &&
 	    instance_folder_is_pure(dir_fd, false, NULL) == 1)

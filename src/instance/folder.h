@@ -112,6 +112,12 @@ int instance_folder_rename(int instances_fd, int dir_fd, struct record *record, 
 			   struct mvm_error *err);
 
 /*
+ * Close the gate: until the returned descriptor is closed, no folder comes, goes or is renamed, so
+ * a list of them is complete.  Only for a few system calls.  Or -errno.
+ */
+int instance_folder_close_gate(int instances_fd);
+
+/*
  * Does the folder have only files that mvm makes?  1, 0 or -errno.
  *
  *   begun        false: a folder that does not have the instance's name yet, or no longer has it

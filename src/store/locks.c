@@ -73,6 +73,14 @@ static struct lock_span place_of(const char *revision)
 	return (struct lock_span){ .first = hash >> 2, .n = 1 };
 }
 
+/* The leases are below these. */
+static struct lock_span place_of_snapshot(const char *revision)
+{
+	struct lock_span place = place_of(revision);
+	place.first |= UINT64_C(1) << 62;
+	return place;
+}
+
 static int take_leases(struct store *s, const char *id, const struct lock_span *which,
 		       unsigned flags)
 {
@@ -98,6 +106,24 @@ int store_claim_template(struct store *s, const char *id)
 {
 	static const struct lock_span all = { 0 };
 	return take_leases(s, id, &all, LOCK_NOWAIT);
+}
+
+int store_hold_snapshot(int lease_fd, const char *revision)
+{
+	const struct lock_span place = place_of_snapshot(revision);
+	return lock_span_add(lease_fd, &place, LOCK_SHARED);
+}
+
+void store_let_go_snapshot(int lease_fd, const char *revision)
+{
+	const struct lock_span place = place_of_snapshot(revision);
+	lock_span_drop(lease_fd, &place);
+}
+
+int store_claim_snapshot(struct store *s, const char *id, const char *revision)
+{
+	const struct lock_span place = place_of_snapshot(revision);
+	return take_leases(s, id, &place, LOCK_NOWAIT);
 }
 
 bool store_revision_in_use(struct store *s, const char *id, const char *revision)

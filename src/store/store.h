@@ -140,6 +140,18 @@ int store_claim_revision(struct store *s, const char *id, const char *revision);
 /* store_claim_revision() for all revisions of a template, future ones included. */
 int store_claim_template(struct store *s, const char *id);
 
+/*
+ * Who keeps state that needs a revision's snapshot, and who replaces that snapshot, exclude each
+ * other while they look and act.  Neither waits: -EBUSY while the other is at it.
+ *
+ *   lease_fd  of store_lease_revision(); many may hold the snapshot at once
+ *
+ * store_claim_snapshot() returns a descriptor that holds the claim.
+ */
+int store_hold_snapshot(int lease_fd, const char *revision);
+void store_let_go_snapshot(int lease_fd, const char *revision);
+int store_claim_snapshot(struct store *s, const char *id, const char *revision);
+
 /* Is there a lease now?  Only for display; removers take a claim. */
 bool store_revision_in_use(struct store *s, const char *id, const char *revision);
 

@@ -17,6 +17,7 @@
 #include "codec/sha256.h"
 #include "instance/own_disk.h"
 #include "instance/saved.h"
+#include "store/store.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
@@ -250,35 +251,62 @@ static int check_forks(const struct warden *w, struct mvm_error *err)
 			     FORKS_MAX);
 }
 
+/* From here on the VM is suspended. */
+static int publish_suspended(struct warden *w)
+{
+	struct warden_saving *s = &w->saving;
+	int r = 0;
+	if (renameat2(instance_fd(w), s->name, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	w->suspended = r == 0;
+	if (r == 0)
+		r = dir_sync(instance_fd(w));
+	/* after this failure the guest runs on, so nobody may resume this state; if its folder
+	 * keeps the name, the VM is suspended and the guest must not run on */
+	if (r < 0 && w->suspended) {
+		w->suspended = renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
+					 RENAME_NOREPLACE) < 0;
+		r = w->suspended ? 0 : r;
+	}
+	return r;
+}
+
 /* Give the whole folder its name. */
 static int publish(struct warden *w, bool fork, struct line_message *ret, struct mvm_error *err)
 {
 	struct warden_saving *s = &w->saving;
 	char name[sizeof(s->name)] = SAVED_DIR;
 	int r = 0;
-	if (fork) {
+	if (fork)
 		r = rename_unique_at(instance_fd(w), s->name, instance_fd(w), SAVED_FORK, name);
-	} else {
-		r = saved_sync(s->dir_fd);
-		if (r == 0 && renameat2(instance_fd(w), s->name, instance_fd(w), SAVED_DIR,
-					RENAME_NOREPLACE) < 0)
-			r = -errno;
-		w->suspended = r == 0;
-		if (r == 0)
-			r = dir_sync(instance_fd(w));
-		/* after this failure the guest runs on, so nobody may resume this state; if its
-		 * folder keeps the name, the VM is suspended and the guest must not run on */
-		if (r < 0 && w->suspended) {
-			w->suspended = renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
-						 RENAME_NOREPLACE) < 0;
-			r = w->suspended ? 0 : r;
-		}
-	}
+	else
+		r = publish_suspended(w);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
 	forget_saving(s);
 	wire_put_str(&ret->fields, TAG_TEXT, name);
 	return 0;
+}
+
+/* Publish the state unless the snapshot has changed: nothing could go on from it then.  Whoever
+ * replaces the snapshot does so before we look, or finds a suspended VM (template/holder.h). */
+static int publish_with_snapshot(struct warden *w, bool fork, struct line_message *ret,
+				 struct mvm_error *err)
+{
+	int lease_fd = w->given->fd[SUPERVISOR_FD_LEASE];
+	int r = fork ? 0 : saved_sync(w->saving.dir_fd);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
+	r = fork ? 0 : store_hold_snapshot(lease_fd, w->record.revision);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot hold the snapshot that it needs: %s",
+				     r == -EBUSY ? "it is replaced at this moment" : strerror(-r));
+	r = check_snapshot(w, err);
+	if (r == 0)
+		r = publish(w, fork, ret, err);
+	if (!fork)
+		store_let_go_snapshot(lease_fd, w->record.revision);
+	return r;
 }
 
 /* Drop the state that could not be kept.  If the disk was full, say how much room it needs. */
@@ -365,10 +393,8 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 		r = 0; /* the parts that the supervisor has not asked for */
 	if (r == 0)
 		r = save_info(w, info, &nonce, err);
-	if (r == 0) /* again: nothing can go on from what was kept without it */
-		r = check_snapshot(w, err);
 	if (r == 0)
-		r = publish(w, fork, ret, err);
+		r = publish_with_snapshot(w, fork, ret, err);
 	return r < 0 ? give_up(w, r, fork, err) : 0;
 }
 

@@ -146,7 +146,8 @@ static int summarise(struct mvm *mvm, const char *id, const char *current,
 	}
 	s->revision = str_dup(e->name, &failed);
 	s->current = strcmp(current, e->name) == 0;
-	AUTO_FREE char *suspended = holder_find(mvm, id, e->name);
+	AUTO_FREE char *suspended = NULL;
+	holder_find(mvm, id, e->name, &suspended, NULL);
 	s->in_use = suspended || store_revision_in_use(mvm->store, id, e->name);
 	s->built_at = rev.built_at;
 	s->vcpus = rev.vcpus;

@@ -55,13 +55,16 @@ static bool may_go(const struct run *run, const struct history *h, size_t i)
 	return e->built_ns < run->before_ns;
 }
 
-static bool is_suspended(struct run *run, const char *id, const char *revision)
+/* 1, 0 or -errno. */
+static int is_suspended(struct run *run, const char *id, const char *revision,
+			struct mvm_error *err)
 {
-	AUTO_FREE char *holder = holder_find(run->mvm, id, revision);
+	AUTO_FREE char *holder = NULL;
+	int r = holder_find(run->mvm, id, revision, &holder, err);
 	if (holder)
 		progress_note(run->progress, "%s@%s stays: instance '%s' is suspended and needs it",
 			      id, revision, holder);
-	return holder;
+	return r < 0 ? r : holder != NULL;
 }
 
 /* removal is NULL in a dry run. */
@@ -70,15 +73,18 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 {
 	struct store *s = run->mvm->store;
 	uint64_t bytes = 0;
+	int r = 0;
 
 	AUTO_CLOSE int claim = removal ? store_claim_revision(s, id, e->name) : -1;
 	if (claim == -EBUSY || (!removal && store_revision_in_use(s, id, e->name))) {
 		run->result->n_in_use++;
 		return 0;
 	}
-	if ((!removal || claim >= 0) && is_suspended(run, id, e->name)) {
-		run->result->n_in_use++;
-		return 0;
+	if (!removal || claim >= 0)
+		r = is_suspended(run, id, e->name, err);
+	if (r != 0) {
+		run->result->n_in_use += r > 0;
+		return r < 0 ? r : 0;
 	}
 	if (removal && claim < 0)
 		return mvm_error_set(err, claim, "cannot claim %s@%s: %s", id, e->name,
@@ -86,7 +92,7 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 	AUTO_CLOSE int dir_fd = store_revision_open(s, id, e->name, err);
 	if (dir_fd < 0)
 		return dir_fd;
-	int r = store_revision_is_pure(dir_fd);
+	r = store_revision_is_pure(dir_fd);
 	if (r == -ENOMEM)
 		return mvm_error_oom(err);
 	if (r <= 0) {

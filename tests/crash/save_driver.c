@@ -10,10 +10,12 @@
  *   save-driver INSTANCE BASE check     is what is kept whole?
  *
  * BASE is the folder "snapshot" of the record's revision, and has "mem.bin" and "vmstate.bin".
+ * LEASE in the environment is the file of the template's leases, if there is one.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -175,6 +177,7 @@ int main(int argc, char **argv)
 	char nonce[] = "nonce_sha256=" NONCE, *compat[] = { nonce };
 	struct supervisor_given given;
 	struct mvm_error err = { 0 };
+	const char *lease;
 	struct warden w = {
 		.given = &given, .ops = &ops, .theirs = { -1, -1 }, .saved_dir_fd = -1
 	};
@@ -185,6 +188,9 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	given.fd[SUPERVISOR_FD_INSTANCE] = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lease = getenv("LEASE");
+	given.fd[SUPERVISOR_FD_LEASE] = open(lease ? lease : "/dev/null",
+					     O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	w.memory_dir_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	given.fd[SUPERVISOR_FD_REVISION] = openat(w.memory_dir_fd, "..",
 						  O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -3,21 +3,26 @@
 """A supervisor is killed, or its calls fail, at every call with which it keeps a VM's state.
 
 After each its VM runs on, or is suspended whole, or is lost with its supervisor; and the next
-command leaves nothing half-made.
+command leaves nothing half-made.  And a snapshot is replaced at every call of a suspend, and the
+other way round.
 
 Environment: as for fault_case.py, and SAVE_DRIVER.
 """
 
+import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 import harness
+from fake_instance import FakeInstance
 from fault_case import ERRORS, FAULTS, FaultCase, names_of, points
 
 DRIVER = os.environ["SAVE_DRIVER"]
 FILES = ["data.ext4", "instance.json", "lock"]
+MEMORY = ("mem.bin", "vmstate.bin")
 REVISION = "8e09f99e74a7162c4dbf2bdc68bbe9a6"
 
 
@@ -173,6 +178,107 @@ class Saved(FaultCase):
         self.assertEqual(self.drive(data, "check"), 1)
         os.unlink(data + "/instances/vm/saved/resuming")
         self.assertEqual(self.drive(data, "check"), 0) # by its times
+
+
+class Replaced(FaultCase):
+    """`template snapshot --rm` while a VM is suspended: one of both is refused."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("root/etc/hostname", "one\n")
+        self.in_base("template", "create", "web-worker", "--flake", "dir:" + self.path("root"))
+        self.in_base("template", "build", "web-worker")
+        folder = os.path.join(self.base, "templates", "web-worker", "artifacts")
+        revision, = os.listdir(folder)
+        self.revision = os.path.join("templates", "web-worker", "artifacts", revision)
+        self.snapshot = os.path.join(self.revision, "snapshot")
+        os.mkdir(os.path.join(self.base, self.snapshot), 0o700)
+        for name in MEMORY:
+            with open(os.path.join(self.base, self.snapshot, name), "w", encoding="ascii") as file:
+                file.write(name)
+        rev = self.read_json("revision.json")
+        rev["snapshot"] = dict(created_at="2026-01-01T00:00:00Z", vmstate_size_bytes=11, mem_size_bytes=7,
+                               boot_args="", vcpus=1, mem_mib=128, compat={"nonce_sha256": "0" * 64})
+        text, sums = json.dumps(rev), self.read_json("checksums.json")
+        digest = lambda text: hashlib.sha256(text.encode()).hexdigest()
+        sums["revision_sha256"] = digest(text)
+        sums["files"].update({"snapshot/" + name: digest(name) for name in MEMORY})
+        self.write_again("revision.json", text)
+        self.write_again("checksums.json", json.dumps(sums))
+
+    def read_json(self, name):
+        with open(os.path.join(self.base, self.revision, name), encoding="utf-8") as file:
+            return json.load(file)
+
+    def write_again(self, name, text):
+        path = os.path.join(self.base, self.revision, name)
+        os.unlink(path)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def suspending(self, data):
+        return [DRIVER, data + "/instances/vm", os.path.join(data, self.snapshot), "suspend"]
+
+    @staticmethod
+    def removing(data):
+        return [harness.MVM, "--data-dir", data, "template", "snapshot", "web-worker", "--rm"]
+
+    def run_with(self, data, command, more=None):
+        env = self.environment({"LEASE": data + "/locks/lease.web-worker", **(more or {})})
+        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+
+    def copy_with_vm(self):
+        data = self.copy_of_base()
+        instance = FakeInstance(data, "vm", "web-worker", os.path.basename(self.revision))
+        self.addCleanup(instance.close)
+        path = data + "/instances/vm/instance.json"
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        record.update(start="restore", machine_id="0" * 32)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        return data
+
+    def calls_of(self, command):
+        data, log = self.copy_with_vm(), self.path("calls")
+        done = self.run_with(data, command(data), {"LD_PRELOAD": FAULTS, "MVM_FAULT_LOG": log})
+        said = done.communicate(timeout=60)[1]
+        self.assertEqual(done.returncode, 0, said)
+        calls = names_of(log)
+        os.unlink(log)
+        return calls
+
+    def one_stops_for_the_other(self, first, other):
+        calls, seen = self.calls_of(first), set()
+        for at, call in enumerate(calls, 1):
+            data = self.copy_with_vm()
+            with self.run_with(data, first(data), {"LD_PRELOAD": FAULTS, "MVM_FAULT_AT": str(at),
+                                                   "MVM_FAULT_DO": "stop"}) as one:
+                os.waitid(os.P_PID, one.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                with self.run_with(data, other(data)) as two:
+                    try:
+                        two.wait(10)
+                    finally:
+                        two.kill()
+                        one.send_signal(signal.SIGCONT)
+                    said = [each.communicate(timeout=60)[1] for each in (one, two)]
+                    status = one.returncode, two.returncode
+            where = f"at call {at}, {call}: {said}"
+            suspended = os.path.exists(data + "/instances/vm/saved")
+            there = os.path.exists(os.path.join(data, self.snapshot, "mem.bin"))
+            self.assertTrue(there or not suspended, where) # what it needs is gone
+            self.assertEqual(status.count(0), 1, where)
+            seen.add((suspended, there))
+            shutil.rmtree(data)
+        self.assertEqual(seen, {(False, False), (True, True)})
+        print(f"# stopped at {len(calls)} calls", flush=True)
+
+    def test_a_suspend_while_the_snapshot_is_replaced(self):
+        self.one_stops_for_the_other(self.removing, self.suspending)
+
+    def test_the_snapshot_is_replaced_during_a_suspend(self):
+        self.one_stops_for_the_other(self.suspending, self.removing)
 
 
 if __name__ == "__main__":

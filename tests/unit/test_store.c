@@ -153,6 +153,24 @@ static void leases_keep_a_revision_from_being_claimed(void **state)
 	assert_true(claim >= 0);
 }
 
+static void a_snapshot_is_held_or_claimed_beside_leases(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_CLOSE int one = store_lease_revision(f->store, "web", "r1");
+	AUTO_CLOSE int two = store_lease_revision(f->store, "web", "r1");
+	assert_int_equal(store_hold_snapshot(one, "r1"), 0);
+	assert_int_equal(store_hold_snapshot(two, "r1"), 0);
+	store_let_go_snapshot(one, "r1");
+	assert_int_equal(store_claim_snapshot(f->store, "web", "r1"), -EBUSY);
+	store_let_go_snapshot(two, "r1");
+	AUTO_CLOSE int claim = store_claim_snapshot(f->store, "web", "r1");
+	assert_true(claim >= 0);
+	assert_int_equal(store_hold_snapshot(one, "r1"), -EBUSY);
+	assert_int_equal(store_hold_snapshot(one, "r2"), 0);
+	/* nor is the lease gone */
+	assert_int_equal(store_claim_revision(f->store, "web", "r1"), -EBUSY);
+}
+
 static void a_template_claim_covers_all_its_revisions(void **state)
 {
 	struct fixture *f = *state;
@@ -225,6 +243,7 @@ int main(void)
 		TEST(only_staging_of_dead_processes_is_swept),
 		TEST(locks_name_their_holder),
 		TEST(leases_keep_a_revision_from_being_claimed),
+		TEST(a_snapshot_is_held_or_claimed_beside_leases),
 		TEST(a_template_claim_covers_all_its_revisions),
 		TEST(lock_files_of_removed_templates_are_swept),
 		TEST(reading_a_store_takes_no_locks_and_writes_nothing),

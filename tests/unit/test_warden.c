@@ -205,6 +205,7 @@ static void one_that_can_save(struct cell *c)
 	assert_int_equal(file_create_at(dir_fd, "mem.bin", "", 0, 0600), 0);
 	assert_int_equal(file_create_at(dir_fd, "vmstate.bin", "", 0, 0600), 0);
 	c->given.fd[SUPERVISOR_FD_REVISION] = revision_fd;
+	c->given.fd[SUPERVISOR_FD_LEASE] = open("/dev/null", O_RDWR | O_CLOEXEC);
 	c->warden.record.purpose = RECORD_FOR_USER;
 	c->warden.record.restore = true;
 	c->warden.memory_dir_fd = dir_fd;
