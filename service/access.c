@@ -23,7 +23,8 @@ static int check_peer(struct request *rq, struct mvm_error *err)
 		rq->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	if (!info || sock_peer_uid(info->connect_fd, &rq->peer_uid) < 0)
 		return mvm_error_set(err, -EACCES, "cannot tell who asks");
-	if (rq->peer_uid != 0 && rq->peer_uid != geteuid())
+	if (rq->peer_uid != 0 && rq->peer_uid != geteuid() &&
+	    !sock_peer_is_member(info->connect_fd, rq->server->guard->group))
 		return mvm_error_set(err, -EACCES, "this service belongs to another user");
 	rq->client = (struct client){ .scope = MVM_TOKEN_ADMIN };
 	rq->known = true;

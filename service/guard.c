@@ -18,6 +18,7 @@ int guard_new(struct mvm *mvm, const char *data_dir, struct guard **ret, struct 
 	if (!g)
 		return mvm_error_oom(err);
 	g->audit = (struct audit)AUDIT_NONE;
+	g->group = (gid_t)-1;
 	g->metrics.started_at = clock_wall_ns() / NS_PER_S;
 	int r = mvm_tokens_open(mvm, &g->tokens, err);
 	if (r == 0)

@@ -6,6 +6,7 @@
 
 #include <mvm/error.h>
 #include <mvm/token.h>
+#include <sys/types.h>
 
 #include "audit.h"
 #include "base/str.h"
@@ -21,6 +22,7 @@ struct guard {
 	struct audit audit;
 	struct metrics metrics;
 	struct strv hosts; /* names of this host beside "localhost" */
+	gid_t group;	   /* its members may use the Unix socket; (gid_t)-1: none */
 };
 
 /* mvm: the loop's, borrowed until guard_free(). */

@@ -20,6 +20,7 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "connection.h"
+#include "guard.h"
 #include "inherit.h"
 #include "request.h"
 #include "say.h"
@@ -232,7 +233,7 @@ static int check_left(int dir_fd, const char *name, const char *path, struct mvm
 }
 
 /* Listen at a Unix socket; one whose process has ended is replaced. */
-static int unix_socket(const char *path, struct mvm_error *err)
+static int unix_socket(const char *path, gid_t group, struct mvm_error *err)
 {
 	AUTO_FREE char *for_dir = strdup(path);
 	const char *slash = strrchr(path, '/');
@@ -253,6 +254,14 @@ static int unix_socket(const char *path, struct mvm_error *err)
 	}
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot listen at '%s': %s", path, strerror(-fd));
+	if (group != (gid_t)-1 &&
+	    (fchownat(dir_fd, name, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) < 0 ||
+	     fchmodat(dir_fd, name, 0660, 0) < 0)) {
+		int r = mvm_error_set(err, -errno, "cannot give '%s' to the group: %s", path,
+				      strerror(errno));
+		close(fd);
+		return r;
+	}
 	return fd;
 }
 
@@ -261,7 +270,7 @@ int server_listen_unix(struct server *s, const char *path, struct mvm_error *err
 	struct listener *l = calloc(1, sizeof(*l));
 	if (!l)
 		return mvm_error_oom(err);
-	int r = unix_socket(path, err);
+	int r = unix_socket(path, s->guard->group, err);
 	if (r >= 0) {
 		l->path = strdup(path);
 		r = listen_at(s, l, r, false, err);

@@ -36,7 +36,7 @@ struct run {
 };
 
 /* Where the socket is without --socket; the folder is made. */
-static int default_socket(char **ret, struct mvm_error *err)
+static int default_socket(const struct run *run, char **ret, struct mvm_error *err)
 {
 	const char *base = geteuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
 	if (str_empty(base)) {
@@ -47,7 +47,7 @@ static int default_socket(char **ret, struct mvm_error *err)
 	AUTO_FREE char *path = str_printf("%s/mvm/mvmd.sock", base);
 	if (!folder || !path)
 		return mvm_error_oom(err);
-	if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+	if (mkdir(folder, run->options->group == (gid_t)-1 ? 0700 : 0755) < 0 && errno != EEXIST)
 		return mvm_error_set(err, -errno, "cannot make '%s': %s", folder, strerror(errno));
 	*ret = TAKE_PTR(path);
 	return 0;
@@ -135,7 +135,7 @@ static int listen_all(struct run *run, struct mvm_error *err)
 	for (int i = 0; r == 0 && i < run->notify.n_fds; i++)
 		r = server_listen_fd(run->server, NOTIFY_FD_FIRST + i, err);
 	if (r == 0 && run->notify.n_fds == 0) {
-		r = o->socket ? 0 : default_socket(&path, err);
+		r = o->socket ? 0 : default_socket(run, &path, err);
 		if (r == 0)
 			r = server_listen_unix(run->server, o->socket ? o->socket : path, err);
 	}
@@ -154,6 +154,7 @@ static int serve(struct run *run, struct mvm_error *err)
 
 	s->client_ns = o->client_ms * NS_PER_MS;
 	s->grace_ns = o->grace_ms * NS_PER_MS;
+	s->guard->group = o->group;
 	for (size_t i = 0; i < o->hosts.n; i++)
 		strv_add(&s->guard->hosts, o->hosts.v[i]);
 	int r = e2b_start(s, err);

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include <getopt.h>
+#include <grp.h>
 #include <mvm/mvm.h>
 #include <stdio.h>
 
@@ -19,6 +20,9 @@ static void usage(FILE *out)
 	      "\n"
 	      "      --data-dir DIR       use this data folder instead of ~/.mvm\n"
 	      "      --socket PATH        listen at this Unix socket instead of the user's own\n"
+	      "      --group NAME         members may use the socket, which is the same as being "
+	      "root\n"
+	      "                           where root runs mvmd\n"
 	      "      --tcp ADDRESS:PORT   listen here, too; clients need a token. Without TLS\n"
 	      "                           only at an address of this host alone\n"
 	      "      --tls-cert FILE      certificate for --tcp, with its chain, in PEM\n"
@@ -60,12 +64,19 @@ static int wrong(const char *text, const char *value)
 /* Take one option's value.  Returns -1, or an exit status. */
 static int take(int c, const char *value, struct options *o)
 {
+	const struct group *group;
 	switch (c) {
 	case 'd':
 		o->data_dir = value;
 		break;
 	case 's':
 		o->socket = value;
+		break;
+	case 'G':
+		group = getgrnam(value);
+		if (!group)
+			return wrong("is no group of this host", value);
+		o->group = group->gr_gid;
 		break;
 	case 't':
 		strv_add(&o->tcp, value);
@@ -122,6 +133,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 	static const struct option options[] = {
 		{ "data-dir", required_argument, NULL, 'd' },
 		{ "socket", required_argument, NULL, 's' },
+		{ "group", required_argument, NULL, 'G' },
 		{ "tcp", required_argument, NULL, 't' },
 		{ "tls-cert", required_argument, NULL, 'c' },
 		{ "tls-key", required_argument, NULL, 'k' },

@@ -6,11 +6,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/str.h"
 
 struct options {
 	const char *data_dir, *socket;
+	gid_t group; /* may use the Unix socket; (gid_t)-1: none */
 	const char *tls_cert, *tls_key;
 	bool only_tls_1_3, no_pools;
 	int64_t client_ms, grace_ms;
@@ -19,7 +21,7 @@ struct options {
 };
 #define OPTIONS_INIT                                                                               \
 	{                                                                                          \
-		.client_ms = 30000, .grace_ms = 10000                                              \
+		.group = (gid_t)-1, .client_ms = 30000, .grace_ms = 10000                                              \
 	}
 
 /* Parse; options_done() *ret.  Returns an exit status, or -1 to go on. */

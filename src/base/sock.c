@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -79,6 +80,27 @@ int sock_peer_uid(int fd, uid_t *ret)
 		return -errno;
 	*ret = cred.uid;
 	return 0;
+}
+
+bool sock_peer_is_member(int fd, gid_t group)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	if (group == (gid_t)-1 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return false;
+	if (cred.gid == group)
+		return true;
+	len = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
+		return false;
+	AUTO_FREE gid_t *groups = malloc(len);
+	if (!groups || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
+		return false;
+	for (size_t i = 0; i < len / sizeof(*groups); i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
 }
 
 /* Room for one descriptor. */

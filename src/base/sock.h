@@ -5,6 +5,7 @@
 /* Unix sockets: pairs, listeners and connections named relative to an open folder (so that the
  * 107 bytes of sun_path never matter), passing descriptors, and the peer's uid. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -26,6 +27,9 @@ int sock_accept(int listen_fd);
 
 /* The uid of the process at the other end (SO_PEERCRED). */
 int sock_peer_uid(int fd, uid_t *ret);
+
+/* Was that process in the group when it connected?  (gid_t)-1 has no members. */
+bool sock_peer_is_member(int fd, gid_t group);
 
 #define SOCK_FDS_MAX 16u
 

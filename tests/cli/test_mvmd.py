@@ -4,6 +4,7 @@ What it serves is in integration/test_service.py."""
 
 import concurrent.futures
 import errno
+import grp
 import http.client
 import json
 import os
@@ -168,11 +169,35 @@ class Access(Case):
         os.chmod(self.path(), 0o711)
         self.assertEqual(os.stat(self.socket).st_mode & 0o777, 0o600)
         os.chmod(self.socket, 0o666)
+        self.assertIn("403 Forbidden", self.ask_as())
+
+    def ask_as(self, group=65534, groups=()):
+        """The head of the answer that the user nobody gets, or why there is none."""
         ask = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);" \
               "s.sendall(b'GET /v1/operations HTTP/1.0\\r\\n\\r\\n'); print(s.recv(99).decode())"
         done = subprocess.run([shutil.which("python3", path="/usr/bin:/bin"), "-c", ask, self.socket], user=65534,
-                              group=65534, extra_groups=[], capture_output=True, text=True, check=False, cwd="/")
-        self.assertIn("403 Forbidden", done.stdout, done.stderr)
+                              group=group, extra_groups=groups, capture_output=True, text=True, check=False, cwd="/")
+        return done.stdout + done.stderr
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
+    def test_a_groups_members_may_use_the_unix_socket(self):
+        group = grp.getgrnam("games")
+        os.chmod(self.path(), 0o711)
+        self.end_mvmd()
+        self.start_mvmd("--group", group.gr_name)
+        self.assertEqual(os.stat(self.socket).st_mode & 0o777, 0o660)
+        self.assertIn("200 OK", self.ask_as(group.gr_gid))
+        self.assertIn("200 OK", self.ask_as(groups=[1, group.gr_gid]))
+        self.assertIn("PermissionError", self.ask_as(groups=[1]))
+        os.chmod(self.socket, 0o666) # mvmd looks, too
+        self.assertIn("403 Forbidden", self.ask_as(groups=[1]))
+        self.assertIn("403 Forbidden", self.ask_as())
+
+    def test_a_group_that_is_missing_is_an_error(self):
+        done = subprocess.run([MVMD, "--data-dir", self.data_dir, "--group", "no-such-group"], text=True,
+                              capture_output=True, check=False, timeout=self.timeout)
+        self.assertEqual((done.returncode, done.stderr.splitlines()[0]),
+                         (2, "mvmd: 'no-such-group' is no group of this host"))
 
 
 class Sandboxes(Case):
