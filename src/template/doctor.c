@@ -6,11 +6,16 @@
 #include <mvm/mvm.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/str.h"
 #include "vmm/accel.h"
 #include "vmm/name_servers.h"
 
@@ -89,6 +94,58 @@ static char *read_proc(const char *path)
 	return text;
 }
 
+/* The texts of the flaws of CPUs that threads of one core may have, in one; NULL without memory. */
+static char *read_vulnerabilities(struct doctor *d)
+{
+	static const char *const flaws[] = { "l1tf", "mds", "mmio_stale_data", "tsx_async_abort" };
+	AUTO_DONE(strbuf) all = { 0 };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(flaws); i++) {
+		char path[96];
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s",
+			 flaws[i]);
+		AUTO_FREE char *text = read_proc(path);
+		strbuf_addf(&all, "%s", text ? text : "");
+	}
+	d->failed |= all.failed;
+	return all.failed ? NULL : TAKE_PTR(all.data);
+}
+
+/* Does the kernel know cgroup2's favordynmods?  Since 6.0. */
+static bool kernel_has_favordynmods(void)
+{
+	struct utsname name;
+	return uname(&name) == 0 && strtoul(name.release, NULL, 10) >= 6;
+}
+
+static void look_at_tuning(struct doctor *d, const char *meminfo, const char *swaps)
+{
+	AUTO_FREE char *mountinfo = read_proc("/proc/self/mountinfo");
+	AUTO_FREE char *nx_huge_pages = read_proc("/sys/module/kvm/parameters/nx_huge_pages");
+	AUTO_FREE char *multihit = read_proc(
+		"/sys/devices/system/cpu/vulnerabilities/itlb_multihit");
+	AUTO_FREE char *vulnerabilities = read_vulnerabilities(d);
+	AUTO_FREE char *ksm = read_proc("/sys/kernel/mm/ksm/run");
+	const struct doctor_tuning t = {
+		.mountinfo = mountinfo,
+		.meminfo = meminfo,
+		.swaps = swaps,
+		.nx_huge_pages = nx_huge_pages,
+		.itlb_multihit = multihit,
+		.vulnerabilities = vulnerabilities,
+		.ksm = ksm,
+		.has_favordynmods = kernel_has_favordynmods(),
+	};
+	doctor_tuning(d, &t);
+}
+
+static void look_at_limits(struct doctor *d)
+{
+	struct rlimit files, processes;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && getrlimit(RLIMIT_NPROC, &processes) == 0)
+		doctor_limits(d, files.rlim_max,
+			      geteuid() == 0 ? RLIM_INFINITY : processes.rlim_cur);
+}
+
 static void look_at_host(struct doctor *d)
 {
 	AUTO_FREE char *cpuinfo = NULL;
@@ -100,6 +157,8 @@ static void look_at_host(struct doctor *d)
 	if (cpuinfo_read(&cpuinfo) < 0)
 		cpuinfo = NULL;
 	doctor_kvm(d, "/dev/kvm", cpuinfo, getenv("MVM_ACCEL"));
+	/* without KVM this is no host for many VMs, and the settings matter little */
+	bool has_kvm = !d->failed && d->v[d->n - 1]->level == MVM_CHECK_OK;
 	doctor_backends(d);
 	doctor_helpers(d);
 	doctor_nix(d);
@@ -107,6 +166,9 @@ static void look_at_host(struct doctor *d)
 	hostload_read(&host);
 	doctor_pressure(d, &host);
 	doctor_cgroup(d);
+	if (has_kvm)
+		look_at_tuning(d, meminfo, swaps);
+	look_at_limits(d);
 	AUTO_FREE char *resolv_conf = name_servers_text();
 	doctor_name_servers(d, resolv_conf ? resolv_conf : "");
 }

@@ -81,6 +81,27 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 /* How much do the host's processes wait for CPU, memory and disk? */
 void doctor_pressure(struct doctor *d, const struct hostload *host);
 
+/* "MemAvailable:   123 kB": the number of this key, which ends with a colon. */
+bool doctor_read_kib(const char *meminfo, const char *key, unsigned long long *ret);
+
+/* ---- doctor_tuning.c ---- */
+
+/* Texts of files of the host; NULL: the file is missing. */
+struct doctor_tuning {
+	const char *mountinfo, *meminfo, *swaps;
+	const char *nx_huge_pages;   /* KVM's parameter */
+	const char *itlb_multihit;   /* what the kernel says of this flaw of CPUs */
+	const char *vulnerabilities; /* of all such files */
+	const char *ksm;	     /* is it running? */
+	bool has_favordynmods;	     /* the kernel knows this option of cgroup v2 */
+};
+
+/* Settings that matter to a host with many VMs.  Each without its file is well. */
+void doctor_tuning(struct doctor *d, const struct doctor_tuning *t);
+
+/* files: RLIMIT_NOFILE's hard limit; processes: RLIMIT_NPROC's soft one. */
+void doctor_limits(struct doctor *d, uint64_t files, uint64_t processes);
+
 /* ---- doctor_data.c ---- */
 
 /* The data folder.  A failure to open it is a finding; only -ENOMEM sets d->failed. */

@@ -285,8 +285,7 @@ void doctor_cgroup(struct doctor *d)
 			   "their size");
 }
 
-/* "MemAvailable:   123 kB" */
-static bool read_kib(const char *meminfo, const char *key, unsigned long long *ret)
+bool doctor_read_kib(const char *meminfo, const char *key, unsigned long long *ret)
 {
 	char *end = NULL;
 	const char *line = meminfo ? strstr(meminfo, key) : NULL;
@@ -303,7 +302,7 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 	const char *first_swap = swaps ? strchr(swaps, '\n') : NULL;
 	char size[24];
 
-	if (!read_kib(meminfo, "MemAvailable:", &available)) {
+	if (!doctor_read_kib(meminfo, "MemAvailable:", &available)) {
 		doctor_add(d, "memory", MVM_CHECK_WARN,
 			   mend_as_root("sudo mount -t proc proc /proc"),
 			   "/proc/meminfo does not say how much memory is available");

@@ -40,7 +40,8 @@ class Doctor(harness.TestCase):
         status = self.mvm("doctor").returncode
         checks = self.checks(status)
         self.assertLessEqual({"data", "links", "kernels", "kvm", "qemu", "firecracker", "nix",
-                              "mvm-agent", "mvm-net", "mvm-supervisor", "memory", "pressure", "cgroup", "snapshots"},
+                              "mvm-agent", "mvm-net", "mvm-supervisor", "memory", "pressure", "cgroup", "limits",
+                              "snapshots"},
                              set(checks))
 
     def test_text_and_json_say_the_same(self):

@@ -165,6 +165,119 @@ static void odd_name_servers_are_told(void **state)
 	}
 }
 
+#define CGROUP2 "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 "
+
+static const struct mvm_check *named(const struct doctor *d, const char *name)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		if (str_eq(d->v[i]->name, name))
+			return d->v[i];
+	}
+	fail_msg("no check '%s'", name);
+	return NULL;
+}
+
+static void settings_of_a_busy_host_are_judged(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		struct doctor_tuning host;
+		const char *mend; /* NULL: well */
+	} cases[] = {
+		{ "cgroup-moves",
+		  { .mountinfo = CGROUP2 "rw,nsdelegate\n", .has_favordynmods = true },
+		  "remount,favordynmods" },
+		{ "cgroup-moves",
+		  { .mountinfo = "1 2 0:1 / / rw - ext4 a ro,b\n" CGROUP2 "rw\n3 4",
+		    .has_favordynmods = true },
+		  "remount,favordynmods" },
+		{ "cgroup-moves",
+		  { .mountinfo = CGROUP2 "rw,favordynmods\n", .has_favordynmods = true },
+		  NULL },
+		{ "cgroup-moves", { .mountinfo = CGROUP2 "rw\n" }, NULL },
+		/* a container's */
+		{ "cgroup-moves",
+		  { .mountinfo = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 c rw\n",
+		    .has_favordynmods = true },
+		  NULL },
+		{ "cgroup-moves",
+		  { .mountinfo = "1 2 0:1 / / rw - ext4 a b\n", .has_favordynmods = true },
+		  NULL },
+		{ "nx-huge-pages",
+		  { .nx_huge_pages = "Y\n", .itlb_multihit = "Not affected\n" },
+		  "echo never" },
+		{ "nx-huge-pages",
+		  { .nx_huge_pages = "Y\n",
+		    .itlb_multihit = "KVM: Mitigation: Split huge pages\n" },
+		  NULL },
+		{ "nx-huge-pages", { .nx_huge_pages = "Y\n" }, NULL },
+		{ "nx-huge-pages",
+		  { .nx_huge_pages = "N\n", .itlb_multihit = "Not affected\n" },
+		  NULL },
+		{ "ksm", { .ksm = "1\n" }, "ksm/run" },
+		{ "ksm", { .ksm = "0\n" }, NULL },
+		{ "smt",
+		  { .vulnerabilities = "Mitigation: Clear CPU buffers; SMT vulnerable\n" },
+		  "smt/control" },
+		{ "smt",
+		  { .vulnerabilities = "Mitigation: Clear CPU buffers; SMT disabled\n" },
+		  NULL },
+		{ "hugepages",
+		  { .meminfo = "HugePages_Free:     512\nHugepagesize:       2048 kB\n" },
+		  "vm.nr_hugepages=0" },
+		{ "hugepages",
+		  { .meminfo = "HugePages_Free:       8\nHugepagesize:       2048 kB\n" },
+		  NULL },
+		{ "hugepages",
+		  { .meminfo = "HugePages_Free:       0\nHugepagesize:          0 kB\n" },
+		  NULL },
+		{ "swap", { .swaps = "Filename\tType\n/dev/zram0 p\n/dev/sda2\tp\n" }, "swapoff" },
+		{ "swap", { .swaps = "Filename\tType\n/dev/zram0 p\n" }, NULL },
+		{ "swap", { .swaps = "Filename\tType\n" }, NULL },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_tuning(&d, &cases[i].host);
+		const struct mvm_check *check = named(&d, cases[i].name);
+		assert_int_equal(check->level, cases[i].mend ? MVM_CHECK_WARN : MVM_CHECK_OK);
+		if (cases[i].mend)
+			assert_non_null(strstr(check->mend, cases[i].mend));
+		else
+			assert_null(check->mend);
+	}
+}
+
+static void a_host_without_those_files_is_well(void **state)
+{
+	(void)state;
+	static const struct doctor_tuning nothing = { .has_favordynmods = true };
+	AUTO_DONE(doctor) d = { 0 };
+	doctor_tuning(&d, &nothing);
+	assert_int_equal(d.n, 6);
+	for (size_t i = 0; i < d.n; i++)
+		assert_int_equal(d.v[i]->level, MVM_CHECK_OK);
+}
+
+static void small_limits_are_told(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t files, processes;
+		const char *says, *mend;
+	} cases[] = {
+		{ 1 << 20, UINT64_MAX, "no small number", NULL },
+		{ 1024, UINT64_MAX, "only 1024 files", "LimitNOFILE" },
+		{ 1 << 20, 320, "some 20 VMs", "nproc" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_limits(&d, cases[i].files, cases[i].processes);
+		assert_says(&d, cases[i].mend ? MVM_CHECK_WARN : MVM_CHECK_OK, cases[i].says,
+			    cases[i].mend);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +285,9 @@ int main(void)
 		cmocka_unit_test(odd_name_servers_are_told),
 		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
 		cmocka_unit_test(doctor_reports_memory_that_is_short_or_not_lent),
+		cmocka_unit_test(settings_of_a_busy_host_are_judged),
+		cmocka_unit_test(a_host_without_those_files_is_well),
+		cmocka_unit_test(small_limits_are_told),
 		cmocka_unit_test(only_a_faulty_backend_has_a_remedy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
