@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 PREFIX ?= /usr/local
 
-.PHONY: all deps check check-fast check-long fuzz demo bench install lint dist clean help
+.PHONY: all deps check check-fast check-long fuzz demo bench install lint dist deb clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm), no tests
@@ -51,6 +51,10 @@ lint: ## clang, clang-tidy, cppcheck, shellcheck, clang-format
 
 dist: $(BUILD)/build.ninja ## a tarball of what is committed, built and tested once
 	@BUILD=$(BUILD) scripts/dist
+
+deb: ## Debian packages in build/deb: mvm, mvmd, libmvm1, libmvm-dev, checked by lintian
+	@scripts/install-deps build deb
+	@BUILD=$(BUILD) scripts/deb
 
 clean: ## remove the build folders
 	rm -rf $(BUILD) $(BUILD)-*
