@@ -21,7 +21,7 @@ struct options {
 };
 #define OPTIONS_INIT                                                                               \
 	{                                                                                          \
-		.group = (gid_t)-1, .client_ms = 30000, .grace_ms = 10000                                              \
+		.group = (gid_t)-1, .client_ms = 30000, .grace_ms = 10000                          \
 	}
 
 /* Parse; options_done() *ret.  Returns an exit status, or -1 to go on. */
