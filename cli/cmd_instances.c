@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commands about instances that exist: inspect, stop, rm, kill, rename, pause, resume. */
+#include <errno.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/str.h"
 #include "each.h"
 #include "handles.h"
@@ -9,14 +11,45 @@
 #include "options.h"
 #include "out.h"
 
+/* For probes: anything but "healthy" is an error. */
+static int show_health(struct cli_context *c, const struct mvm_instance_info *info)
+{
+	bool runs = info->state == MVM_INSTANCE_RUNNING;
+	bool comes = info->state == MVM_INSTANCE_STARTING || info->state == MVM_INSTANCE_PAUSED ||
+		     info->state == MVM_INSTANCE_SUSPENDED;
+	const char *state = mvm_instance_state_name(info->state);
+
+	if (comes)
+		return mvm_error_set(&c->err, -EBUSY, "instance '%s' is %s", info->name, state);
+	if (!runs)
+		return mvm_error_set(&c->err, -ESRCH, "instance '%s' does not run: %s", info->name,
+				     info->error ? info->error : state);
+	if (str_eq(info->health, "starting"))
+		return mvm_error_set(&c->err, -EBUSY, "instance '%s' has had no health check yet",
+				     info->name);
+	if (str_eq(info->health, "none"))
+		return mvm_error_set(&c->err, -EOPNOTSUPP,
+				     "instance '%s' has no agent, which would check its health",
+				     info->name);
+	if (!str_eq(info->health, "healthy"))
+		return mvm_error_set(&c->err, -EIO, "instance '%s' is unhealthy: %s", info->name,
+				     info->health_message ? info->health_message : "no reason");
+	puts(info->health); /* main looks at the stream's errors */
+	return 0;
+}
+
 static int inspect(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance_info) info = NULL;
+	if (args_flag(a, "health") && c->json)
+		return cli_usage(c, "--health prints a word: without it, inspect prints JSON");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_instance_inspect(mvm, args_at(a, 0), &info, &c->err);
-	return r == 0 ? json_show(info->json, stdout) : r;
+	if (r < 0)
+		return r;
+	return args_flag(a, "health") ? show_health(c, info) : json_show(info->json, stdout);
 }
 
 /* The instances that --all means.  A command without --all takes every name as a positional. */
@@ -159,6 +192,14 @@ static int rename_one(struct cli_context *c, const struct args *a)
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };
 
+static const struct option inspect_options[] = {
+	{ .name = "health",
+	  .kind = OPTION_FLAG,
+	  .help = "print only its health, and fail unless it is healthy" },
+	OPTION_JSON,
+	{ 0 },
+};
+
 static const struct option stop_options[] = {
 	{ .name = "timeout",
 	  .letter = 't',
@@ -206,8 +247,14 @@ static const struct option kill_options[] = {
 const struct command command_inspect = {
 	.path = "inspect",
 	.summary = "Show everything about an instance, as JSON",
+	.details =
+		"With --health, for a probe, the exit status is 0 if its last health check held. "
+		"It is 1 if it is unhealthy or does not run, and 4 if it is still to be checked, "
+		"or paused.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
-	.options = json_options,
+	.options = inspect_options,
+	.examples = "mvm inspect web\n"
+		    "mvm inspect web --health",
 	.run = inspect,
 };
 

@@ -35,19 +35,23 @@ class Life(TestCase):
         record = self.run_detached()
         name = record["name"]
         self.wait_for_event(name, "healthy")
+        self.assertEqual(self.mvm_ok("inspect", "--health", name), "healthy\n")
         self.exec(name, "busybox", "touch", "/tmp/sick")
         self.wait_for_event(name, "unhealthy")
+        self.mvm_fails(1, "inspect", "--health", name, says="exit status 1: it is sick")
         record = self.inspect(name)
         self.assertEqual(record["health"], "unhealthy")
         self.assertIn("exit status 1: it is sick", record["health_message"])
         self.assertIn("unhealthy", self.mvm_ok("ps"))
         self.mvm_ok("pause", name) # a paused VM has no health checks, so none fails
+        self.mvm_fails(4, "inspect", "--health", name, says="is paused")
         self.mvm_ok("resume", name)
         self.exec(name, "busybox", "rm", "/tmp/sick")
         self.assertTrue(guests.wait_until(
             lambda: self.inspect(name)["health"] == "healthy"))
         self.assertIsNone(self.inspect(name)["health_message"])
         self.mvm_ok("stop", name)
+        self.mvm_fails(1, "inspect", "--health", name, says="does not run: exited")
         self.mvm_ok("rm", name)
         events = self.events(name)
         self.assertEqual([e["event"] for e in events],
