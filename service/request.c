@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <mvm/template.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -369,6 +370,19 @@ int request_work(struct request *rq, enum work_class class, work_fn fn, struct m
 	return 0;
 }
 
+/* An operation's work would refuse a wrong name, but a client that does not wait has its 202 by
+ * then. Instances and templates have the same rule. */
+static int check_name(const struct request *rq, struct mvm_error *err)
+{
+	const char *name = rq->match.args[0];
+	if (!rq->route->operation || !name || mvm_template_id_valid(name))
+		return 0;
+	return mvm_error_set(err, -EINVAL,
+			     "'%.80s' is no valid name: use 1 to 63 of a-z 0-9 - _, starting with "
+			     "a letter or digit",
+			     name);
+}
+
 static void call(struct request *rq)
 {
 	struct mvm_error err = { 0 };
@@ -379,6 +393,8 @@ static void call(struct request *rq)
 	connection_set_limit(rq->server, rq->connection, CONNECTION_NO_LIMIT);
 	if (route->body)
 		r = read_json(rq, &err);
+	if (r >= 0)
+		r = check_name(rq, &err);
 	if (r >= 0 && route->checks)
 		r = route->work(rq, NULL, &err);
 	if (r >= 0 && route->operation)

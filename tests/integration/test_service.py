@@ -69,6 +69,7 @@ class Service(service.TestCase):
         self.fails(400, "invalid", "POST", "/v1/instances", b"{", headers={
             "Content-Type": "application/json"})
         self.fails(400, "invalid", "GET", "/v1/instances?limit=0")
+        self.fails(400, "invalid", "POST", "/v1/instances/No.Name/pause?async=true")
         self.fails(415, "unsupported_media_type", "POST", "/v1/instances", b"{}")
         connection = self.mvmd.connect() # the answer comes before the body
         connection.putrequest("POST", "/v1/instances")
