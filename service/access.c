@@ -104,6 +104,15 @@ static int check_scope(const struct request *rq, struct mvm_error *err)
 			     mvm_token_scope_name(rq->client.scope));
 }
 
+int access_check_admin(const struct request *rq, const char *what, struct mvm_error *err)
+{
+	if (rq->client.scope >= MVM_TOKEN_ADMIN)
+		return 0;
+	return mvm_error_set(err, -EACCES, "'%s' needs a token of scope '%s'; '%s' has '%s'", what,
+			     mvm_token_scope_name(MVM_TOKEN_ADMIN), rq->client.token,
+			     mvm_token_scope_name(rq->client.scope));
+}
+
 /* The client's address, for the audit log. */
 static void note_address(struct request *rq)
 {

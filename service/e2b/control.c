@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "access.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "codec/json.h"
@@ -234,6 +235,8 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 	bool internet = json_is_true(json_object_get(doc, "internet"));
 
 	int r = control_rules(json_object_get(doc, "network"), internet, &allow, &deny, err);
+	if (r == 0 && allow.n)
+		r = access_check_admin(rq, "allowOut", err);
 	if (r < 0)
 		return r;
 	options.template_ref = sandbox_text(doc, "template");

@@ -24,8 +24,8 @@ class Limits(service.TestCase):
     def secret(self, *args):
         return {"Authorization": "Bearer " + self.mvm_ok("token", "add", *args).strip()}
 
-    def start(self, token, name):
-        return self.tcp("POST", "/v1/instances", token, {"template": "web-worker", "name": name})
+    def start(self, token, name, **more):
+        return self.tcp("POST", "/v1/instances", token, {"template": "web-worker", "name": name, **more})
 
     def tcp(self, method, target, token, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=harness.PATIENCE_S)
@@ -39,6 +39,18 @@ class Limits(service.TestCase):
     def numbers(self):
         text = self.request("GET", "/metrics").body.decode()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+
+    def test_only_an_admin_opens_a_guests_network(self):
+        token, admin = self.secret("user"), self.secret("boss", "--scope", "admin")
+        for more in {"network_allow": ["10.0.0.0/8"]}, {"network_dns": ["10.0.0.1"]}:
+            refused = self.start(token, "no", **more)
+            self.assertEqual((refused.status, refused.json["error"]["code"]), (403, "forbidden"), more)
+        refused = self.tcp("POST", "/v2/sandboxes", token, {
+            "templateID": "web-worker", "timeout": 60, "network": {"allowOut": ["10.0.0.0/8"]}})
+        self.assertEqual(refused.status, 403, refused.body)
+        self.assertEqual(self.instances(), [])
+        self.assertEqual(self.start(token, "shut", network_deny=["all"]).status, 201)
+        self.assertEqual(self.start(admin, "open", network_allow=["10.0.0.0/8"]).status, 201)
 
     def test_a_tokens_instances_count_also_after_a_kill(self):
         token, other = self.secret("a", "--max-instances", "1"), self.secret("b", "--max-memory", "64M")
