@@ -94,7 +94,8 @@ class Browser:
 class Page:
     def __init__(self, browser, width, height, dark):
         self.browser, self.requests, self.complaints = browser, [], []
-        target = browser.send("Target.createTarget", url="about:blank")["targetId"]
+        context = browser.send("Target.createBrowserContext")["browserContextId"] # its own cookies and storage
+        target = browser.send("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         self.session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         browser.pages[self.session] = self
         for domain in "Page", "Runtime", "Network", "Log", "Audits":

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/parse.h"
 #include "codec/json.h"
+#include "range.h"
 #include "server.h"
 #include "stream.h"
 #include "v1/files.h"
@@ -20,9 +20,8 @@ struct download {
 	struct stream *stream;
 	struct strbuf head, words;
 	bool is_tar;
-	bool ranged, from_end; /* the client asked for a part: */
-	uint64_t from, length; /* length 0: to the end; from_end: the last `from` bytes */
-	uint64_t left;	       /* bytes of the reply to come, if its size is known */
+	struct range range;
+	uint64_t left; /* bytes of the reply to come, if its size is known */
 	bool sized;
 };
 
@@ -76,28 +75,23 @@ static void send(struct download *d, const char *data, size_t len)
 static int open_reply(struct download *d, uint64_t size, struct mvm_error *err)
 {
 	char range[96];
-	uint64_t from = d->from;
+	uint64_t from;
 
 	request_add_header(d->rq, "Accept-Ranges", "bytes");
-	if (size == 0 && !d->ranged) /* empty, or a file of /proc */
+	if (size == 0 && !d->range.given) /* empty, or a file of /proc */
 		return stream_open(d->rq, 200, "application/octet-stream", &stream_ops, d,
 				   &d->stream, err);
 	d->sized = true;
 	d->left = size;
-	if (!d->ranged)
+	if (!d->range.given)
 		return stream_open_sized(d->rq, 200, "application/octet-stream", size, &stream_ops,
 					 d, &d->stream, err);
-	if (d->from_end)
-		from = from < size ? size - from : 0;
-	if (from >= size || (d->from_end && d->from == 0)) {
+	if (!range_within(&d->range, size, &from, &d->left)) {
 		snprintf(range, sizeof(range), "bytes */%llu", (unsigned long long)size);
 		request_add_header(d->rq, "Content-Range", range);
 		return mvm_error_set(err, -ERANGE, "the file has %llu bytes",
 				     (unsigned long long)size);
 	}
-	d->left = size - from;
-	if (d->length && d->length < d->left)
-		d->left = d->length;
 	snprintf(range, sizeof(range), "bytes %llu-%llu/%llu", (unsigned long long)from,
 		 (unsigned long long)(from + d->left - 1), (unsigned long long)size);
 	request_add_header(d->rq, "Content-Range", range);
@@ -183,28 +177,6 @@ static void on_failed(void *arg, const struct mvm_error *err)
 
 static const struct guest_ops download_ops = { .event = on_event, .failed = on_failed };
 
-/* "bytes=0-99", "bytes=100-", "bytes=-10".  Several ranges and other units are ignored, which RFC
- * 9110 allows: then the whole file comes. */
-static void parse_range(const char *text, struct download *d)
-{
-	AUTO_FREE char *copy = text && str_starts(text, "bytes=") ? strdup(text + 6) : NULL;
-	char *dash = copy ? strchr(copy, '-') : NULL;
-	uint64_t from = 0, to = 0;
-
-	if (!dash)
-		return;
-	*dash = '\0';
-	bool has_from = parse_u64(copy, 0, INT64_MAX, &from) == 0;
-	bool has_to = parse_u64(dash + 1, 0, INT64_MAX - 1, &to) == 0;
-	if ((!has_from && copy[0]) || (!has_to && dash[1]) || (!has_from && !has_to) ||
-	    (has_from && has_to && to < from))
-		return;
-	d->ranged = true;
-	d->from_end = !has_from;
-	d->from = has_from ? from : to;
-	d->length = has_from && has_to ? to - from + 1 : 0;
-}
-
 static int begin_download(struct request *rq, struct mvm_exec *exec, struct download *d,
 			  struct mvm_error *err)
 {
@@ -229,12 +201,12 @@ static int read_file(struct request *rq, struct mvm_error *err)
 		r = mvm_error_oom(err);
 	if (r < 0)
 		return r;
-	parse_range(request_header(rq, "Range"), d);
-	if (d->ranged)
-		snprintf(offset, sizeof(offset), "%s%llu", d->from_end ? "-" : "",
-			 (unsigned long long)d->from);
-	if (d->length)
-		snprintf(length, sizeof(length), "%llu", (unsigned long long)d->length);
+	range_parse(request_header(rq, "Range"), &d->range);
+	if (d->range.given)
+		snprintf(offset, sizeof(offset), "%s%llu", d->range.from_end ? "-" : "",
+			 (unsigned long long)d->range.from);
+	if (d->range.length)
+		snprintf(length, sizeof(length), "%llu", (unsigned long long)d->range.length);
 	const char *const command[] = { "read", path, offset, length[0] ? length : NULL, NULL };
 	r = file_start(rq, command, request_query(rq, "user"), false, &exec, err);
 	if (r == 0)
@@ -319,8 +291,12 @@ static void on_upload_event(void *arg, const struct mvm_exec_event *event)
 		strbuf_add(&u->out, event->data, event->len);
 	else if (event->kind == MVM_EXEC_STDERR)
 		file_add_words(&u->words, event);
-	else if (event->kind == MVM_EXEC_EXITED)
-		finish(u, file_end(event, &u->words, &err) < 0 ? &err : NULL);
+	else if (event->kind == MVM_EXEC_EXITED) {
+		int r = file_end(event, &u->words, &err);
+		if (r == -EBADMSG) /* what is damaged is the body */
+			err.code = -EINVAL;
+		finish(u, r < 0 ? &err : NULL);
+	}
 }
 
 static void on_upload_failed(void *arg, const struct mvm_error *err)

@@ -25,6 +25,7 @@ import measure
 import mvm_cli
 
 BLOCK = bytes(1 << 20)
+BUFFER_KIB = 16 # of a connection, for the head of a request (CONNECTION_BYTES in service/listener.c)
 
 
 class Client(http.client.HTTPConnection):
@@ -148,16 +149,16 @@ def download(path, name, mib):
 
 
 def idle_kib(mvmd, path, count):
-    """How much mvmd grows by connections that have asked once and then are silent."""
+    """mvmd's memory, and with connections that have asked once and then are silent."""
     before = memory_kib(mvmd.pid)
     clients = [Client(path) for _ in range(count)]
     for client in clients:
         client.ask("GET", "/v1")
     time.sleep(1)
-    grown = memory_kib(mvmd.pid) - before
+    after = memory_kib(mvmd.pid)
     for client in clients:
         client.close()
-    return grown
+    return before, after
 
 
 def main():
@@ -178,7 +179,7 @@ def main():
     names = []
     try:
         client = Client(path)
-        grown = idle_kib(mvmd, path, o.connections)
+        alone, idle = idle_kib(mvmd, path, o.connections)
         by_api, by_cli = first_commands(mvm, client, o.template, o.n)
         for i in range(o.vms):
             names.append(client.ask("POST", "/v1/instances", {"template": o.template, "name": f"many-{i}"})["name"])
@@ -192,13 +193,15 @@ def main():
         os.rmdir(folder)
     result = {"machine": measure.machine(), "api_first_command": by_api, "cli_first_command": by_cli,
               "commands": o.commands, "vms": o.vms, "at_once": many, "mib": o.mib, **speeds,
-              "connections": o.connections, "idle_kib": grown}
+              "connections": o.connections, "alone_kib": alone, "idle_kib": idle,
+              "buffers_kib": o.connections * BUFFER_KIB}
     print(f"first command: API p50 {by_api['p50_ms']} p99 {by_api['p99_ms']} ms, command line p50 "
           f"{by_cli['p50_ms']} p99 {by_cli['p99_ms']} ms, {by_api['p50_ms'] - by_cli['p50_ms']:+.2f} ms")
     print(f"{o.commands} commands at once in {o.vms} VMs: p50 {many['p50_ms']} p99 {many['p99_ms']} ms, "
           f"all in {many['all_ms']} ms")
     print(f"{o.mib} MiB: {speeds['in_mb_per_s']} MB/s in, {speeds['out_mb_per_s']} MB/s out")
-    print(f"mvmd with {o.connections} idle connections: {grown} KiB more")
+    print(f"mvmd: {alone} KiB; with {o.connections} idle connections {idle} KiB, of which "
+          f"{o.connections * BUFFER_KIB} KiB are their buffers")
     measure.write_json(o.json, result)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import tarfile
 import threading
 import time
@@ -113,7 +114,7 @@ class Streams(service.TestCase):
         super().setUpClass()
         reply = cls.mvmd.request("POST", "/v1/instances", {"template": "web-worker", "name": NAME})
         assert reply.status == 201, reply.body
-        cls.addClassCleanup(cls.mvmd.request, "DELETE", f"/v1/instances/{NAME}?force=true")
+        cls.addClassCleanup(cls.remove)
         put = cls.mvmd.request("PUT", f"/v1/instances/{NAME}/files?path=/tmp/server&mode=0755", SERVER.encode())
         assert put.status == 200, put.body
         run = cls.mvmd.request("POST", f"/v1/instances/{NAME}/exec", {"command": [
@@ -121,6 +122,10 @@ class Streams(service.TestCase):
             "busybox nc -ll -p 9000 -e /tmp/server >/dev/null 2>&1 & "
             "for i in 1 2 3 4 5 6 7 8 9; do busybox netstat -ltn | busybox grep -q :9000 && exit; sleep 0.2; done"]})
         assert run.json["metadata"]["status"] == 0, run.body
+
+    @classmethod
+    def remove(cls):
+        subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "rm", "--force", NAME], check=True, timeout=300)
 
     def leave_no_instance(self):
         pass
@@ -189,6 +194,19 @@ class Streams(service.TestCase):
         self.assertIn({"pid": pid}, self.ok("GET", self.at("execs")))
         self.ok("POST", self.at(f"execs/{pid}/signal"), {"signal": "KILL"})
         self.assertTrue(guests.wait_until(lambda: self.ok("GET", self.at("execs")) == []))
+
+    def test_the_status_of_a_kept_command_outlives_mvmd(self):
+        script = "until [ -e /tmp/go ]; do busybox sleep 0.1; done; echo $$ > /tmp/went; exit 7"
+        with self.opened("POST", self.at("exec?stream=true"), {
+                "command": ["/bin/busybox", "sh", "-c", script], "keep": True}) as reply:
+            pid = json.loads(reply.readline())["pid"]
+        self.mvmd.process.kill()
+        self.mvmd.process.communicate()
+        self.exec(NAME, "busybox", "sh", "-c", f"touch /tmp/go; while kill -0 {pid}; do busybox sleep 0.1; done")
+        type(self).mvmd = self.start_mvmd()
+        events = [json.loads(line) for line in self.request("GET", self.at(f"execs/{pid}")).body.splitlines()]
+        self.assertEqual(events[-1], {"event": "exited", "status": 7, "signal": 0})
+        self.assertNotIn({"pid": pid}, self.ok("GET", self.at("execs")))
 
     def test_several_clients_follow_one_command_and_feed_it(self):
         with self.opened("POST", self.at("exec?stream=true"), {
@@ -308,7 +326,7 @@ class Streams(service.TestCase):
             self.assertEqual(sorted(back.getnames()), ["x", "x/1", "x/2"])
             self.assertEqual(back.extractfile("x/2").read(), b"two")
         self.fails(404, "not_found", "GET", self.at("tar?path=/tmp/none"))
-        self.fails(500, "damaged", "PUT", self.at("tar?path=/tmp/tree"), b"no tar" * 1000)
+        self.fails(400, "invalid", "PUT", self.at("tar?path=/tmp/tree"), b"no tar" * 1000)
 
     def test_a_watch_tells_changes(self):
         self.ok("POST", self.at("files/mkdir"), {"path": "/tmp/watched"}, 201)

@@ -15,13 +15,14 @@ import harness
 import service
 from test_console import free_port
 
-CONFIG = """
+CONFIG = '''
 template_id = "web"
 flake_ref   = "dir:root"
 kernel      = "debian"
 boot_args   = "loglevel=1"
-command     = ["/bin/busybox", "sh", "-c", "echo hello '<b>from</b>' the workload; exec /bin/busybox sleep 100000"]
-""" + guests.VARIANT
+command     = ["/bin/busybox", "sh", "-c", """
+while :; do echo hello '<b>from</b>' the workload; /bin/busybox sleep 2; done"""]
+''' + guests.VARIANT
 
 # what a terminal shows, as screen readers get it
 SCREEN = "document.querySelector('.xterm-accessibility')?.innerText ?? ''"
@@ -117,6 +118,8 @@ class Console(service.TestCase):
 
     def picture(self, page, name):
         if PICTURES:
+            page.eval("for (const b of document.querySelectorAll('.note button')) b.click()")
+            page.eval("document.querySelector('.terminal')?.scrollIntoView({ block: 'end' })")
             page.screenshot(os.path.join(PICTURES, f"{name}-{page.eval('innerWidth')}.webp"))
 
     def job(self, page, hands, name):
