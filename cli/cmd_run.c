@@ -19,82 +19,10 @@
 #include "rules.h"
 #include "run_choose.h"
 #include "run_limits.h"
+#include "run_volumes.h"
 #include "started.h"
 
 #define STOP_MS 10000
-
-struct volumes {
-	struct mvm_volume v[MVM_VOLUMES_MAX];
-	size_t n;
-};
-
-static void volumes_done(struct volumes *l)
-{
-	while (l->n > 0)
-		mvm_volume_done(&l->v[--l->n]);
-}
-
-static int volume_refused(struct cli_context *c, int r)
-{
-	c->usage = r == -EINVAL;
-	return r;
-}
-
-static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_t count,
-			 struct volumes *to)
-{
-	if (list->n > MVM_VOLUMES_MAX)
-		return cli_usage(c, "more than %d volumes", MVM_VOLUMES_MAX);
-	for (size_t i = 0; i < list->n; i++, to->n++) {
-		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
-		if (r < 0)
-			return volume_refused(c, r);
-		if (count > 1 && to->v[i].write_back)
-			return cli_usage(c,
-					 "volume '%s' is for one VM at a time: with --count use "
-					 ":ro, and each gets a copy",
-					 list->v[i]);
-	}
-	int r = mvm_volumes_check(to->v, to->n, &c->err);
-	return r < 0 ? volume_refused(c, r) : 0;
-}
-
-/* Copy volumes back before an attached VM ends: afterwards their contents are lost. */
-static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)
-{
-	const struct mvm_progress cancel = { .size = sizeof(cancel), .cancel_fd = &cancel_fd };
-	int r = mvm_instance_copy_back(mvm, name, NULL, &cancel, &c->err);
-	if (r >= 0)
-		return 0;
-	if (r == -ECANCELED)
-		c->failure_status = 128 + guest_signals_take(cancel_fd);
-	r = mvm_error_more(&c->err, r, "; the VM is removed with the files that it wrote there");
-	/* the reason's hint is for a VM that runs on */
-	return mvm_error_hint(&c->err, r,
-			      r == -ETIMEDOUT ? "give it more time with --volume-timeout, or use "
-						"--detach: 'mvm stop' can be tried again"
-					      : "use --detach: 'mvm stop' can be tried again");
-}
-
-/* Are the volumes lost with a command that ended so? */
-static bool is_lost(int r)
-{
-	return r == -ECANCELED || r == -ETIMEDOUT || r == -EREMOTEIO || r == -ESRCH;
-}
-
-/* Add the fate of the volumes to the error of a command that was cut off.  A VM whose time was over
- * has copied them back itself. */
-static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status)
-{
-	AUTO(mvm_instance_info) info = NULL;
-	const struct mvm_wait_options a_while = { .size = sizeof(a_while), .timeout_ms = STOP_MS };
-	bool gone = status == -EREMOTEIO || status == -ESRCH;
-	if (status == -ECANCELED || status == -ETIMEDOUT)
-		mvm_error_more(&c->err, status, "; nothing was copied back to volumes");
-	else if (gone && mvm_instance_wait(vm, &a_while, NULL, NULL) == 0 &&
-		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, NULL) == 0 && info->error)
-		mvm_error_more(&c->err, status, "; %s", info->error);
-}
 
 /* Print the VM's output until the VM ends, the user presses ^C or nobody reads the output any more.
  * Returns the workload's status, or 128 and the signal. */
@@ -129,7 +57,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	/* After the workload's end the VM has copied its volumes back itself, or info->error says
 	 * why not. */
 	if (volumes && !ended)
-		r = copy_back(c, mvm, name, end.signals);
+		r = run_volumes_copy_back(c, mvm, name, end.signals);
 	guest_signals_unblock(); /* a further signal ends the VM at once */
 	/* The error about the volumes counts more. */
 	int finished = mvm_instance_finish(instance, STOP_MS, NULL, r < 0 ? NULL : &c->err);
@@ -155,7 +83,7 @@ struct wanted {
 	uint32_t count;
 	struct mvm_forward forwards[PORTS_MAX];
 	size_t n_forwards;
-	struct volumes volumes;
+	struct run_volumes volumes;
 	struct strv env;
 	enum mvm_restart restart;
 	uint32_t restart_max;
@@ -164,7 +92,7 @@ struct wanted {
 
 static void wanted_done(struct wanted *w)
 {
-	volumes_done(&w->volumes);
+	run_volumes_done(&w->volumes);
 	strv_done(&w->env);
 }
 DEFINE_AUTO_DONE(wanted, wanted_done)
@@ -240,7 +168,7 @@ static int read_wanted(struct cli_context *c, const struct args *a, struct wante
 				"in '%s'",
 				ports->v[i]);
 	}
-	return parse_volumes(c, args_list(a, "volume"), ret->count, &ret->volumes);
+	return run_volumes_parse(c, args_list(a, "volume"), ret->count, &ret->volumes);
 }
 
 static enum mvm_start_kind start_kind(const struct args *a)
@@ -296,27 +224,6 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	return started_end(c, ret, r);
 }
 
-/* Bring the volumes back after a command, or say that they are lost.  Returns the command's status,
- * or the error that keeps the volumes. */
-static int end_volumes(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status,
-		       int cancel_fd)
-{
-	struct mvm_error why = c->err;
-
-	if (is_lost(status)) {
-		tell_lost(c, mvm, vm, status);
-		return status;
-	}
-	int r = copy_back(c, mvm, mvm_instance_name(vm), cancel_fd);
-	if (r == 0)
-		c->err = why;
-	else if (status < 0) {
-		struct mvm_error lost = c->err;
-		cli_error(c, r, "%s; %s", why.text, lost.text);
-	}
-	return r < 0 ? r : status;
-}
-
 /* Run the command in the VM, copy its volumes back, and end the VM. */
 static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		       struct wanted *w)
@@ -325,7 +232,7 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 
 	w->command.signal_fd = signals;
 	int status = guest_command_run(c, instance, &w->command);
-	int result = w->volumes.n > 0 ? end_volumes(c, mvm, instance, status, signals) : status;
+	int result = w->volumes.n > 0 ? run_volumes_end(c, mvm, instance, status, signals) : status;
 	/* only the command's result counts: closing the handle or a signal ends the VM anyway */
 	guest_signals_unblock();
 	mvm_instance_finish(instance, 0, NULL, NULL);
