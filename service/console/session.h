@@ -8,9 +8,8 @@
  * A session has two secrets, and a request needs both.  The cookie is HttpOnly, so no script can
  * read it.  The key is kept by the console's scripts, in a storage that belongs to their origin,
  * and comes in a header.  Browsers send cookies to every port of a host, also to a port that a
- * guest serves: what it gets that way is of no use without the key.  And as no form or link can
- * send the key, no other page can use the session, and nothing of a guest is ever shown as a page
- * of this origin.
+ * guest serves; the guest cannot use such a cookie without the key.  No form or link can send the
+ * key, so no other page can use the session.  No page of this origin shows anything of a guest.
  *
  * Sessions are in memory alone.  They end after SESSION_HOURS, with mvmd, and with their token:
  * each request is checked by the token's secret, as if it had come with the token.

@@ -215,7 +215,7 @@ static int nothing(void *arg, int64_t pid, const char *note)
 	return 0;
 }
 
-/* A guest whose agent keeps no commands is of no use here. */
+/* Refuse a guest whose agent keeps no commands: envd's calls need them. */
 static int check_agent(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
 	int r = mvm_exec_list(mvm, id, NULL, nothing, NULL, err);

@@ -51,7 +51,7 @@ bool request_pause(const struct request *q, unsigned tries);
 /* Is this the answer?  Any other may be judged. */
 bool request_got(const struct request *q, long status);
 
-/* Report an answer that is of no use: -EACCES, -EBUSY, -EFBIG, -ENOENT (not of an upload),
+/* Report a failure that the registry answered: -EACCES, -EBUSY, -EFBIG, -ENOENT (not of an upload),
  * -EHOSTUNREACH, -EPROTO, -EREMOTEIO. */
 int request_judge(const struct request *q, struct mvm_error *err);
 
