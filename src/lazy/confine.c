@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/landlock.h"
+#include "base/nobody.h"
 #include "base/own.h"
 #include "base/rlimit.h"
 #include "base/syscalls.h"
 #include "lazy/lazy.h"
-
-#define NOBODY 65534
 
 /* It reads files and /dev/fuse, writes to /dev/fuse and sockets, and needs memory. */
 static const uint16_t calls[] = {
@@ -31,17 +27,6 @@ static const uint16_t calls[] = {
 	SYS_exit,	    SYS_exit_group,
 };
 
-/* Root becomes "nobody".  In a user namespace without that uid, the process keeps its own. */
-static int shed_rights(void)
-{
-	if (geteuid() == 0 && setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		return -errno;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return -errno;
-	return 0;
-}
-
 int lazy_confine(struct mvm_error *err)
 {
 	const struct rlimit_most limits[] = {
@@ -54,7 +39,7 @@ int lazy_confine(struct mvm_error *err)
 	(void)mlockall(MCL_CURRENT); /* a VM waits for us: without it only longer */
 	int r = rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
 	if (r == 0)
-		r = shed_rights();
+		r = nobody_become();
 	if (r == 0 && landlock_version() > 0) {
 		AUTO_CLOSE int rules_fd = landlock_open(false);
 		r = rules_fd < 0 ? rules_fd : landlock_enter(rules_fd);

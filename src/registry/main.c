@@ -1,33 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mvm-registry: fetches images for mvm, which starts it; see registry.h. */
-#include <errno.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/nobody.h"
 #include "registry/registry.h"
 
-#define NOBODY 65534
-
-/*
- * Give up all rights that an HTTP client does not need; confine.h takes the rest.  Root becomes
- * "nobody", so that bytes from the network are never read with root's rights.  In a user namespace
- * without that uid, the process keeps its own.
- */
+/* Give up all rights that an HTTP client does not need; confine.h takes the rest.  Bytes from the
+ * network are never read with root's rights. */
 static void shed_rights(pid_t parent)
 {
 	const struct rlimit none = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &none);
-	if (geteuid() == 0 && setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		perror("mvm-registry: cannot become nobody");
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	int r = nobody_become();
+	if (r < 0)
+		fprintf(stderr, "mvm-registry: cannot become nobody: %s\n", strerror(-r));
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* the change of uid has cleared it */
 	if (getppid() != parent)
 		_exit(1);
