@@ -15,7 +15,6 @@
 
 #define CHUNK	   65536u
 #define STATUS_MAX 125
-#define LOOK_EVERY (4u << 20) /* bytes between two checks of the free memory */
 
 int copy_report(int r, const struct mvm_error *err)
 {
@@ -34,14 +33,6 @@ static int no_room(const struct request *q, const struct room *room, struct mvm_
 			     q->path, takes, left, room->in_memory ? " in its memory" : "");
 }
 
-/* Stop the copy before the guest's other processes run out of memory. */
-static int check_memory(const struct request *q, struct mvm_error *err)
-{
-	struct room now;
-	room_look(q->path, &now);
-	return now.bytes > 0 ? 0 : mvm_error_set(err, -ENOSPC, "its memory is full");
-}
-
 static int put(const struct request *q, const struct unpack_owner *owner, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
@@ -57,28 +48,19 @@ static int put(const struct request *q, const struct unpack_owner *owner, struct
 		.owner = *owner,
 	};
 	AUTO(unpack) u = NULL;
+	struct room_input in = { .path = q->path };
 	struct room room;
-	size_t since_look = 0;
 
 	room_look(q->path, &room);
 	if (q->size > room.bytes)
 		return no_room(q, &room, err);
 	int r = unpack_open(&options, &u, err);
 	while (r == 0) {
-		if (room.in_memory && since_look >= LOOK_EVERY) {
-			since_look = 0;
-			r = check_memory(q, err);
-			if (r < 0)
-				return r;
-		}
-		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
+		ssize_t n = room_read(&in, chunk, sizeof(chunk), err);
 		if (n < 0)
-			return mvm_error_set(err, -errno, "cannot read the stream");
+			return (int)n;
 		if (n == 0)
 			return unpack_finish(u, err);
-		since_look += (size_t)n;
 		r = unpack_write(u, chunk, (size_t)n, err);
 	}
 	return r;

@@ -60,29 +60,14 @@ struct exec {
 	uint32_t consumed; /* bytes that we have not credited yet */
 };
 
-static void free_source(struct loop_source **s)
-{
-	loop_source_free(*s);
-	*s = NULL;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd); /* a pipe or terminal: an error here loses no data */
-	*fd = -1;
-}
-
 static void close_output(struct output *o)
 {
-	free_source(&o->source);
-	close_fd(&o->fd);
+	stdio_close(&o->fd, &o->source);
 }
 
 static void close_stdin(struct exec *e)
 {
-	free_source(&e->stdin_source);
-	close_fd(&e->stdin_fd);
+	stdio_close(&e->stdin_fd, &e->stdin_source);
 }
 
 /* Thaw what a commit's child has frozen.  A child that was killed may freeze one more group before
@@ -169,7 +154,7 @@ static void watch_output(struct output *o)
 	struct exec *e = o->exec;
 	bool wanted = o->fd >= 0 && e->send_window > 0 && stream_may_send(e->stream.agent);
 	if (!wanted) {
-		free_source(&o->source);
+		loop_source_free(TAKE_PTR(o->source));
 	} else if (!o->source) {
 		int r = loop_add_fd(e->stream.agent->loop, o->fd, EPOLLIN, on_output, o,
 				    &o->source);
@@ -261,7 +246,7 @@ static void pump_input(struct exec *e)
 	grant(e, done);
 
 	if (done == len) {
-		free_source(&e->stdin_source);
+		loop_source_free(TAKE_PTR(e->stdin_source));
 		if (e->input_ended)
 			close_stdin(e);
 	}
@@ -488,8 +473,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 		r = command_start(a, &cmd, commits ? agent_group : e->cgroup, on_exit_status, e,
 				  &e->child, err);
 	}
-	for (int i = 0; i < 3; i++)
-		close_fd(&io.theirs[i]);
+	stdio_close_theirs(&io);
 	return r;
 }
 

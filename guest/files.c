@@ -19,9 +19,8 @@
 #include "copy.h"
 #include "room.h"
 
-#define CHUNK	   65536u
-#define DEPTH_MAX  128u
-#define LOOK_EVERY (4u << 20) /* bytes between two checks of the free memory */
+#define CHUNK	  65536u
+#define DEPTH_MAX 128u
 
 static int failed(struct mvm_error *err, const char *path)
 {
@@ -276,23 +275,11 @@ static int do_read(const char *path, const char *offset, const char *length, str
 static int copy_input(int fd, const char *path, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
-	size_t since_look = LOOK_EVERY;
+	struct room_input in = { .path = path };
 	for (;;) {
-		struct room room;
-		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return mvm_error_set(err, -errno, "cannot read the stream");
-		if (n == 0)
-			return 0;
-		since_look += (size_t)n;
-		if (since_look >= LOOK_EVERY) {
-			room_look(path, &room);
-			if (room.in_memory && room.bytes == 0)
-				return mvm_error_set(err, -ENOSPC, "its memory is full");
-			since_look = 0;
-		}
+		ssize_t n = room_read(&in, chunk, sizeof(chunk), err);
+		if (n <= 0)
+			return (int)n;
 		int r = file_write_all(fd, chunk, (size_t)n);
 		if (r < 0)
 			return mvm_error_set(err, r, "'%s': %s", path, strerror(-r));

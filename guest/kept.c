@@ -65,23 +65,9 @@ struct viewer {
 	uint32_t consumed; /* input that is not credited yet */
 };
 
-static void free_source(struct loop_source **s)
-{
-	loop_source_free(*s);
-	*s = NULL;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd); /* a pipe or terminal: an error here loses no data */
-	*fd = -1;
-}
-
 static void close_stdin(struct kept *k)
 {
-	free_source(&k->stdin_source);
-	close_fd(&k->stdin_fd);
+	stdio_close(&k->stdin_fd, &k->stdin_source);
 }
 
 static void free_kept(struct kept *k)
@@ -95,11 +81,9 @@ static void free_kept(struct kept *k)
 		command_kill(k->agent, k->cgroup, &k->child);
 	child_forget(&k->agent->children, &k->child);
 	close_stdin(k);
-	free_source(&k->timer);
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(k->out); i++) {
-		free_source(&k->out[i].source);
-		close_fd(&k->out[i].fd);
-	}
+	loop_source_free(TAKE_PTR(k->timer));
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(k->out); i++)
+		stdio_close(&k->out[i].fd, &k->out[i].source);
 	queue_done(&k->input);
 	free(k->note);
 	free(k);
@@ -147,8 +131,7 @@ static void send_all(const struct output *o, const void *data, size_t len)
 
 static void end_output(struct output *o)
 {
-	free_source(&o->source);
-	close_fd(&o->fd);
+	stdio_close(&o->fd, &o->source);
 	send_all(o, &o->channel, 0);
 }
 
@@ -193,7 +176,7 @@ static void watch_output(struct output *o)
 {
 	bool wanted = o->fd >= 0 && room_of(o->kept) > 0;
 	if (!wanted)
-		free_source(&o->source);
+		loop_source_free(TAKE_PTR(o->source));
 	else if (!o->source &&
 		 loop_add_fd(o->kept->agent->loop, o->fd, EPOLLIN, on_output, o, &o->source) < 0)
 		end_output(o); /* out of memory: the viewers see the output end */
@@ -215,7 +198,7 @@ static void settle(struct kept *k)
 		return;
 	k->over = true;
 	close_stdin(k);
-	free_source(&k->timer);
+	loop_source_free(TAKE_PTR(k->timer));
 	command_sweep(k->agent);
 	if (!k->viewers)
 		trim(k->agent); /* k may be gone */
@@ -274,7 +257,7 @@ static void pump_input(struct kept *k)
 			queue_take(&k->input, (size_t)n);
 	}
 	queue_take(&k->input, queue_len(&k->input));
-	free_source(&k->stdin_source);
+	loop_source_free(TAKE_PTR(k->stdin_source));
 	if (k->input_ended && !k->tty)
 		close_stdin(k);
 	grant_all(k);
@@ -464,8 +447,7 @@ static int start(struct agent *a, struct kept *k, const struct request *q, struc
 		};
 		r = command_start(a, &cmd, k->cgroup, on_exit_status, k, &k->child, err);
 	}
-	for (int i = 0; i < 3; i++)
-		close_fd(&io.theirs[i]);
+	stdio_close_theirs(&io);
 	k->pid = k->child.pid;
 	if (r == 0 && q->timeout_ms)
 		r = loop_add_timer(a->loop, clock_deadline_ns((int64_t)q->timeout_ms), on_timeout,

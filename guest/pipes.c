@@ -7,6 +7,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/error.h"
+
 /* A large pipe saves time: a full or empty pipe makes the processes at its ends take turns. */
 #define PIPE_BYTES (256 << 10)
 
@@ -58,4 +60,23 @@ int stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret)
 			return -errno;
 	}
 	return 0;
+}
+
+/* A pipe or terminal: an error of close(2) loses no data. */
+static void close_side(int *fd)
+{
+	if (*fd >= 0)
+		close(TAKE_FD(*fd));
+}
+
+void stdio_close_theirs(struct stdio *io)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(io->theirs); i++)
+		close_side(&io->theirs[i]);
+}
+
+void stdio_close(int *fd, struct loop_source **source)
+{
+	loop_source_free(TAKE_PTR(*source));
+	close_side(fd);
 }

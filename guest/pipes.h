@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/loop.h"
+
 struct stdio {
 	int out[2];    /* ours, non-blocking: stdout and stderr; a terminal has only the first */
 	int in;	       /* ours, non-blocking; -1: the command reads /dev/null */
@@ -22,5 +24,11 @@ struct stdio {
  * also after a failure.  Returns 0 or -errno. */
 int stdio_pipes(bool with_stdin, struct stdio *ret);
 int stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret); /* 0: no size is set */
+
+/* Close the command's sides, which a command that runs has as its own. */
+void stdio_close_theirs(struct stdio *io);
+
+/* Listen to one of our sides no more, and close it, if it is open.  Both are empty afterwards. */
+void stdio_close(int *fd, struct loop_source **source);
 
 #endif

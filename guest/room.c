@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
+#include "base/error.h"
 #include "base/file.h"
 
 /* Older kernel headers do not export this magic number (fs/overlayfs). */
 #ifndef OVERLAYFS_SUPER_MAGIC
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #endif
+
+#define LOOK_EVERY (4u << 20) /* bytes between two looks at the free memory */
 
 static int look(const char *path, struct statfs *ret)
 {
@@ -70,4 +74,23 @@ void room_look(const char *path, struct room *ret)
 	uint64_t memory = ret->in_memory ? memory_left() : UINT64_MAX;
 	if (memory < ret->bytes)
 		ret->bytes = memory;
+}
+
+ssize_t room_read(struct room_input *in, void *ret, size_t size, struct mvm_error *err)
+{
+	struct room room;
+	ssize_t n;
+	do
+		n = read(STDIN_FILENO, ret, size);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return mvm_error_set(err, -errno, "cannot read the stream");
+	if ((size_t)n <= in->unlooked) {
+		in->unlooked -= (size_t)n;
+		return n;
+	}
+	in->unlooked = LOOK_EVERY;
+	room_look(in->path, &room);
+	return room.in_memory && room.bytes == 0 ? mvm_error_set(err, -ENOSPC, "its memory is full")
+						 : n;
 }
