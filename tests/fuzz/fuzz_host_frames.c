@@ -5,18 +5,19 @@
  * payload.  The agent would carry out calls; fuzz_wire parses those, and fuzz_channel the bytes of
  * frames.  Here the frames come without a channel: the target is linked with --wrap for
  * channel_receive(), channel_send() and channel_send_from(), since sending and receiving took most
- * of its time.  The commands are children of fake_children.h.
+ * of its time.  The commands are children of fake_children.h, and their pipes files of
+ * fake_files.h.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "agent.h"
 #include "fake_children.h"
+#include "fake_files.h"
 #include "net/agent.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -132,8 +133,7 @@ static unsigned streams_of(const uint8_t *data, size_t size)
 
 static void prepare(void)
 {
-	ready_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-	assert(ready_fd >= 0);
+	ready_fd = fake_files_ready();
 	make_call(1, CALL_EXEC, "cat", false);
 	make_call(2, CALL_EXEC, "cat", true);
 	make_call(3, CALL_HEALTH, "false", false);
@@ -157,5 +157,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fake_children_end();
 	a.channel.fd = -1; /* it stays open */
 	agent_done(&a);
+	assert(fake_files_count() == 1); /* no descriptor is lost */
 	return 0;
 }
