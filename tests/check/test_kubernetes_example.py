@@ -21,6 +21,7 @@ except ImportError:
 
 EXAMPLE = os.path.join(harness.SOURCE_DIR, "examples", "kubernetes")
 MANIFESTS = "node.yaml", "web.yaml", "job.yaml"
+SANDBOX = "sandbox.yaml" # of the agent-sandbox project, whose kinds are not among Kubernetes' schemas
 KUBERNETES = "1.34"
 SCHEMAS = "kubernetes-validate==1.37.0" # a Python package that brings the schemas of many versions
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "mvm-tests",
@@ -36,9 +37,10 @@ def objects(*names):
 
 def pod_specs():
     """(kind, pod) of whatever makes pods."""
-    for thing in objects():
-        if "template" in thing.get("spec", {}):
-            yield thing["kind"], thing["spec"]["template"]
+    for thing in objects(*MANIFESTS, SANDBOX):
+        for key in "template", "podTemplate":
+            if key in thing.get("spec", {}):
+                yield thing["kind"], thing["spec"][key]
 
 
 def schemas():
@@ -108,7 +110,7 @@ class Manifests(harness.TestCase):
                                               env=self.environment({"POD_NAME": "web-1", "PATH": path}))
                         self.assertEqual(done.returncode, 3, done.stderr)
                         self.assertIn("there is no instance 'web-1'", done.stderr)
-        self.assertEqual(tried, 2)
+        self.assertEqual(tried, 3)
 
 
 class Api(http.server.BaseHTTPRequestHandler):
