@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import unittest
 import uuid
 
 import agentproto
@@ -42,6 +43,13 @@ BLOCKS = {
 IDLE_WAKEUPS_PER_S = 40
 NET_WAKEUPS = 2 # of mvm-net within IDLE_S.  libslirp by itself wakes each second
 WINDOWS = 3 # of which the quietest counts: after a start the guest still tidies up
+
+
+# of the CLI's process: its start, the data folder and one line or error
+INSTRUCTIONS = {
+    ("ps",): (0, 450_000),                          # 347,729
+    ("run", "-T", "missing", "-d"): (3, 650_000),
+}
 
 
 def stat_fields(pid):
@@ -84,6 +92,22 @@ def wakeups(*pids):
     return total
 
 
+class Commands(harness.TestCase):
+    @unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
+    def test_a_command_runs_few_instructions(self):
+        log = os.path.join(self.folder, "callgrind")
+        for words, (status, limit) in INSTRUCTIONS.items():
+            done = subprocess.run(
+                ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}",
+                 harness.MVM, *words], env=self.environment(), check=False, stdin=subprocess.DEVNULL,
+                capture_output=True, timeout=harness.PATIENCE_S)
+            self.assertEqual(done.returncode, status, done.stderr)
+            with open(log, encoding="utf-8", errors="replace") as file:
+                count = int(re.search(r"Collected : (\d+)", file.read())[1])
+            print(f"# mvm {' '.join(words)}: {count} instructions")
+            self.assertLessEqual(count, limit, words)
+
+
 @harness.needs_guests
 class Costs(guests.TestCase):
     config = guests.CONFIG
@@ -104,13 +128,18 @@ class Costs(guests.TestCase):
             "processes of a VM": 1 + len(children_of(warden_of(record))),
         }
 
-    def count_calls(self, name):
-        log = os.path.join(self.folder, "strace")
+    def restore_below(self, *tool):
+        """A restore whose `mvm run` runs below that tool."""
         done = subprocess.run(
-            ["strace", "-qq", "-o", log, harness.MVM, "run", "-T", "web-worker", "-d",
-             "--require-snapshot", "--name", name], env=self.environment(), check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=harness.PATIENCE_S)
+            [*tool, harness.MVM, "run", "-T", "web-worker", "-d", "--require-snapshot", "--name", "watched"],
+            env=self.environment(), check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, 0)
+        self.mvm_ok("rm", "--force", "watched")
+
+    def count_calls(self):
+        log = os.path.join(self.folder, "strace")
+        self.restore_below("strace", "-qq", "-o", log)
         with open(log, encoding="utf-8", errors="replace") as file:
             return sum(not line.startswith(("+++", "---")) for line in file)
 
@@ -121,7 +150,8 @@ class Costs(guests.TestCase):
             self.mvm_ok("rm", "--force", f"c{i}")
         least = {what: min(sample[what] for sample in samples) for what in samples[0]}
         if shutil.which("strace"):
-            least["system calls of mvm"] = self.count_calls("traced")
+            least["system calls of mvm"] = self.count_calls()
+        print("#", least)
         for what, count in least.items():
             self.assertLessEqual(count, LIMITS[what], what)
 
