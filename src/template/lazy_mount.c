@@ -2,6 +2,7 @@
 /* Shows the files of a revision through mvm-lazy while they come. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -168,6 +169,94 @@ static int make_mount(int fuse_fd, int *ret)
 	return 0;
 }
 
+/* ---- without root ---- */
+
+struct user_mount {
+	int sock;
+	char uid_map[32], gid_map[32];
+};
+
+static int write_text(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+/* The kernel wants that /dev/fuse is opened in the namespace that mounts. */
+static int mount_in_namespace(const struct user_mount *u, int ret_fds[2])
+{
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return -errno;
+	int r = write_text("/proc/self/setgroups", "deny");
+	if (r == 0)
+		r = write_text("/proc/self/uid_map", u->uid_map);
+	if (r == 0)
+		r = write_text("/proc/self/gid_map", u->gid_map);
+	if (r < 0)
+		return r;
+	ret_fds[0] = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	return ret_fds[0] < 0 ? -errno : make_mount(ret_fds[0], &ret_fds[1]);
+}
+
+/* In the child: send the errno, and the descriptors.  Makes only system calls. */
+static int mount_and_send(const struct user_mount *u)
+{
+	int fds[2] = { -1, -1 };
+	int r = mount_in_namespace(u, fds);
+	return sock_send_fds(u->sock, &r, sizeof(r), fds, r < 0 ? 0 : 2);
+}
+
+/*
+ * A user has the right to mount FUSE in a user namespace of its own.  A child makes one, which
+ * lives no longer than the mount.  Processes of this user, and of no other, may use the file
+ * system, in whatever namespace.
+ *
+ * Source: Linux fs/fuse/inode.c (fuse_fill_super) and dir.c (fuse_allow_current_process);
+ * user_namespaces(7).
+ */
+static int mount_as_user(int *ret_fuse_fd, int *ret_root_fd)
+{
+	AUTO_DONE(process) child = { 0 };
+	struct user_mount u;
+	int pair[2], fds[2] = { -1, -1 }, r = 0;
+	size_t n = 0;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	AUTO_CLOSE int ours = pair[0], theirs = pair[1];
+	u.sock = theirs;
+	snprintf(u.uid_map, sizeof(u.uid_map), "%u %u 1", geteuid(), geteuid());
+	snprintf(u.gid_map, sizeof(u.gid_map), "%u %u 1", getegid(), getegid());
+	int forked = process_fork(&child);
+	if (forked < 0)
+		return forked;
+	if (child.pid == 0)
+		_exit(mount_and_send(&u) < 0);
+	close(TAKE_FD(theirs)); /* so that its end is seen */
+	ssize_t got = sock_receive_fds(ours, &r, sizeof(r), 0, fds, 2, &n);
+	AUTO_CLOSE int fuse_fd = fds[0], root_fd = fds[1];
+	if (got != (ssize_t)sizeof(r) || (r == 0 && n != 2))
+		return -EPROTO;
+	if (r < 0)
+		return r;
+	*ret_fuse_fd = TAKE_FD(fuse_fd);
+	*ret_root_fd = TAKE_FD(root_fd);
+	return 0;
+}
+
+static int mount_it(int *ret_fuse_fd, int *ret_root_fd)
+{
+	if (geteuid() != 0)
+		return mount_as_user(ret_fuse_fd, ret_root_fd);
+	AUTO_CLOSE int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	int r = fd < 0 ? -errno : make_mount(fd, ret_root_fd);
+	if (r == 0)
+		*ret_fuse_fd = TAKE_FD(fd);
+	return r;
+}
+
+/* ---- mvm-lazy ---- */
+
 /* Start mvm-lazy.  It is nobody's child: it ends with the file system. */
 static int start(const struct lazy_mount *m, int control_fd, int fuse_fd, int source_fd)
 {
@@ -202,13 +291,10 @@ int lazy_mount_start(struct lazy_mount *m, int *ret_dir_fd, int *ret_source_fd,
 		     struct mvm_error *err)
 {
 	int control[2], source[2];
-	AUTO_CLOSE int root_fd = -1;
+	AUTO_CLOSE int fuse_fd = -1, root_fd = -1;
 	struct stat st;
 
-	AUTO_CLOSE int fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (fuse_fd < 0)
-		return refuse(-errno, "/dev/fuse cannot be opened", err);
-	int r = make_mount(fuse_fd, &root_fd);
+	int r = mount_it(&fuse_fd, &root_fd);
 	if (r < 0)
 		return refuse(r, "FUSE cannot be mounted", err);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)

@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import tarfile
 import threading
@@ -14,6 +15,7 @@ import guests
 import harness
 import registries
 
+USER = 12345 # nobody's uid
 INCOMPLETE = "its revision, which was still being pulled, stays incomplete"
 
 
@@ -218,6 +220,28 @@ class LazyStart(guests.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("VMs start when all of it is here: FUSE cannot be mounted", done.stderr)
         self.assertTrue(os.path.exists(self.current("web", "snapshot/mem.bin")))
+
+    def test_a_user_who_is_not_root_may_start_so(self):
+        self.registry()
+        self.trust()
+        subprocess.run(["chown", "-R", f"{USER}:{USER}", self.data_dir], check=True)
+        os.chmod(self.folder, 0o755)
+        node = self.path("fuse") # as udev has it
+        os.mknod(node, stat.S_IFCHR, os.makedev(10, 229))
+        os.chmod(node, 0o666)
+        enter = guests.in_own_mounts((node, "/dev/fuse", "", guests.MS_BIND, ""))
+
+        def become():
+            enter()
+            os.setgroups([])
+            os.setresgid(USER, USER, USER)
+            os.setresuid(USER, USER, USER)
+        done = subprocess.run([harness.MVM, "run", "--template", self.ref, "--require-snapshot", "--", "busybox", "echo",
+                               "hello"], preexec_fn=become, env=self.environment({"HOME": "/"}), capture_output=True,
+                              text=True, timeout=self.timeout, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, "hello\n"), done.stderr)
+        self.assertNotIn("when all of it is here", done.stderr)
+        self.assertTrue(guests.wait_until(lambda: os.path.exists(self.current("web", "snapshot", "mem.bin"))))
 
     def test_what_cannot_be_lazy_is_pulled_whole(self):
         stub = self.registry()
