@@ -3,7 +3,7 @@
 """What `mvm template pull` moves, and how long it takes, beside `skopeo copy` of the same artifact and, if it is
 installed, `casync extract` of the revision's files.
 
-usage: pull.py MVM --kernel DEB [--mib 64] [-n 3] [--json FILE]
+usage: pull.py MVM --kernel DEB [--mib 64] [-n 3] [--only pulls|starts] [--json FILE]
 
 Makes a template of a folder of that size, with a snapshot of its running guest, and pushes it to Debian's
 docker-registry on the loopback: then with two changed files, and then with its snapshot made anew.  Pulls each
@@ -12,7 +12,7 @@ of an OCI layout; for casync: a folder with the files, which are its seeds) that
 
 Prints medians of the seconds, those of the CPU, the bytes that came over the line, with headers, and the requests.
 Then starts a VM from the registry, without anything here: lazily, and once all of it is here.  Prints the seconds
-until `mvm run REF -- true` has ended, and until the revision is published.  Run by root: else no start is lazy.
+until `mvm run REF -- true` has ended, and until the revision is published.
 """
 
 import argparse
@@ -141,8 +141,10 @@ class Casync(Place):
             if not index.startswith(prefix) or index.startswith(tag + "-image-"):
                 continue
             out = os.path.join(folder, index.removeprefix(prefix).removesuffix(".caibx"))
-            run("casync", "extract", "--what=blob-index", "--punch-holes=yes", f"--store=http://{host}/default.castr",
-                f"http://{host}/{index}", out)
+            seed = [f"--seed={out}"] if os.path.exists(out) else []
+            run("casync", "extract", "--what=blob-index", "--punch-holes=yes", "--seed-output=no", *seed,
+                f"--store=http://{host}/default.castr", f"http://{host}/{index}", out + ".new")
+            os.rename(out + ".new", out)
 
 
 def make(folder, args, registry, chunks):
@@ -233,12 +235,13 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--mib", type=int, default=64)
     parser.add_argument("-n", type=int, default=3)
+    parser.add_argument("--only", choices=("pulls", "starts"))
     parser.add_argument("--json")
     args = parser.parse_args()
     args.mvm = os.path.abspath(args.mvm)
     results = []
     with tempfile.TemporaryDirectory() as folder, registries.Registry(folder) as registry:
-        chunks = Chunks(folder) if shutil.which("casync") else None
+        chunks = Chunks(folder) if shutil.which("casync") and args.only != "starts" else None
         size = make(folder, args, registry, chunks)
         places = {"mvm": (Mvm(folder, args.mvm), registry), "skopeo": (Skopeo(folder), registry)}
         if chunks:
@@ -246,7 +249,7 @@ def main():
         print(f"all blobs: {size / MIB:.1f} MiB; N = {args.n}")
         print(f"{'':32}{'seconds':>9}{'CPU':>9}{'MiB':>9}{'requests':>10}")
         for delay in 0, 0.010: # each way
-            for row in ROWS:
+            for row in [] if args.only == "starts" else ROWS:
                 samples = {name: [] for name in places}
                 for _ in range(args.n):
                     for name, (place, server) in places.items():
@@ -259,8 +262,9 @@ def main():
                     print(f"{row + ', ' + name + (' +20 ms' if delay else ''):32}{median['s']:9.2f}"
                           f"{median['cpu_s']:9.2f}"
                           f"{median['bytes'] / MIB:9.2f}{median['requests']:10.0f}", flush=True)
-            with registries.Line(registry.port, delay_s=delay) as line:
-                measure_starts(folder, args, line, delay, results)
+            if args.only != "pulls":
+                with registries.Line(registry.port, delay_s=delay) as line:
+                    measure_starts(folder, args, line, delay, results)
     if args.json:
         with open(args.json, "w", encoding="ascii") as file:
             json.dump(results, file, indent=1)
