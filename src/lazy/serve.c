@@ -3,6 +3,7 @@
 
 #define FUSE_USE_VERSION 314
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -213,10 +214,19 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *in
 		fuse_reply_attr(req, &st, FOREVER_S);
 }
 
-/* A VMM may open its memory for writing, which it never does: there is no call that writes. */
+/*
+ * A VMM may open its memory for writing, which it never does: there is no call that writes.
+ *
+ * A process that is killed while it waits for a page of the cache ends at once, since that page is
+ * read for everybody.  One that reads past the cache could not be killed before the answer.
+ */
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
 	(void)ino;
+	if (info->flags & O_DIRECT) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	info->keep_cache = 1;
 	fuse_reply_open(req, info);
 }

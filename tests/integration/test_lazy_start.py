@@ -151,6 +151,8 @@ class LazyStart(guests.TestCase):
         vmm = self.inspect(name)["vmm_pid"]
         reader = self.start_mvm("exec", name, "--", "busybox", "dd", "if=/dev/vda", "of=/dev/null", "bs=1M")
         self.assertRaises(subprocess.TimeoutExpired, reader.wait, 1)
+        fd = next(fd for fd in os.listdir(f"/proc/{vmm}/fd") if os.readlink(f"/proc/{vmm}/fd/{fd}").endswith("/rootfs.ext4"))
+        self.assertRaises(OSError, os.open, f"/proc/{vmm}/fd/{fd}", os.O_RDONLY | os.O_DIRECT) # nobody could end that
         began = time.monotonic()
         self.mvm_ok("rm", "--force", name)
         self.assertFalse(os.path.exists(f"/proc/{vmm}"))
