@@ -47,6 +47,7 @@ struct exec {
 	char cgroup[COMMAND_CGROUP_SIZE];
 	bool tty, exited, reset;
 	bool cleans_up; /* ends by itself when its input ends early */
+	int on_break;	/* the signal on which it cleans up and ends; 0: it is killed */
 	int status;
 
 	struct output out[2]; /* a terminal has one */
@@ -271,14 +272,17 @@ static void pump_input_soon(struct exec *e)
 		pump_input(e); /* drops the input */
 }
 
-/* Break a stream off.  Kill the command, but not a copy into the guest: the copy notices that its
- * stream ended early, and removes the unfinished file (copy/unpack.h). */
+/* Break a stream off.  Kill the command, but not what removes its unfinished file: a copy into the
+ * guest notices that its stream ended early (copy/unpack.h), and a write is told by a signal. */
 static void break_off(struct exec *e)
 {
 	e->reset = true;
-	close_stdin(e);
-	if (!e->cleans_up)
+	if (e->on_break && !e->exited && e->child.pid > 0)
+		kill(e->child.pid,
+		     e->on_break); /* not reaped yet, so no other process has the id */
+	else if (!e->cleans_up)
 		command_kill(e->stream.agent, e->cgroup, &e->child);
+	close_stdin(e); /* after the signal: the child must not take this for its input's end */
 	thaw_commit(e);
 	settle(e);
 }
@@ -492,6 +496,8 @@ void exec_call(struct agent *a, uint32_t id, const struct request *q)
 	e->stdin_fd = -1;
 	e->tty = q->call == CALL_EXEC && q->tty;
 	e->cleans_up = q->call == CALL_PUT;
+	if (q->call == CALL_FILES && q->args.n > 3 && str_eq(q->args.v[0], "write"))
+		e->on_break = SIGTERM; /* files.h */
 	e->send_window = e->receive_window = WINDOW_BYTES;
 	stream_open(a, &e->stream, &exec_ops, id);
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,12 +273,22 @@ static int do_read(const char *path, const char *offset, const char *length, str
 	return r;
 }
 
+static volatile sig_atomic_t broken_off;
+
+static void on_term(int signal)
+{
+	(void)signal;
+	broken_off = 1;
+}
+
 static int copy_input(int fd, const char *path, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
 	struct room_input in = { .path = path };
 	for (;;) {
 		ssize_t n = room_read(&in, chunk, sizeof(chunk), err);
+		if (broken_off) /* the agent has closed its end by now, or does so soon */
+			return mvm_error_set(err, -ECANCELED, "the stream was broken off");
 		if (n <= 0)
 			return (int)n;
 		int r = file_write_all(fd, chunk, (size_t)n);
@@ -286,24 +297,85 @@ static int copy_input(int fd, const char *path, struct mvm_error *err)
 	}
 }
 
-static int do_write(const char *path, const char *mode, const struct user *user,
+/* A file beside path, for contents that get path's name once they are whole.  "" when the file has
+ * to be written where it is, because its other names or links count on that, or it is none (a
+ * device), or its folder takes no new file. */
+static int open_beside(const char *path, char ret[PATH_MAX], mode_t *ret_mode)
+{
+	const struct sigaction action = { .sa_handler = on_term }; /* interrupts reads */
+	struct stat st;
+	ret[0] = '\0';
+	if (lstat(path, &st) == 0) {
+		if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+			return -1;
+		*ret_mode = st.st_mode & 07777;
+	}
+	int n = snprintf(ret, PATH_MAX, "%.*s/.mvm-write-%d", (int)(strrchr(path, '/') - path),
+			 path, getpid());
+	sigaction(SIGTERM, &action, NULL);
+	int fd = n < PATH_MAX ? open(ret, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : -1;
+	if (fd < 0)
+		ret[0] = '\0';
+	return fd;
+}
+
+/* Something is mounted at path: it gets the contents where it is. */
+static int write_over(int from, const char *path, struct mvm_error *err)
+{
+	static char chunk[CHUNK];
+	ssize_t n;
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (fd < 0 || lseek(from, 0, SEEK_SET) < 0)
+		return failed(err, path);
+	while ((n = read(from, chunk, sizeof(chunk))) > 0) {
+		int r = file_write_all(fd, chunk, (size_t)n);
+		if (r < 0)
+			return mvm_error_set(err, r, "'%s': %s", path, strerror(-r));
+	}
+	return n < 0 ? failed(err, path) : 0;
+}
+
+/* Write an open file, which gets path's name at the end.  beside: its name now; "" if it is path.
+ */
+static int fill(int fd, const char *path, const char *beside, const char *mode, mode_t own_mode,
+		const struct user *user, struct mvm_error *err)
+{
+	unsigned bits = own_mode;
+	if (fchown(fd, user->uid, user->gid) < 0)
+		return failed(err, path);
+	if (*mode && sscanf(mode, "%o", &bits) != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' is no mode", mode);
+	if ((*mode || *beside) && fchmod(fd, bits & 07777) < 0)
+		return failed(err, path);
+	int r = copy_input(fd, path, err);
+	if (r < 0 || !*beside)
+		return r;
+	if (rename(beside, path) == 0)
+		return 0;
+	r = failed(err, path);
+	unlink(beside);
+	return r == -EBUSY ? write_over(fd, path, err) : r;
+}
+
+static int do_write(const char *path, const char *mode, bool whole, const struct user *user,
 		    struct mvm_error *err)
 {
+	char beside[PATH_MAX] = "";
 	struct stat st;
-	unsigned bits = 0;
+	mode_t own_mode = 0644;
 	int r = make_above(path, user, err);
 	if (r < 0)
 		return r;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
 		return mvm_error_set(err, -EISDIR, "'%s' is a folder", path);
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
+	AUTO_CLOSE int fd = whole ? open_beside(path, beside, &own_mode) : -1;
+	if (fd < 0)
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return failed(err, path);
-	if (fchown(fd, user->uid, user->gid) < 0)
-		return failed(err, path);
-	if (*mode && (sscanf(mode, "%o", &bits) != 1 || fchmod(fd, bits & 07777) < 0))
-		return mvm_error_set(err, -EINVAL, "'%s' is no mode", mode);
-	r = copy_input(fd, path, err);
+	r = fill(fd, path, beside, mode, own_mode, user, err);
+	if (r < 0 && *beside)
+		unlink(beside);
 	return r < 0 ? r : put_entry(path, err);
 }
 
@@ -337,7 +409,7 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (str_eq(verb, "read"))
 		return do_read(path, more, args->n > 3 ? args->v[3] : "", err);
 	if (str_eq(verb, "write"))
-		return do_write(path, more, user, err);
+		return do_write(path, more, args->n > 3 && str_eq(args->v[3], "whole"), user, err);
 	if (str_eq(verb, "watch"))
 		return files_watch(path, str_eq(more, "recursive"), err);
 	return mvm_error_set(err, -EOPNOTSUPP, "the agent does not know '%s'", verb);

@@ -15,8 +15,12 @@
  *	read PATH [OFFSET [LENGTH]]
  *			    an entry, then the file's contents; an OFFSET of "-N" is N bytes
  *			    before the end, "" the beginning
- *	write PATH [MODE]   standard input becomes the file's contents; an entry.  Folders above are
- *made. watch PATH [recursive]	events, without end; the first one is "ready" and says that it began
+ *	write PATH [MODE [whole]]
+ *			    standard input becomes the file's contents; an entry.  Folders above are
+ *			    made.  With "whole" a regular file changes all at once: a write that is
+ *			    broken off leaves it as it was.  SIGTERM breaks it off
+ *	watch PATH [recursive]
+ *			    events, without end; the first one is "ready" and says that it began
  *
  * A relative PATH begins in the user's home folder, as does "~/"; "" and "~" are that folder.  The
  * result has no "." and "..".

@@ -250,6 +250,48 @@ static void files_are_written_listed_moved_and_removed(void **state)
 	assert_int_equal(files(h, "fly", dir, NULL, NULL, &o), EOPNOTSUPP);
 }
 
+static void a_write_that_is_broken_off_leaves_the_old_file(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	char dir[] = "/tmp/mvm-kept-XXXXXX", path[128];
+	struct stat before, after;
+
+	assert_non_null(mkdtemp(dir));
+	configured(h);
+	snprintf(path, sizeof(path), "%s/f", dir);
+	assert_int_equal(files(h, "write", path, "600", "old", &o), 0);
+	assert_int_equal(stat(path, &before), 0);
+	put_args(&args, (const char *const[]){ "write", path, "", "whole", NULL });
+	wire_put_str(&args, FIELD_USER, uid);
+	wire_put_u64(&args, FIELD_STDIN, 1);
+	call(h, 90, CALL_FILES, &args);
+	assert_int_equal(reply_status(h, 90), 0);
+	input(h, 90, "n");
+	assert_int_equal(channel_send(&h->c, FRAME_RESET, 90, NULL, 0), 0);
+	assert_int_equal(collect(h, 90, &o), FIELD_SIGNAL);
+	assert_int_equal(files(h, "read", path, NULL, NULL, &o), 0);
+	assert_memory_equal(output(&o) + o.out[DATA_STDOUT].len - 3, "old", 3);
+
+	call(h, 91, CALL_FILES, &args);
+	assert_int_equal(reply_status(h, 91), 0);
+	input(h, 91, "new");
+	input(h, 91, "");
+	outcome_done(&o);
+	o = (struct outcome){ 0 };
+	assert_int_equal(collect(h, 91, &o), FIELD_EXIT_CODE);
+	assert_int_equal(o.code, 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_not_equal(before.st_ino, after.st_ino);
+	assert_int_equal(after.st_mode & 07777, 0600);
+	assert_int_equal(files(h, "list", dir, "1", NULL, &o), 0);
+	assert_string_equal(part(&o, 6), path);
+	assert_int_equal(o.out[DATA_STDOUT].len, part(&o, 9) - output(&o)); /* nothing beside it */
+	assert_int_equal(files(h, "remove", dir, NULL, NULL, &o), 0);
+}
+
 /* Take one event of a watch. */
 static void expect_event(struct host *h, struct strbuf *got, const char *what, const char *name)
 {
@@ -314,6 +356,7 @@ int main(void)
 		T(input_of_a_viewer_that_has_left_arrives),
 		T(its_timeout_is_the_agents),
 		T(files_are_written_listed_moved_and_removed),
+		T(a_write_that_is_broken_off_leaves_the_old_file),
 		T(a_watch_sees_new_folders_too),
 #undef T
 	};
