@@ -334,7 +334,7 @@ static int write_begin(struct request *rq, struct mvm_error *err)
 	int r = file_path(rq, &path, err);
 	if (r == 0 && mode && (!*mode || strlen(mode) > 4 || mode[strspn(mode, "01234567")]))
 		r = mvm_error_set(err, -EINVAL, "mode: expected an octal number, as in 0644");
-	const char *const command[] = { "write", path, mode, NULL };
+	const char *const command[] = { "write", path, mode ? mode : "", "whole", NULL };
 	if (r == 0)
 		r = file_start(rq, command, request_query(rq, "user"), true, &exec, err);
 	return r < 0 ? r : begin_upload(rq, exec, err);

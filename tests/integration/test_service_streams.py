@@ -125,7 +125,8 @@ class Streams(service.TestCase):
 
     @classmethod
     def remove(cls):
-        subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "rm", "--force", NAME], check=True, timeout=300)
+        subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "rm", "--force", NAME], check=True, timeout=300,
+                       stdout=subprocess.DEVNULL)
 
     def leave_no_instance(self):
         pass
@@ -291,6 +292,25 @@ class Streams(service.TestCase):
         self.fails(409, "is_folder", "GET", self.files("", "/tmp"))
         self.fails(409, "is_folder", "PUT", self.files("", "/tmp"), b"x")
         self.fails(400, "invalid", "GET", self.at("files"))
+
+    def test_a_broken_upload_leaves_the_old_file(self):
+        self.ok("PUT", self.files("", "/tmp/whole/file", mode="0600"), b"old")
+        self.ok("PUT", self.files("", "/tmp/whole/file"), b"newer")
+        connection = self.mvmd.connect()
+        connection.putrequest("PUT", self.files("", "/tmp/whole/file"))
+        connection.putheader("Content-Length", "10")
+        connection.endheaders(b"newest")
+        writes = lambda: "/tmp/whole" in self.shell("busybox ls -l /proc/[0-9]*/fd")["stdout"]
+        self.assertTrue(guests.wait_until(writes))
+        connection.close()
+        self.assertTrue(guests.wait_until(lambda: not writes()))
+        self.assertEqual(self.request("GET", self.files("", "/tmp/whole/file")).body, b"newer")
+        listed = self.ok("GET", self.files("/list", "/tmp/whole"))
+        self.assertEqual([(e["name"], e["mode"]) for e in listed], [("file", "0600")])
+        self.shell("busybox ln -s file /tmp/whole/link")
+        self.ok("PUT", self.files("", "/tmp/whole/link"), b"by link")
+        self.assertEqual(self.request("GET", self.files("", "/tmp/whole/file")).body, b"by link")
+        self.ok("DELETE", self.files("", "/tmp/whole"))
 
     def test_folders_are_made_listed_moved_and_removed(self):
         self.ok("POST", self.at("files/mkdir"), {"path": "/tmp/box/inner"}, 201)
