@@ -221,19 +221,17 @@ class Packages(harness.TestCase):
     @harness.needs_guests
     @harness.needs_program("mmdebstrap")
     def test_their_life_under_a_real_systemd(self):
-        tree, tar = self.path("tree"), self.path("with-packages.tar")
-        self.older(f"{tree}/packages/old")
-        os.makedirs(f"{tree}/packages/new")
+        packages = self.path("packages")
+        self.older(packages + "/old")
+        os.makedirs(packages + "/new")
         for name in NAMES:
-            shutil.copy(self.package(name), f"{tree}/packages/new")
-        shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], f"{tree}/packages/kernel.deb")
-        run("tar", "--owner=0", "--group=0", "-cf", self.path("packages.tar"), "-C", tree, "packages")
-        shutil.copy(self.system(), tar)
-        run("tar", "-Af", tar, self.path("packages.tar"))
+            shutil.copy(self.package(name), packages + "/new")
+        shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], packages + "/kernel.deb")
         self.mvm_ok("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian")
-        self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=tar)))
+        self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=self.system())))
         self.mvm_ok("run", "debian", "-d", "--name", "outer", "--timeout", "15m")
         self.addCleanup(self.mvm, "rm", "--force", "outer")
+        self.mvm_ok("cp", packages, "outer:/")
         steps = (
             ("install", "apt-get install -y --no-install-recommends /packages/old/*.deb\nmvm version"),
             ("units", HAS_UNITS),
