@@ -65,7 +65,7 @@ class Upgrade(harness.TestCase):
         self.assertEqual(self.with_old("version"), "mvm 0.2.0\n")
         self.with_old("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "k")
         self.with_old("template", "build", "--config", self.write("template.toml", CONFIG), "--snapshot")
-        self.with_old("run", "web", "-d", "--name", "vm")
+        self.with_old("run", "--template", "web", "-d", "--name", "vm")
         self.addCleanup(self.mvm, "rm", "--force", "vm", "next")
 
         self.assertEqual([(vm["name"], vm["state"]) for vm in self.mvm_json("ps")], [("vm", "running")])
