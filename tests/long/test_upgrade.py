@@ -76,6 +76,9 @@ class Upgrade(harness.TestCase):
             self.assertEqual(file.read(), CONFIG)
         for words in (["pause", "vm"], ["resume", "vm"], ["logs", "vm"], ["stats"], ["inspect", "vm"]):
             self.mvm_ok(*words)
+        refused = self.mvm("rename", "vm", "other") # a call that this supervisor does not know
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("hint: its supervisor is of an older mvm", refused.stderr)
         self.echo("vm")
 
         self.mvm_ok("template", "verify", "web")
