@@ -229,7 +229,7 @@ class Packages(harness.TestCase):
         shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], packages + "/kernel.deb")
         self.mvm_ok("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian")
         self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=self.system())))
-        self.mvm_ok("run", "debian", "-d", "--name", "outer", "--timeout", "15m")
+        self.mvm_ok("run", "debian", "-d", "--name", "outer")
         self.addCleanup(self.mvm, "rm", "--force", "outer")
         self.mvm_ok("cp", packages, "outer:/")
         steps = (
