@@ -13,6 +13,7 @@
 #include "handles.h"
 #include "json.h"
 #include "kernel_offer.h"
+#include "lease.h"
 #include "options.h"
 #include "out.h"
 #include "ports.h"
@@ -257,6 +258,8 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r >= 0)
 		r = read_wanted(c, a, &w);
 	if (r >= 0)
+		r = lease_begin(c, a);
+	if (r >= 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r >= 0)
 		r = run_choose(c, a, mvm, &w.template_ref, &made);
@@ -410,6 +413,7 @@ static const struct option options[] = {
 	  .help = "keep the VM when its workload has ended",
 	  .group = "Life" },
 	RUN_LIMITS_OPTIONS,
+	OPTION_LEASE,
 	{ .name = "volume-timeout",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",

@@ -107,6 +107,7 @@ WRONG = {
     "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
     "sign": NAMED, "tag": ["", "a b", "-x", "a/b", "x" * 129], "for": ["", "a\nb", "web", "r.io/a:v1"], "REF": REFS, "remote": REFS, "sign-command": [""], "key": NAMED, "REGISTRY": ["", "a/b", "http://x", "nothost", "[::1", "r.io:0"],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
+    "lease": ["", "x", "5s", "5s:", "0s:/x", "x:/y"],
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,

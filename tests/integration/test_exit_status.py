@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A case for each row of the tables in doc/exit-status.md."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
+import time
 
 import guests
 import harness
@@ -111,6 +113,41 @@ class ExitStatus(guests.TestCase):
             run.terminate()
             self.ends(run, 143)
             self.assertEqual(self.instances(), [])
+
+    def test_a_lease(self):
+        row = "`run`, `run -- CMD`", "its `--lease` has run out"
+        self.case(*row)
+        lease = self.write("lease", "")
+        stubborn = ("sh", "-c", "echo on; trap '' INT TERM; while :; do sleep 0.05; done")
+        for how, options in itertools.product(("old", "removed"), ([], ["--", *stubborn])):
+            with self.subTest((how, options)):
+                self.write("lease", "")
+                command = self.start_mvm(*RUN, "--lease", "3s:" + lease, *options)
+                for _ in range(30): # for longer than one lease
+                    os.utime(lease)
+                    time.sleep(0.15)
+                self.assertTrue(guests.wait_until(lambda: self.mvm_json("ps") or os.utime(lease)))
+                self.assertIsNone(command.poll())
+                vmm = self.inspect("one")["vmm_pid"]
+                began = time.monotonic()
+                if how == "removed":
+                    os.unlink(lease)
+                self.assertTrue(guests.wait_until(lambda: not guests.is_alive(vmm)))
+                command.wait(harness.PATIENCE_S) # the second signal ends it at once, if the first has not yet
+                self.assertIn(command.returncode, (143,) if options else (143, -signal.SIGTERM), command.stderr.read())
+                if how == "old":
+                    self.assertGreater(time.monotonic() - began, 1)
+                self.assert_nothing_left()
+        self.assert_covered("lease", lambda row: "lease" in row[-1])
+        # as a scheduler's prolog gives it; a lease that nobody renews any more starts nothing
+        os.utime(self.write("lease", ""), (1, 1))
+        done = self.mvm("run", "-T", "job-worker", "--", "true", status=125, env={"MVM_LEASE": "3s:" + lease})
+        self.assertIn("was not renewed for 3s", done.stderr)
+        self.mvm(*RUN, "--lease", "3s:" + self.path("none"), status=3)
+        for wrong in lease, "0s:" + lease, "3s:", "x:" + lease:
+            self.mvm(*RUN, "--lease", wrong, status=2)
+        self.mvm(*RUN, "-d", "--lease", "3s:" + lease, status=2)
+        self.assertEqual(self.instances(), [])
 
     def test_commands_in_a_guest(self):
         both = "`run -- CMD`, `exec`"
