@@ -79,9 +79,9 @@ static void on_event(void *arg, const struct mvm_exec_event *event)
 {
 	struct poke *p = arg;
 	struct mvm_error err = { 0 };
-	if (event->kind == MVM_EXEC_STARTED) {
+	if (event->kind == MVM_EXEC_STARTED && !event->ended) {
 		p->started = true;
-	} else if (event->kind == MVM_EXEC_EXITED) {
+	} else if (event->ended || event->kind == MVM_EXEC_EXITED) {
 		mvm_error_set(&err, -ESRCH, "the command has ended");
 		fail(p, &err);
 		if (p->waits)
