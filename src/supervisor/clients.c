@@ -60,11 +60,25 @@ static void drop_client(struct client *client)
 	c->some_left = true;
 }
 
+/* The client has closed its end.  What it sent before that is still read, and then it is dropped.
+ */
+static void let_it_end(struct client *client)
+{
+	client->deaf = true;
+	queue_take(&client->channel.out, channel_queued(&client->channel));
+}
+
 /* Returns false when the client had to be dropped. */
 static bool send_to(struct client *client, uint8_t type, uint32_t stream, const void *payload,
 		    size_t len)
 {
+	if (client->deaf)
+		return true;
 	int r = channel_send(&client->channel, type, stream, payload, len);
+	if (r == -EPIPE) {
+		let_it_end(client);
+		r = 0;
+	}
 	if (r == 0)
 		r = loop_source_set_events(client->source, channel_events(&client->channel));
 	if (r < 0) {
@@ -339,6 +353,10 @@ static void on_client(void *arg, uint32_t events)
 
 	if (events & EPOLLOUT)
 		r = channel_flush(&client->channel);
+	if (r == -EPIPE) {
+		let_it_end(client);
+		r = 0;
+	}
 	while (r >= 0 && (r = channel_receive(&client->channel, &f)) > 0) {
 		if (!take_client_frame(client, &f))
 			return;

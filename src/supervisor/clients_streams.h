@@ -13,7 +13,8 @@ struct client {
 	struct loop_source *source;
 	struct stream *streams; /* mostly one */
 	uint64_t id;
-	bool own; /* a child of ours: its calls are part of a start or a stop */
+	bool own;  /* a child of ours: its calls are part of a start or a stop */
+	bool deaf; /* it has closed its end; what it sent before is still read */
 };
 
 /* NULL: the client has none of this id. */

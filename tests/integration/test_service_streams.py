@@ -210,6 +210,12 @@ class Streams(service.TestCase):
         self.assertNotIn({"pid": pid}, self.ok("GET", self.at("execs")))
 
     def test_several_clients_follow_one_command_and_feed_it(self):
+        for _ in range(30): # a client that leaves at once must not lose what it has sent
+            self.follow_and_feed()
+        self.fails(404, "not_found", "GET", self.at("execs/999999"))
+        self.fails(404, "not_found", "POST", self.at("execs/999999/signal"), {"signal": "TERM"})
+
+    def follow_and_feed(self):
         with self.opened("POST", self.at("exec?stream=true"), {
                 "command": ["/bin/busybox", "cat"], "keep": True}) as first:
             pid = json.loads(first.readline())["pid"]
@@ -223,8 +229,6 @@ class Streams(service.TestCase):
                     rest = [json.loads(line) for line in listener]
                     self.assertEqual("".join(e.get("data", "") for e in rest), "two\n")
                     self.assertEqual(rest[-1]["status"], 0)
-        self.fails(404, "not_found", "GET", self.at("execs/999999"))
-        self.fails(404, "not_found", "POST", self.at("execs/999999/signal"), {"signal": "TERM"})
 
     def test_a_terminal_by_websocket(self):
         ws = WebSocket(self.mvmd, self.at("exec?command=/bin/busybox&command=sh&tty=true&rows=24&columns=80"),
