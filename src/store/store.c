@@ -233,11 +233,15 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 	return fd < 0 ? store_dir_failed(s, which, fd, err) : fd;
 }
 
+bool store_dir_is_missing(int code)
+{
+	return code == -ENOENT || code == -ENOSPC || code == -EDQUOT;
+}
+
 int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err)
 {
 	int fd = store_dir(s, which);
-	/* never created, and a read-only store or a full disk does not create it */
-	if (fd == -ENOENT || fd == -ENOSPC || fd == -EDQUOT)
+	if (store_dir_is_missing(fd))
 		return 0;
 	int r = fd < 0 ? fd : dir_list(fd, ret);
 	return r < 0 ? store_dir_failed(s, which, r, err) : 0;

@@ -88,6 +88,10 @@ enum store_dir {
  */
 int store_dir(struct store *s, enum store_dir which);
 
+/* Does this error of store_dir() mean that the folder was never made, and is not made now, because
+ * the store is read-only or its disk is full? */
+bool store_dir_is_missing(int code);
+
 /* store_dir() with a sentence on failure. */
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
 

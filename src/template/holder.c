@@ -54,7 +54,7 @@ int holder_find(struct mvm *mvm, const char *id, const char *revision, char **re
 	*ret = NULL;
 	int fd = store_dir(mvm->store, STORE_INSTANCES);
 	int r = fd < 0 ? fd : find(fd, id, revision, ret, &why);
-	if (fd == -ENOENT) /* there are no instances */
+	if (store_dir_is_missing(fd)) /* there are no instances */
 		return 0;
 	return r < 0 ? mvm_error_set(err, r,
 				     "cannot tell whether a suspended instance needs it: %s",
