@@ -187,8 +187,8 @@ const struct command command_node_features = {
 		   "'backend_HASH', 'tpl_ID' for each template that can start here, and 'snap_ID' "
 		   "if it would be restored. Hosts with the same two hashes can restore each "
 		   "other's snapshots.",
-	.examples = "scontrol update NodeName=n1 AvailableFeatures=$(mvm node features) "
-		    "ActiveFeatures=$(mvm node features)",
+	.examples = "F=$(mvm node features)\n"
+		    "scontrol update NodeName=n1 AvailableFeatures=$F ActiveFeatures=$F",
 	.options = options,
 	.run = features,
 };

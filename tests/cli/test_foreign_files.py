@@ -39,6 +39,7 @@ ARGUMENTS = {
     "kernel rm": ["precious"],
     "template sign": ["localhost:1/x", "--key", "precious"],
     "login": ["localhost:1", "-u", "me", "--password-stdin"],
+    "logout": ["localhost:1"],
     "help": [],
     "completion": ["bash"],
 }

@@ -99,10 +99,10 @@ class Moved(CrashCase):
             self.write(path + "/mvm-registry", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real), 0o755)
             return {"MVM_LIBEXEC_DIR": self.path(path)}
 
-        def one(at, what, says):
+        def one(at, what, says, helper):
             where = f"{' '.join(command[1:])}: {what} at call {at} of mvm-registry"
             data = self.copy_of_base()
-            env = self.environment({"MVM_DATA_DIR": data, **lib(at, what)})
+            env = self.environment({"MVM_DATA_DIR": data, **helper})
             done = subprocess.run(self.words(command, data), env=env, cwd=self.folder, capture_output=True, text=True,
                                   stdin=subprocess.DEVNULL, timeout=300, check=False)
             self.assertIn(done.returncode, range(0, 7), f"{where}: {done.stderr}")
@@ -124,7 +124,8 @@ class Moved(CrashCase):
         self.assertGreater(calls, 3)
         faults = {"kill-before": "has ended unexpectedly", "kill-after": "has ended unexpectedly",
                   "EIO": "Input/output error", "ENOSPC": "No space left on device"}
-        self.in_parallel(one, [(at, what, says) for what, says in faults.items() # it makes only few calls
+        # the helpers are written before a thread forks, whose child would have them open for writing
+        self.in_parallel(one, [(at, what, says, lib(at, what)) for what, says in faults.items() # it makes only few calls
                                for at in range(1, calls + 1, max(1, STEP // 5))])
         self.assertEqual(failed, set(faults))
 
@@ -142,12 +143,15 @@ class Moved(CrashCase):
         log, ended = self.path("calls"), set()
         no_vmm = {"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
 
-        def start(data, at, what, log="/dev/null"):
+        def lib(at, what, log="/dev/null"):
             lib = self.path(f"lib-{what}-{at}")
             self.write(lib + "/mvm-pull", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real + "/mvm-pull"),
                        0o755)
             for helper in "mvm-registry", "mvm-lazy":
                 os.symlink(f"{real}/{helper}", f"{lib}/{helper}")
+            return lib
+
+        def start(data, lib):
             done = self.mvm("run", "--template", self.there, "--", "true", status=125,
                             env={"MVM_DATA_DIR": data, "MVM_LIBEXEC_DIR": lib, **no_vmm})
             deadline = time.monotonic() + harness.PATIENCE_S # mvm-pull goes on
@@ -160,10 +164,10 @@ class Moved(CrashCase):
             path = data + "/templates/web/current/revision.json"
             return os.path.exists(path) and os.path.basename(os.readlink(os.path.dirname(path))) == new
 
-        def one(at, what):
+        def one(at, what, lib):
             where = f"{what} at call {at} of mvm-pull"
             data = self.copy_of_base()
-            said = start(data, at, what)
+            said = start(data, lib)
             ended.add(("mvm-pull has ended unexpectedly" in said, published(data)))
             self.whole(data, where)
             again = self.run_in(data, [harness.MVM, "template", "pull", self.there])
@@ -174,11 +178,11 @@ class Moved(CrashCase):
             self.remove(data)
 
         data = self.copy_of_base()
-        said = start(data, 0, "nothing", log)
+        said = start(data, lib(0, "nothing", log))
         self.assertNotIn("VMs start when all of it is here", said)
         self.assertTrue(published(data), said)
         calls = names_of(log)
-        tried = [(at, what) for what, at in points(calls)]
+        tried = [(at, what, lib(at, what)) for what, at in points(calls)]
         self.in_parallel(one, tried)
         # some were killed before a VM could start, some between that and the end
         self.assertLessEqual({(True, False), (False, False)}, ended)
