@@ -229,7 +229,7 @@ class Life(TestCase):
         client = self.connect("last")
         for _ in range(3):
             client.start("cat", "/dev/zero")
-        self.assertTrue(guests.wait_until(lambda: waiting_bytes(client.sock) > 100000))
+        self.assertTrue(guests.wait_until(lambda: waiting_bytes(client.sock) > 50000)) # small pieces fill it sooner
         run.stdin.write("go\n")
         run.stdin.flush()
         self.assertEqual(run.wait(harness.PATIENCE_S), 0)
