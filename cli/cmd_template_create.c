@@ -40,7 +40,7 @@ static int create(struct cli_context *c, const struct args *a)
 	r = mvm_template_create(mvm, args_at(a, 0), settings.v, settings.n, args_flag(a, "force"),
 				&c->progress, &c->err);
 	if (r < 0)
-		return settings_refused(c, r);
+		return cli_judged(c, r);
 	report(c, &j, args_at(a, 0), r);
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
@@ -51,7 +51,7 @@ static int collect_ids(struct cli_context *c, const char *base, const struct str
 {
 	for (size_t i = 0; i < roles->n; i++) {
 		AUTO_FREE char *id = NULL;
-		int r = settings_refused(c, mvm_template_role_id(base, roles->v[i], &id, &c->err));
+		int r = cli_judged(c, mvm_template_role_id(base, roles->v[i], &id, &c->err));
 		if (r < 0)
 			return r;
 		if (strv_has(ret, id))
@@ -109,7 +109,7 @@ static int create_multi(struct cli_context *c, const struct args *a)
 		r = mvm_template_create(mvm, ids.v[i], settings.v, settings.n, force, &c->progress,
 					&c->err);
 		if (r < 0)
-			return settings_refused(c, r);
+			return cli_judged(c, r);
 		report(c, &j, ids.v[i], r);
 	}
 	jsonw_close(&j);

@@ -49,7 +49,7 @@ static int edit(struct cli_context *c, const struct args *a)
 		r = mvm_template_edit(mvm, args_at(a, 0), settings.v, settings.n, &c->progress,
 				      &c->err);
 	if (r < 0)
-		return settings_refused(c, r);
+		return cli_judged(c, r);
 	const char *word = r ? "updated" : "unchanged";
 	if (!c->json) {
 		printf("%s %s\n", args_at(a, 0), word);

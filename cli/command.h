@@ -135,4 +135,8 @@ int cli_error(struct cli_context *c, int code, const char *fmt, ...)
  * -EINVAL. */
 int cli_usage(struct cli_context *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The library has judged words of the command line: what it calls invalid is wrong usage.  Returns
+ * r, its answer. */
+int cli_judged(struct cli_context *c, int r);
+
 #endif

@@ -48,6 +48,12 @@ int cli_usage(struct cli_context *c, const char *fmt, ...)
 	return -EINVAL;
 }
 
+int cli_judged(struct cli_context *c, int r)
+{
+	c->usage = r == -EINVAL;
+	return r;
+}
+
 /* Look for --json by hand: a line that cannot be parsed may ask for errors as JSON, too. */
 static bool wants_json(char *const *argv)
 {

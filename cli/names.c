@@ -61,11 +61,9 @@ static int check_role(struct cli_context *c, const char *kind, const char *name)
 		name, kind);
 }
 
-/* What the library calls invalid is wrong usage. */
 static int checked(struct cli_context *c, int r)
 {
-	c->usage = r == -EINVAL;
-	if (c->usage)
+	if (cli_judged(c, r) == -EINVAL)
 		c->err.hint[0] = '\0'; /* the command's help has the form */
 	return r;
 }

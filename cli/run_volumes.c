@@ -15,12 +15,6 @@ void run_volumes_done(struct run_volumes *l)
 		mvm_volume_done(&l->v[--l->n]);
 }
 
-static int volume_refused(struct cli_context *c, int r)
-{
-	c->usage = r == -EINVAL;
-	return r;
-}
-
 int run_volumes_parse(struct cli_context *c, const struct strv *list, uint32_t count,
 		      struct run_volumes *to)
 {
@@ -29,7 +23,7 @@ int run_volumes_parse(struct cli_context *c, const struct strv *list, uint32_t c
 	for (size_t i = 0; i < list->n; i++, to->n++) {
 		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
 		if (r < 0)
-			return volume_refused(c, r);
+			return cli_judged(c, r);
 		if (count > 1 && to->v[i].write_back)
 			return cli_usage(c,
 					 "volume '%s' is for one VM at a time: with --count use "
@@ -37,7 +31,7 @@ int run_volumes_parse(struct cli_context *c, const struct strv *list, uint32_t c
 					 list->v[i]);
 	}
 	int r = mvm_volumes_check(to->v, to->n, &c->err);
-	return r < 0 ? volume_refused(c, r) : 0;
+	return r < 0 ? cli_judged(c, r) : 0;
 }
 
 int run_volumes_copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)

@@ -22,12 +22,6 @@ void settings_add(struct settings *s, const char *key, const char *value)
 	add(s, key, value ? &s->text[s->n] : NULL, value ? 1 : 0);
 }
 
-int settings_refused(struct cli_context *c, int r)
-{
-	c->usage = r == -EINVAL;
-	return r;
-}
-
 bool settings_has(const struct settings *s, const char *key)
 {
 	size_t i = 0;

@@ -89,10 +89,6 @@ void settings_from_args(const struct args *a, struct settings *ret);
 /* One text; NULL: the setting is unset. */
 void settings_add(struct settings *s, const char *key, const char *value);
 
-/* The library's answer to settings.  They all come from the command line, so -EINVAL is wrong
- * usage.  Returns r. */
-int settings_refused(struct cli_context *c, int r);
-
 bool settings_has(const struct settings *s, const char *key);
 
 #endif
