@@ -60,12 +60,15 @@ static void drop_client(struct client *client)
 	c->some_left = true;
 }
 
-/* The client has closed its end.  What it sent before that is still read, and then it is dropped.
- */
-static void let_it_end(struct client *client)
+/* What a write to the client returned.  -EPIPE is no error yet: what a client sent before it closed
+ * its end is still read, and then it is dropped. */
+static int wrote(struct client *client, int r)
 {
+	if (r != -EPIPE)
+		return r;
 	client->deaf = true;
 	queue_take(&client->channel.out, channel_queued(&client->channel));
+	return 0;
 }
 
 /* Returns false when the client had to be dropped. */
@@ -74,11 +77,7 @@ static bool send_to(struct client *client, uint8_t type, uint32_t stream, const 
 {
 	if (client->deaf)
 		return true;
-	int r = channel_send(&client->channel, type, stream, payload, len);
-	if (r == -EPIPE) {
-		let_it_end(client);
-		r = 0;
-	}
+	int r = wrote(client, channel_send(&client->channel, type, stream, payload, len));
 	if (r == 0)
 		r = loop_source_set_events(client->source, channel_events(&client->channel));
 	if (r < 0) {
@@ -352,11 +351,7 @@ static void on_client(void *arg, uint32_t events)
 	int r = 0;
 
 	if (events & EPOLLOUT)
-		r = channel_flush(&client->channel);
-	if (r == -EPIPE) {
-		let_it_end(client);
-		r = 0;
-	}
+		r = wrote(client, channel_flush(&client->channel));
 	while (r >= 0 && (r = channel_receive(&client->channel, &f)) > 0) {
 		if (!take_client_frame(client, &f))
 			return;
