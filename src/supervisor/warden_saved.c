@@ -288,24 +288,28 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 	return 0;
 }
 
-/* Publish the state unless the snapshot has changed: nothing could go on from it then.  Whoever
- * replaces the snapshot does so before we look, or finds a suspended VM (template/holder.h). */
-static int publish_with_snapshot(struct warden *w, bool fork, struct line_message *ret,
-				 struct mvm_error *err)
+/* Publish the state unless the snapshot has changed: nothing could go on from it then. */
+static int publish_checked(struct warden *w, bool fork, struct line_message *ret,
+			   struct mvm_error *err)
+{
+	int r = check_snapshot(w, err);
+	return r < 0 ? r : publish(w, fork, ret, err);
+}
+
+/* Publish a state that lasts.  Whoever replaces the snapshot does so before we look, or finds a
+ * suspended VM (template/holder.h). */
+static int publish_held(struct warden *w, struct line_message *ret, struct mvm_error *err)
 {
 	int lease_fd = w->given->fd[SUPERVISOR_FD_LEASE];
-	int r = fork ? 0 : saved_sync(w->saving.dir_fd);
+	int r = saved_sync(w->saving.dir_fd);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
-	r = fork ? 0 : store_hold_snapshot(lease_fd, w->record.revision);
+	r = store_hold_snapshot(lease_fd, w->record.revision);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot hold the snapshot that it needs: %s",
 				     r == -EBUSY ? "it is replaced at this moment" : strerror(-r));
-	r = check_snapshot(w, err);
-	if (r == 0)
-		r = publish(w, fork, ret, err);
-	if (!fork)
-		store_let_go_snapshot(lease_fd, w->record.revision);
+	r = publish_checked(w, false, ret, err);
+	store_let_go_snapshot(lease_fd, w->record.revision);
 	return r;
 }
 
@@ -394,7 +398,7 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 	if (r == 0)
 		r = save_info(w, info, &nonce, err);
 	if (r == 0)
-		r = publish_with_snapshot(w, fork, ret, err);
+		r = fork ? publish_checked(w, true, ret, err) : publish_held(w, ret, err);
 	return r < 0 ? give_up(w, r, fork, err) : 0;
 }
 
