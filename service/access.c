@@ -89,28 +89,31 @@ static int check_token(struct request *rq, struct mvm_error *err)
 				   err);
 }
 
+/* what: that the request asks for, as a message begins with it. */
+static int need_scope(const struct request *rq, const char *what, enum mvm_token_scope scope,
+		      struct mvm_error *err)
+{
+	if (rq->client.scope >= scope)
+		return 0;
+	return mvm_error_set(err, -EACCES, "%s needs a token of scope '%s'; '%s' has '%s'", what,
+			     mvm_token_scope_name(scope), rq->client.token,
+			     mvm_token_scope_name(rq->client.scope));
+}
+
 static int check_scope(const struct request *rq, struct mvm_error *err)
 {
 	static const enum mvm_token_scope needed[] = { [SCOPE_NONE] = MVM_TOKEN_READ,
 						       [SCOPE_READ] = MVM_TOKEN_READ,
 						       [SCOPE_EXEC] = MVM_TOKEN_EXEC,
 						       [SCOPE_ADMIN] = MVM_TOKEN_ADMIN };
-	const enum mvm_token_scope scope = needed[rq->route->scope];
-
-	if (rq->route->scope == SCOPE_NONE || rq->client.scope >= scope)
+	if (rq->route->scope == SCOPE_NONE)
 		return 0;
-	return mvm_error_set(err, -EACCES, "this needs a token of scope '%s'; '%s' has '%s'",
-			     mvm_token_scope_name(scope), rq->client.token,
-			     mvm_token_scope_name(rq->client.scope));
+	return need_scope(rq, "this", needed[rq->route->scope], err);
 }
 
 int access_check_admin(const struct request *rq, const char *what, struct mvm_error *err)
 {
-	if (rq->client.scope >= MVM_TOKEN_ADMIN)
-		return 0;
-	return mvm_error_set(err, -EACCES, "'%s' needs a token of scope '%s'; '%s' has '%s'", what,
-			     mvm_token_scope_name(MVM_TOKEN_ADMIN), rq->client.token,
-			     mvm_token_scope_name(rq->client.scope));
+	return need_scope(rq, what, MVM_TOKEN_ADMIN, err);
 }
 
 /* The client's address, for the audit log. */

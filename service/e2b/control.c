@@ -236,7 +236,7 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 
 	int r = control_rules(json_object_get(doc, "network"), internet, &allow, &deny, err);
 	if (r == 0 && allow.n)
-		r = access_check_admin(rq, "allowOut", err);
+		r = access_check_admin(rq, "'allowOut'", err);
 	if (r < 0)
 		return r;
 	options.template_ref = sandbox_text(doc, "template");

@@ -205,9 +205,9 @@ static int read_start(const struct request *rq, struct start *s, struct mvm_erro
 		r = read_volumes(rq, s, err);
 	/* they could open what the template, or the host's owner, has closed */
 	if (r >= 0 && s->allow.n)
-		r = access_check_admin(rq, "network_allow", err);
+		r = access_check_admin(rq, "'network_allow'", err);
 	if (r >= 0 && s->dns.n)
-		r = access_check_admin(rq, "network_dns", err);
+		r = access_check_admin(rq, "'network_dns'", err);
 	o->template_ref = s->template_ref;
 	o->name = s->name;
 	o->backend = s->backend;
