@@ -95,7 +95,7 @@ static int pull(struct background *b, const struct call *call, struct mvm_artifa
 {
 	AUTO(mvm) mvm = NULL;
 	struct progress_watch watch;
-	struct lazy lazy = { .on_ready = on_ready, .arg = b, LAZY_NONE };
+	AUTO_DONE(lazy) lazy = { .on_ready = on_ready, .arg = b, LAZY_NONE };
 	const struct mvm_progress listener = {
 		.size = sizeof(listener), .fn = on_progress, .arg = b, .cancel_fd = &b->cancel_fd
 	};

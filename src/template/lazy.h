@@ -27,13 +27,19 @@ struct lazy {
 	int (*on_ready)(void *arg, const char *hash, int dir_fd, int source_fd,
 			struct mvm_error *err);
 	void *arg;
-	/* the others are set here */
+	/* the others are set here, and end with lazy_done() */
 	int listen_fd; /* of lazy_join.c; -1: none */
 	const struct pull_files *files;
 	struct artifact_staged staged; /* rev NULL: no snapshot comes that may run here */
 };
 
 #define LAZY_NONE .listen_fd = -1
+
+static inline void lazy_done(struct lazy *l)
+{
+	auto_close(&l->listen_fd);
+}
+DEFINE_AUTO_DONE(lazy, lazy_done)
 
 /* pull.c: pull an artifact.  lazy: NULL: VMs start when it is whole. */
 int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,

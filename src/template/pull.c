@@ -48,8 +48,6 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 		r = store_stage(mvm->store, &staging, err);
 	if (r == 0 && lazy)
 		r = lazy_join(mvm, p, &found.manifest, staging.fd, id, lazy, progress, err);
-	AUTO_CLOSE int listener = lazy ? lazy->listen_fd : -1;
-	(void)listener; /* closed at each return */
 	if (r > 0)
 		return 0;
 	if (r == 0)
