@@ -18,7 +18,7 @@ GUEST, HOST, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 TIMEOUT_S = 60
 MEMORY_MIB = 448 # vmm/net_helper.h, NET_HELPER_MEMORY_MIB
-SYN_AGAIN_S = (1, 2, 4, TIMEOUT_S) # a guest over its rate loses what begins a flow
+AGAIN_S = (1, 2, 4, TIMEOUT_S) # a guest over its rate loses what begins a flow
 
 
 def checksum(data):
@@ -192,7 +192,7 @@ class Connection:
 
     def __init__(self, net, port, to, to_port):
         self.net, self.key = net, (port, to, to_port)
-        for patience_s in SYN_AGAIN_S:
+        for patience_s in AGAIN_S:
             got = net.send(tcp(*self.key, SYN, 1000))
             reply = net.wait_for(lambda f: self.is_mine(f) or self.is_refusal(f), got,
                                  patience_s)

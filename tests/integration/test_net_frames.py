@@ -17,7 +17,7 @@ import unittest
 
 import harness
 import raw_frames
-from raw_frames import (ACK, FIN, HOST, RESOLVER, RST, SYN, TIMEOUT_S, Connection, Net, tcp,
+from raw_frames import (ACK, AGAIN_S, FIN, HOST, RESOLVER, RST, SYN, TIMEOUT_S, Connection, Net, tcp,
                         udp)
 
 CLONE_NEWNET = 0x40000000
@@ -133,9 +133,12 @@ class Frames(unittest.TestCase):
         self.assertEqual(self.ask_udp(net, port, b"there"), b"there")
 
     def ask_udp(self, net, port, payload):
-        got = net.send(udp(port, PEER, 8054, payload))
-        reply = net.wait_for(lambda f: f.protocol == 17 and f.to_port == port, got)
-        return reply and reply.payload
+        for patience_s in AGAIN_S:
+            got = net.send(udp(port, PEER, 8054, payload))
+            reply = net.wait_for(lambda f: f.protocol == 17 and f.to_port == port, got, patience_s)
+            if reply:
+                return reply.payload
+        return None
 
     def check_bounds(self, net):
         self.assertLess(net.sockets(), SOCKETS_MAX + OWN_SOCKETS)
