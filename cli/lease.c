@@ -58,6 +58,7 @@ static int64_t touched_ns(const struct stat *st)
 	return st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
 }
 
+/* It looks again and again, because a file on a network tells nobody that it was touched. */
 static void *watch(void *arg)
 {
 	const struct lease *l = arg;

@@ -22,8 +22,8 @@ struct request;
  * -EACCES (403), -EDQUOT (429), or an errno from reading the tokens. */
 int access_check(struct request *rq, struct mvm_error *err);
 
-/* Is what the request asks for, besides its route, for admins alone?  what: as a message begins with
- * it: "'network_allow'".  0 or -EACCES. */
+/* Is what the request asks for, besides its route, for admins alone?  what: a message's beginning,
+ * "'network_allow'".  0 or -EACCES. */
 int access_check_admin(const struct request *rq, const char *what, struct mvm_error *err);
 
 #endif

@@ -172,7 +172,7 @@ class Installed(harness.TestCase):
             [start] = re.findall(r"^ExecStart=(\S+) template prune \$MVM_PRUNE_OPTIONS$", text, re.M)
             self.assertTrue(os.access(self.root + start, os.X_OK), start)
             [options] = re.findall(r'^Environment="MVM_PRUNE_OPTIONS=(.*)"$', text, re.M)
-            done = self.mvm("template", "prune", "--dry-run", *options.split(), status=0)
+            self.mvm("template", "prune", "--dry-run", *options.split(), status=0)
             self.assertIn("Environment=HOME=%h\n", text)
             self.assertNotIn("@", text)
             with open(self.installed_file(f"lib/systemd/{manager}/mvm-prune.timer"), encoding="utf-8") as unit:

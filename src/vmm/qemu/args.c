@@ -190,7 +190,9 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 		/* so that a clone runs when we say so, not because the captured machine ran */
 		"-global",
 		"migration.store-global-state=off",
-		/* after a load QEMU itself would announce the card five times within two seconds */
+		/* after a load QEMU itself would announce the card five times within two seconds.
+		 * Not 0: QEMU 7.2 gives a timer of the card up then, which a guest that may
+		 * announce it and powers itself off needs (it ended QEMU by SIGSEGV) */
 		"-global",
 		"migration.announce-rounds=1",
 		/* a guest is told that a write has failed; by default a full disk of the host would
