@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/sock.h"
 
 #define NOBODY 65534u /* the uid and gid in a user namespace */
@@ -241,6 +243,27 @@ void box_done(struct box *b)
 	auto_close(&b->ours);
 	auto_close(&b->theirs);
 	*b = (struct box)BOX_NONE;
+}
+
+/* The descriptor's mount is the caller's, which nobody may copy here, so go by the path. */
+int box_narrow(int fd)
+{
+	char link[FD_PATH_SIZE] = "/proc/self/cwd", path[PATH_MAX];
+	struct stat ours, found;
+	if (fd != AT_FDCWD)
+		fd_path(fd, link);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return -ENOTSUP;
+	path[len] = '\0';
+	AUTO_CLOSE int tree = open_tree(AT_FDCWD, path,
+					OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+	if (tree < 0 || fstatat(tree, "", &found, AT_EMPTY_PATH) < 0 || stat(link, &ours) < 0 ||
+	    ours.st_dev != found.st_dev || ours.st_ino != found.st_ino)
+		return -ENOTSUP;
+	if (fd == AT_FDCWD)
+		return fchdir(tree) < 0 ? -errno : 0;
+	return dup2(tree, fd) < 0 ? -errno : 0;
 }
 
 /* Try all of it, in a process that then ends. */

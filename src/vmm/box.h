@@ -60,6 +60,14 @@ int box_spawn(struct box *b, unsigned flags, const struct process_spec *spec, st
  * should kill it.  Waits for the keeper, which makes six system calls. */
 int box_seal(struct box *b);
 
+/*
+ * Make a folder's descriptor lead to that folder alone: '..' no longer leads out of it, nor to the
+ * host's root after box_seal().  The working folder: box_narrow(AT_FDCWD).  Call this in the box,
+ * before exec; it makes only system calls.  Returns 0, or -ENOTSUP if the folder is elsewhere or
+ * has mounts below it.
+ */
+int box_narrow(int fd);
+
 /* End the keeper, not the process. */
 void box_done(struct box *b);
 DEFINE_AUTO_DONE(box, box_done)

@@ -219,7 +219,8 @@ struct vmm_body {
 
 /* By these calls struct vmm asks for what only the body can do. */
 struct vmm_keeper {
-	/* Take the host's files from the VMM, which has started.  The guest has not run yet. */
+	/* Take the host's files from the VMM, which has opened its own.  No workload has run
+	 * yet. */
 	int (*seal)(void *arg, struct mvm_error *err);
 	/* Reap the VMM, which has ended.  -ETIMEDOUT: it has not. */
 	int (*reap)(void *arg, int *ret_status);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -71,8 +72,13 @@ static int spawn_process(struct fc_body *f, struct process_spec *spec)
 		spec->in_child = fc_jail_enter;
 		spec->in_child_arg = &f->jail;
 	}
-	int r = f->netns ? netns_spawn(f->netns, spec, &f->body.process)
-			 : process_spawn(spec, &f->body.process);
+	int r;
+	if (f->netns)
+		r = netns_spawn(f->netns, spec, &f->body.process);
+	else if (f->jail.jailer)
+		r = process_spawn(spec, &f->body.process);
+	else
+		r = fc_walls_spawn(&f->box, &f->isolation, spec, &f->body.process);
 	if (r == 0 && f->jail.jailer)
 		r = own_uid_tie(&f->jail.user, f->body.process.pid);
 	return r;
@@ -179,9 +185,13 @@ static int open_ends(struct fc_body *f, const struct vmm_config *c, struct vmm_e
 static int start(struct fc_body *f, const struct vmm_config *c, struct loop *loop,
 		 struct vmm_ends *ends, struct mvm_error *err)
 {
+	char byte;
 	int r = open_jail(f, c, err);
 	if (r == 0)
 		r = make_folder(f, c, err);
+	/* Firecracker writes a capture's memory late, and owns its folder from its start on */
+	f->needs_proc = r == 0 && f->captured &&
+			readlinkat(f->folder.fd, FC_MEMORY_FILE, &byte, 1) > 0;
 	if (r == 0 && c->network)
 		r = netns_new(loop, c->forwards, c->n_forwards, &c->network_rules,
 			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, &f->netns, err);
@@ -216,6 +226,7 @@ int fc_start(const struct vmm_probe *probe, const struct vmm_config *c, struct l
 	f->body.ops = &vmm_firecracker;
 	f->folder = (struct fc_folder)FC_FOLDER_NONE;
 	f->jail = (struct fc_jail)FC_JAIL_NONE;
+	f->box = (struct box)BOX_NONE;
 	f->binary = str_dup(probe->binary, &failed);
 	f->state_format = str_dup(probe->state_format, &failed);
 	f->pause_breaks_vsock = fc_pause_breaks_vsock(probe->version);
@@ -236,6 +247,17 @@ int fc_start(const struct vmm_probe *probe, const struct vmm_config *c, struct l
 	ends = (struct vmm_ends)VMM_ENDS_NONE;
 	*ret = &f->body;
 	return 0;
+}
+
+int fc_seal(struct vmm_body *b, struct mvm_error *err)
+{
+	struct fc_body *f = body_of(b);
+	if (f->needs_proc || f->box.keeper.pid <= 0)
+		return 0;
+	int r = box_seal(&f->box);
+	return r < 0 ? mvm_error_set(err, r, "cannot take the host's files from Firecracker: %s",
+				     strerror(-r))
+		     : 0;
 }
 
 int fc_connect(struct vmm_body *b)
@@ -303,6 +325,7 @@ void fc_end(struct vmm_body *b)
 	if (!f)
 		return;
 	process_kill(&f->body.process);
+	box_done(&f->box);
 	netns_free(f->netns);
 	fc_jail_done(&f->jail);
 	fc_folder_done(&f->folder);
@@ -319,7 +342,16 @@ int fc_refuses(const struct vmm_probe *probe, char **ret_why)
 unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
 {
 	AUTO_FREE char *jailer = NULL;
-	if (geteuid() == 0 && fc_jailer_find(probe->binary, &jailer) != 1)
+	if (geteuid() != 0) {
+		unsigned namespaces = fc_walls_namespaces();
+		*ret_obstacle = namespaces ? NULL : "this host refuses namespaces to this user";
+		if (walls_are_off())
+			*ret_obstacle = "MVM_ISOLATION is off";
+		else if (namespaces && !fc_walls_there_are())
+			*ret_obstacle = "this kernel has no Landlock";
+		return UNJAILED | namespaces;
+	}
+	if (fc_jailer_find(probe->binary, &jailer) != 1)
 		*ret_obstacle = getenv(FC_JAILER_ENV) ? FC_JAILER_ENV " names no jailer"
 						      : "there is no jailer beside Firecracker";
 	else

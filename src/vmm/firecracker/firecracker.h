@@ -18,6 +18,7 @@
  */
 
 #include "net/http.h"
+#include "vmm/box.h"
 #include "vmm/firecracker/agent.h"
 #include "vmm/firecracker/folder.h"
 #include "vmm/firecracker/jail.h"
@@ -38,11 +39,13 @@ struct fc_body {
 	struct vmm_body body; /* first */
 	struct fc_folder folder;
 	struct fc_jail jail;
-	struct netns *netns;	     /* NULL without a network */
+	struct netns *netns; /* NULL without a network */
+	struct box box;
 	char *binary, *state_format; /* the probe's */
 	unsigned isolation;
 	bool pause_breaks_vsock; /* see fc_pause_breaks_vsock() */
 	bool captured;		 /* its memory is to be */
+	bool needs_proc;	 /* to find the file of its memory */
 	bool connected;		 /* to its API */
 };
 
@@ -51,12 +54,21 @@ unsigned fc_walls_there_are(void);
 
 /* Put up that wall.  Call this in the child, last before exec, when it has the descriptors of enum
  * fc_fd and the working folder as its own.  Only system calls.  arg: struct fc_walls.  Returns 0 or
- * -errno. */
+ * -errno; -ENOTSUP only in a box. */
 struct fc_walls {
 	const char *binary;
 	const struct vmm_config *config;
+	bool boxed; /* in namespaces of its own: these folders lead nowhere else then */
 };
 int fc_walls_enter(void *arg);
+
+/* Start a Firecracker without its jailer and without a network: in namespaces of its own, which
+ * isolation then has, unless this host refuses them.  spec has fc_walls_enter().  Returns as
+ * process_spawn(). */
+int fc_walls_spawn(struct box *box, unsigned *isolation, const struct process_spec *spec,
+		   struct process *ret);
+/* The namespaces that this would be here: VMM_ISOLATION_*. */
+unsigned fc_walls_namespaces(void);
 
 struct firecracker {
 	struct vmm vmm; /* first */
@@ -152,6 +164,7 @@ bool fc_pause_breaks_vsock(const char *version);
 
 int fc_start(const struct vmm_probe *probe, const struct vmm_config *config, struct loop *loop,
 	     struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err);
+int fc_seal(struct vmm_body *b, struct mvm_error *err);
 int fc_connect(struct vmm_body *b);
 int fc_halt(struct vmm_body *b, bool on);
 bool fc_host_swaps(void);

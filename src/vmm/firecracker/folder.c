@@ -55,11 +55,21 @@ static int add_file(const struct files *f, enum fc_fd through, const char *file,
 	return fc_jail_add(f->jail, folder_of(f->config, through), file, name, access, err);
 }
 
+/* A link of the other kind, since Firecracker writes it when it has no /proc any more.  Returns
+ * false where the memory is on another file system. */
+static bool link_memory(const struct files *f)
+{
+	const struct vmm_config *c = f->config;
+	return !f->jail && c->memory == VMM_MEMORY_CAPTURE &&
+	       linkat(c->memory_dir_fd, c->memory_name, f->dir_fd, FC_MEMORY_FILE, 0) == 0;
+}
+
 static int add_files(const struct files *f, struct mvm_error *err)
 {
 	const struct vmm_config *c = f->config;
 	int r = 0;
-	if (c->memory != VMM_MEMORY_PRIVATE) /* first, so that no other file takes its name */
+	/* first, so that no other file takes its name */
+	if (c->memory != VMM_MEMORY_PRIVATE && !link_memory(f))
 		r = add_file(f, FC_FD_MEMORY_DIR, c->memory_name, FC_MEMORY_FILE,
 			     c->memory == VMM_MEMORY_CAPTURE ? FC_JAIL_WRITE : FC_JAIL_READ, err);
 	if (r == 0 && c->memory != VMM_MEMORY_CLONE) { /* a clone's kernel is in its memory */

@@ -189,9 +189,12 @@ static int act(struct vmm *v, enum fc_action action, int64_t deadline_ns, struct
 	return r < 0 ? r : fc_do(fc_of(v), &requests, deadline_ns, err);
 }
 
+/* Firecracker opens /dev/kvm when it starts the guest, and no file afterwards. */
 static int fc_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	return act(v, FC_START, deadline_ns, err);
+	const struct firecracker *f = fc_of(v);
+	int r = act(v, FC_START, deadline_ns, err);
+	return r < 0 ? r : f->keeper.seal(f->keeper.arg, err);
 }
 
 /* Stop the process itself, or let it go on, if this Firecracker cannot pause; else ask it. */
@@ -263,6 +266,7 @@ const struct vmm_ops vmm_firecracker = {
 	.facts = fc_facts,
 	.start = fc_start,
 	.attach = fc_attach,
+	.seal = fc_seal,
 	.take_back = fc_take_back,
 	.end = fc_end,
 	.connect = fc_connect,

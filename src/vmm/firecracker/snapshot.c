@@ -133,6 +133,8 @@ int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error 
 		r = fc_requests_load(f->network ? &f->rate : NULL, &requests, err);
 	if (r == 0)
 		r = fc_do(f, &requests, deadline_ns, err);
+	if (r == 0)
+		r = f->keeper.seal(f->keeper.arg, err);
 	if (r < 0)
 		return r;
 	v->loaded_ns = v->resumed_ns = clock_now_ns(); /* FC_LOAD does both */

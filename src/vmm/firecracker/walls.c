@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Landlock's rules for a Firecracker without its jailer.  Firecracker's own filters let it open any
- * file, also for whoever talks to its API.  A jail has only the VM's files, and so have these
- * rules.
+ * Namespaces and Landlock's rules for a Firecracker without its jailer.  Firecracker's own filters
+ * let it open any file, also for whoever talks to its API, and connect to any local socket.  A jail
+ * has only the VM's files, and so have these rules.  Landlock does not know of sockets with names,
+ * so Firecracker loses the root folder, too, once it has started the guest.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/landlock.h"
 #include "vmm/firecracker/firecracker.h"
@@ -46,9 +49,20 @@ static int allow_files(void *arg, int rules_fd)
 	return r;
 }
 
+static int narrow_folders(void)
+{
+	int r = box_narrow(AT_FDCWD);
+	for (int i = 0; i < (int)FC_FD_COUNT && r == 0; i++)
+		r = box_narrow((int)FC_FD_REVISION + i);
+	return r;
+}
+
 int fc_walls_enter(void *arg)
 {
 	const struct fc_walls *w = arg;
+	int r = w->boxed ? narrow_folders() : 0;
+	if (r < 0)
+		return r;
 	const struct walls walls = {
 		.binary = w->binary,
 		.kvm = true,
@@ -57,4 +71,33 @@ int fc_walls_enter(void *arg)
 		.fd_above = FC_FD_REVISION + (int)FC_FD_COUNT,
 	};
 	return walls_limit(&walls, fc_walls_there_are());
+}
+
+static unsigned box_flags(void)
+{
+	return (geteuid() == 0 ? 0 : BOX_NEW_USER) | BOX_NO_NETWORK;
+}
+
+unsigned fc_walls_namespaces(void)
+{
+	if (walls_are_off() || !box_is_possible(box_flags()))
+		return 0;
+	return VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK;
+}
+
+int fc_walls_spawn(struct box *box, unsigned *isolation, const struct process_spec *spec,
+		   struct process *ret)
+{
+	struct fc_walls *walls = spec->in_child_arg;
+	int r = -ENOTSUP;
+	walls->boxed = !walls_are_off();
+	if (walls->boxed)
+		r = box_spawn(box, box_flags(), spec, ret);
+	if (r != -ENOTSUP) {
+		*isolation |= r == 0 ? VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK : 0;
+		return r;
+	}
+	box_done(box);
+	walls->boxed = false;
+	return process_spawn(spec, ret);
 }
