@@ -30,7 +30,7 @@
 /* The kind of state to save. */
 struct warden_saving {
 	char name[64]; /* of its folder; "": none */
-	int dir_fd, devices_fd, pages_fd;
+	int dir_fd, pages_fd;
 	int64_t n_pages;
 	struct saved info; /* what is known of it so far */
 	struct own_disks_copying copying;
@@ -40,7 +40,7 @@ struct warden_saving {
 };
 #define WARDEN_SAVING_NONE                                                                         \
 	{                                                                                          \
-		.dir_fd = -1, .devices_fd = -1, .pages_fd = -1, .copying = OWN_DISKS_COPYING_NONE, \
+		.dir_fd = -1, .pages_fd = -1, .copying = OWN_DISKS_COPYING_NONE,                   \
 		.noting = SAVED_NOTING_NONE                                                        \
 	}
 
@@ -74,8 +74,9 @@ struct warden {
 	pid_t copier;			    /* copies volumes; 0: none */
 	int64_t told_ns; /* the events so far are within the limit from this time on */
 	struct warden_saving saving;
-	bool suspended;	  /* the folder "saved" is whole, and belongs to this VM */
-	int saved_dir_fd; /* the saved state that the start continues; -1: none */
+	int devices_fds[2]; /* the file of device state: to read, to write; 0: none */
+	bool suspended;	    /* the folder "saved" is whole, and belongs to this VM */
+	int saved_dir_fd;   /* the saved state that the start continues; -1: none */
 	char saved_nonce_sha256[65];
 	char taken[64]; /* the folder "saved" while its processes begin to run; "": none */
 };

@@ -83,10 +83,21 @@ static int check_room(const struct warden *w, struct mvm_error *err)
 
 /* ---- keep ---- */
 
-static void forget_saving(struct warden_saving *s)
+static void close_devices(struct warden *w)
 {
+	for (int i = 0; i < 2; i++) {
+		if (w->devices_fds[i])
+			close(w->devices_fds[i]); /* it has no name, so nothing is lost */
+		w->devices_fds[i] = 0;
+	}
+}
+
+static void forget_saving(struct warden *w)
+{
+	struct warden_saving *s = &w->saving;
+	if (w->devices_fds[1] && ftruncate(w->devices_fds[1], 0) < 0)
+		close_devices(w);
 	auto_close(&s->dir_fd);
-	auto_close(&s->devices_fd);
 	auto_close(&s->pages_fd);
 	saved_done(&s->info);
 	own_disks_copying_done(&s->copying);
@@ -100,7 +111,7 @@ static void drop_saving(struct warden *w)
 	if (!s->name[0])
 		return;
 	tree_remove_at(instance_fd(w), s->name); /* what stays is swept with the next one */
-	forget_saving(s);
+	forget_saving(w);
 }
 
 /* Does the revision still have our snapshot?  A folder that another one has replaced stays whole,
@@ -130,6 +141,35 @@ static int check_may_save(const struct warden *w, struct mvm_error *err)
 	return check_snapshot(w, err);
 }
 
+static int make_devices(struct warden *w)
+{
+	int dir_fd = w->saving.dir_fd;
+	AUTO_CLOSE int to_fd = openat(dir_fd, SAVED_DEVICES,
+				      O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	AUTO_CLOSE int from_fd = openat(dir_fd, SAVED_DEVICES, O_RDONLY | O_CLOEXEC);
+	if (to_fd < 0 || from_fd < 0)
+		return -errno;
+	unlinkat(dir_fd, SAVED_DEVICES, 0);
+	w->devices_fds[0] = TAKE_FD(from_fd);
+	w->devices_fds[1] = TAKE_FD(to_fd);
+	return 0;
+}
+
+/* The same file for each state, emptied: a file keeps its blocks for as long as somebody has it
+ * open, and a supervisor that a guest has broken into would fill the host's disk with many.  QEMU's
+ * end can only write. */
+static int open_devices(struct warden *w)
+{
+	int r = w->devices_fds[1] ? 0 : make_devices(w);
+	if (r < 0)
+		return r;
+	int to_fd = w->devices_fds[1];
+	if (ftruncate(to_fd, 0) < 0 || lseek(to_fd, 0, SEEK_SET) < 0)
+		return -errno;
+	int fd = fcntl(to_fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
 static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_error *err)
 {
 	struct warden_saving *s = &w->saving;
@@ -145,18 +185,12 @@ static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_e
 		return mvm_error_set(err, dir_fd, "cannot make a folder: %s", strerror(-dir_fd));
 	}
 	s->dir_fd = dir_fd;
-	/* QEMU's end can only write, ours only read */
-	int fd = openat(dir_fd, SAVED_DEVICES, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	s->devices_fd = fd < 0 ? fd : openat(dir_fd, SAVED_DEVICES, O_RDONLY | O_CLOEXEC);
-	if (s->devices_fd < 0) {
-		r = mvm_error_set(err, -errno, "cannot make " SAVED_DEVICES ": %s",
-				  strerror(errno));
-		if (fd >= 0)
-			close(fd);
+	int fd = open_devices(w);
+	if (fd < 0) {
+		r = mvm_error_set(err, fd, "cannot make " SAVED_DEVICES ": %s", strerror(-fd));
 		drop_saving(w);
 		return r;
 	}
-	unlinkat(dir_fd, SAVED_DEVICES, 0);
 	line_add_fd(ret, fd);
 	return 0;
 }
@@ -198,7 +232,7 @@ static int save_state(const struct warden *w, struct saved *info, struct mvm_err
 		return mvm_error_set(err, base_fd, "cannot open the snapshot's device state: %s",
 				     strerror(-base_fd));
 	AUTO_CLOSE int fd = new_file(w->saving.dir_fd, SAVED_STATE, err);
-	int r = fd < 0 ? fd : w->ops->finish_state(base_fd, w->saving.devices_fd, fd, err);
+	int r = fd < 0 ? fd : w->ops->finish_state(base_fd, w->devices_fds[0], fd, err);
 	if (r < 0)
 		return r;
 	r = note_file(fd, &info->state_sha256, &info->state_bytes);
@@ -283,7 +317,7 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 		r = publish_suspended(w);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
-	forget_saving(s);
+	forget_saving(w);
 	wire_put_str(&ret->fields, TAG_TEXT, name);
 	return 0;
 }
@@ -555,5 +589,6 @@ int saved_answer(struct warden *w, const struct line_message *asked, struct line
 void saved_done_with(struct warden *w)
 {
 	drop_saving(w);
+	close_devices(w);
 	saved_close(w);
 }

@@ -255,6 +255,27 @@ static void forks_do_not_fill_the_disk(void **state)
 	assert_int_equal(keep_fork(c), 0);
 }
 
+/* As for logs: whoever keeps all of these descriptors keeps one file. */
+static void states_share_one_file_for_their_devices(void **state)
+{
+	struct cell *c = *state;
+	struct stat first, second;
+	one_that_can_save(c);
+	AUTO_CLOSE int fd = warden_save_begin(&c->link, NULL);
+	assert_int_equal(fstat(fd, &first), 0);
+	write_half(fd);
+	AUTO_CLOSE int next = warden_save_begin(&c->link, NULL);
+	assert_int_equal(fstat(next, &second), 0);
+	assert_int_equal(second.st_ino, first.st_ino);
+	assert_int_equal(second.st_size, 0);
+	write_half(next);
+	assert_int_equal(put_number(c, ASK_SAVE_COPY, 0), 0);
+	assert_int_equal(put(c, ASK_SAVE_DROP, NULL), 0);
+	assert_int_equal(fstat(next, &second), 0);
+	assert_int_equal(second.st_blocks, 0); /* its room is given back */
+	assert_true(fcntl(next, F_GETFL) & O_WRONLY);
+}
+
 static void a_state_is_taken_once(void **state)
 {
 	struct cell *c = *state;
@@ -515,6 +536,7 @@ int main(void)
 		IN_A_CELL(a_log_is_renewed_once_it_is_full_and_closed),
 		IN_A_CELL(a_folder_that_cannot_be_synced_keeps_no_state),
 		IN_A_CELL(forks_do_not_fill_the_disk),
+		IN_A_CELL(states_share_one_file_for_their_devices),
 		IN_A_CELL(a_state_is_taken_once),
 		IN_A_CELL(no_vm_runs_without_its_folder_or_its_files),
 		IN_A_CELL(a_pid_is_forgotten_once_it_is_free),
