@@ -28,6 +28,9 @@ extern char **environ;
 
 #define SIGNALS_MAX 64u
 
+/* of address space: STREAMS_MAX streams with full windows both ways need 512 MiB */
+#define MEMORY_MAX ((uint64_t)1 << 30)
+
 /* The system calls of a supervisor once it has started.  None takes a path, or makes a socket or a
  * process. */
 static const uint16_t calls[] = {
@@ -222,9 +225,16 @@ static int limit_logs(const struct record *rec, bool same_uid)
 static int limit_resources(const struct record *rec, bool same_uid)
 {
 	const struct rlimit_most limits[] = {
-		{ RLIMIT_CORE, 0 },   { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 },
-		{ RLIMIT_RTPRIO, 0 }, { RLIMIT_NICE, 0 },    { RLIMIT_SIGPENDING, SIGNALS_MAX },
+		{ RLIMIT_CORE, 0 },
+		{ RLIMIT_MEMLOCK, 0 },
+		{ RLIMIT_MSGQUEUE, 0 },
+		{ RLIMIT_RTPRIO, 0 },
+		{ RLIMIT_NICE, 0 },
+		{ RLIMIT_SIGPENDING, SIGNALS_MAX },
 		{ RLIMIT_NPROC, 0 },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes */
+		{ RLIMIT_AS, MEMORY_MAX },
+#endif
 	};
 	signal(SIGXFSZ, SIG_IGN);
 	int r = rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
