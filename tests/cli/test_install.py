@@ -41,6 +41,11 @@ def run(*command, **kwargs):
     return done.stdout
 
 
+def say(*command, **kwargs):
+    """What a command prints on standard error as well."""
+    return run("sh", "-c", '"$@" 2>&1', "sh", *command, **kwargs)
+
+
 class Installed(harness.TestCase):
     def setUp(self):
         super().setUp()
@@ -76,6 +81,23 @@ class Installed(harness.TestCase):
             "web-worker: role worker, profile minimal, 2 vCPUs, 512 MiB",
             f"  cache key {KEY}"])
         self.assertIn("web-gw: role gateway, profile full, 1 vCPUs, 256 MiB\n", out)
+
+    @harness.needs_program("systemd-analyze")
+    def test_systemd_understands_the_units(self):
+        [lib] = glob.glob(f"{self.root}/**/lib/systemd", recursive=True)
+        prefix = os.path.dirname(os.path.dirname(lib))[len(self.root):]
+        for manager in "system", "user":
+            units = sorted(os.listdir(os.path.join(lib, manager)))
+            self.assertIn("mvmd.service", units)
+            for unit in units:
+                path = os.path.join(lib, manager, unit)
+                with open(path, encoding="utf-8") as file:
+                    text = file.read() # its programs are below another root now
+                self.write(f"{manager}/{unit}", text.replace(f"={prefix}/bin/", f"={self.root}{prefix}/bin/"))
+            for unit in units:
+                said = say("systemd-analyze", "verify", "--man=no", f"--{manager}", self.path(manager, unit),
+                           env=self.environment({"XDG_RUNTIME_DIR": self.folder}))
+                self.assertEqual(said, "", unit)
 
     def test_a_c_program_builds_with_pkg_config_and_runs(self):
         self.check_output(self.build_and_run("cc", "-std=c11"))
