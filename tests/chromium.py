@@ -165,7 +165,9 @@ class Page:
         """Click with the mouse, where the element is."""
         x, y = self.until(f"""(() => {{ const e = {self.find(selector, text)};
             e.scrollIntoView({{ block: "center" }});
-            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()""")
+            const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;
+            const top = document.elementFromPoint(x, y); // a note may lie over it
+            return top && (e.contains(top) || top.contains(e)) ? [x, y] : null; }})()""")
         for kind in "mousePressed", "mouseReleased":
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

@@ -25,9 +25,9 @@ function openSocket(name, command, user, size) {
 
 export function terminalView(name, signal) {
 	const command = h("input", { value: "sh", required: true, autocapitalize: "none", spellcheck: "false", autocomplete: "off" });
-	const user = h("input", { autocapitalize: "none", spellcheck: "false", autocomplete: "off" });
+	const user = h("input", { placeholder: "root", autocapitalize: "none", spellcheck: "false", autocomplete: "off" });
 	const connect = h("button", { class: "main" }, "Connect");
-	const form = h("form", { class: "bar fields" }, field("Command", command), field("User", user, "Empty: root."), connect);
+	const form = h("form", { class: "bar fields" }, field("Command", command), field("User", user), connect);
 	const failure = h("div");
 	const status = h("p", { role: "status" });
 	const place = h("div", { class: "terminal", hidden: true });
