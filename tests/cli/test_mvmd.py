@@ -216,6 +216,24 @@ class Sandboxes(Case):
             status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
             self.assertEqual((status, sandbox["sandboxID"], secret in json.dumps(sandbox)), (200, name, has))
 
+    def test_the_length_of_a_message_is_bounded(self):
+        name, secret = "i" + "1" * 20, "s" * 80
+        instance = FakeInstance(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
+        self.addCleanup(instance.close)
+        self.end_mvmd()
+        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
+            json.dump({"id": name, "template": "web", "accessToken": secret, "trafficToken": secret, "startedAt": 1,
+                       "end": time.time() + 3600, "endAt": time.time() + 3600}, file)
+        self.start_mvmd(*self.options)
+        here = {"E2b-Sandbox-Id": name, "X-Access-Token": secret}
+        call = "/filesystem.Filesystem/Stat"
+        stream = {**here, "Content-Type": "application/connect+json"}
+        status, _, said = self.ask("POST", call, {**here, "Content-Type": "application/json"}, b" " * (6 << 20) + b"{}")
+        self.assertEqual((status, said["code"]), (413, "resource_exhausted"))
+        for frame in b"\0\xff\xff\xff\xff{}", b"\0\0\0", b"\0\0\0\0\x02{", b"\0\0\0\0\xc8" + b"[" * 100 + b"]" * 100:
+            status, _, said = self.ask("POST", "/process.Process/Start", stream, frame)
+            self.assertIn("invalid_argument", str(said), frame[:8])
+
     def test_an_id_that_is_no_text_is_unknown(self):
         token = self.token("t")
         self.assertEqual(self.ask("DELETE", "/sandboxes/%ff", token)[0], 404)
@@ -246,6 +264,23 @@ class Hostile(Case):
             self.assertNotIn(self.status(data), (200, 500), data[:20])
         self.assertEqual(self.local("GET", "/v1")[0], 200)
 
+    def test_no_name_leads_to_a_file_of_the_host(self):
+        """The logs of an instance, and the documents of a template and a sandbox, are files by their names."""
+        secret = self.token("all", "--scope", "admin")["Authorization"]
+        for folder in self.folder, os.path.join(self.data_dir, "logs"):
+            os.makedirs(folder, exist_ok=True)
+            for name in "secret", "secret.log", "secret.json":
+                with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                    file.write("a secret of the host")
+        for name in "..%2fsecret", "..%2flogs%2fsecret", "%2e%2e", "..", ".", "%2e%2e%2f%2e%2e%2fsecret", "secret", \
+                "%2fetc%2fpasswd", "..%5csecret":
+            for target in f"/v1/instances/{name}/logs?console=true", f"/v1/instances/{name}/logs", f"/v1/instances/{name}", \
+                    f"/v1/templates/{name}", f"/sandboxes/{name}", f"/console/{name}", f"/v1/volumes/{name}":
+                got = self.raw(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                               f"Authorization: {secret}\r\n\r\n".encode(), end=False)
+                self.assertIn(got.split()[1], (b"400", b"404"), (target, got))
+                self.assertNotIn(b"secret of the host", got, target)
+
     def test_a_head_that_can_be_read_in_two_ways_is_refused(self):
         """A proxy in front might read it in the other way."""
         head = b"POST /v1/instances HTTP/1.1\r\n%s\r\n{}GET /v1 HTTP/1.1\r\nHost: localhost\r\n" \
@@ -264,6 +299,8 @@ class Hostile(Case):
                              (b"[]", 400), (b"{", 400), (b'{"template":"\\u0000"}', 400), (b"\xff\xfe", 400),
                              (b'{"template":"x","nosuch":1}', 400)):
             self.assertEqual(self.local("POST", "/v1/instances", kind, body)[0], wanted, body[:40])
+        deep = self.local("POST", "/v1/instances", kind, b'{"template":' + b"[" * 100 + b"]" * 100 + b"}")[2]
+        self.assertIn("nested deeper than 64 levels", deep["error"]["message"])
         # one that is announced as too long is not read, and one that does not say how long it is ends
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(harness.PATIENCE_S)

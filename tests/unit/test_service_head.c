@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the port proxy makes of the answers of servers in guests, hostile ones among them. */
+/* What the port proxy makes of the answers of servers in guests, and the limits of what clients
+ * send by parts and by WebSocket. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,9 @@
 
 #include <cmocka.h>
 
+#include "e2b/multipart.h"
 #include "head.h"
+#include "websocket.h"
 
 #define OK "HTTP/1.1 200 OK\r\n"
 
@@ -157,6 +160,84 @@ static void bodies_end_where_they_should(void **state)
 	assert_int_equal(read_body(chunks, "ffffffffffffffff0\r\n", got, &ended), -EPROTO);
 }
 
+/* Read a body of parts with the boundary "x"; returns the last result. */
+static int read_parts(const char *data, size_t len)
+{
+	struct multipart m;
+	struct multipart_event e;
+	int r = multipart_init(&m, "multipart/form-data; boundary=x", NULL);
+	for (size_t at = 0, n; r == 0 && at < len; at += n) {
+		n = len - at;
+		r = multipart_next(&m, data + at, &n, &e, NULL);
+		if (e.kind == MULTIPART_END)
+			break;
+	}
+	multipart_done(&m);
+	return r;
+}
+
+static void heads_of_parts_are_bounded(void **state)
+{
+	AUTO_DONE(strbuf) body = { 0 };
+	struct multipart m;
+	char type[128];
+	(void)state;
+	strbuf_adds(&body, "--x\r\nContent-Disposition: form-data; name=\"");
+	size_t before = body.len;
+	for (size_t i = 0; i < MULTIPART_HEAD_MAX - 100; i++)
+		strbuf_adds(&body, "a");
+	strbuf_adds(&body, "\"\r\n\r\ntext\r\n--x--");
+	assert_int_equal(read_parts(body.data, body.len), 0);
+	body.len = before;
+	for (size_t i = 0; i < MULTIPART_HEAD_MAX; i++)
+		strbuf_adds(&body, "a");
+	assert_int_equal(read_parts(body.data, body.len), -EINVAL);
+	assert_int_equal(read_parts("--x\r\nA: \0\r\n\r\n", 14), -EINVAL);
+	for (int n = 70; n <= 71; n++) {
+		snprintf(type, sizeof(type), "multipart/form-data; boundary=%0*d", n, 0);
+		assert_int_equal(multipart_init(&m, type, NULL), n == 70 ? 0 : -EINVAL);
+		multipart_done(&m);
+	}
+}
+
+/* What websocket_next() makes of frames that only begin. */
+static int begin_frame(const char *bytes, size_t len)
+{
+	struct websocket w = { 0 };
+	struct websocket_message m;
+	assert_int_equal(websocket_add(&w, bytes, len), 0);
+	int r = websocket_next(&w, &m);
+	websocket_done(&w);
+	return r;
+}
+
+static void frames_are_bounded(void **state)
+{
+	struct websocket w = { 0 };
+	struct websocket_message m;
+	static const char head[] = "\x02\xff\0\0\0\0\0\x08\0\0\0\0\0\0"; /* 512 KiB, not the last */
+	AUTO_FREE char *half = calloc(1, 512 * 1024);
+	(void)state;
+	assert_non_null(half);
+	assert_int_equal(begin_frame("\x82\xff\0\0\0\0\0\x10\0\0\0\0\0\0", 14), 0); /* 1 MiB */
+	assert_int_equal(begin_frame("\x82\xff\0\0\0\0\0\x10\0\x01\0\0\0\0", 14), -EFBIG);
+	assert_int_equal(begin_frame("\x82\xff\xff\0\0\0\0\0\0\0\0\0\0\0", 14), -EPROTO);
+	assert_int_equal(begin_frame("\x89\xfe\0\x7e\0\0\0\0", 8), -EPROTO); /* a long ping */
+	assert_int_equal(begin_frame("\x82\x01\0", 3), -EPROTO);	     /* no mask */
+	/* together as well */
+	for (int i = 0; i < 2; i++) {
+		AUTO_DONE(strbuf) frame = { 0 };
+		strbuf_add(&frame, head, sizeof(head) - 1);
+		frame.data[0] = i ? 0 : 2;
+		strbuf_add(&frame, half, 512 * 1024);
+		assert_int_equal(websocket_add(&w, frame.data, frame.len), 0);
+		assert_int_equal(websocket_next(&w, &m), 0);
+	}
+	assert_int_equal(websocket_add(&w, "\x80\x81\0\0\0\0a", 7), 0);
+	assert_int_equal(websocket_next(&w, &m), -EFBIG);
+	websocket_done(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,6 +246,8 @@ int main(void)
 		cmocka_unit_test(endless_heads_are_refused),
 		cmocka_unit_test(fields_of_one_connection_are_known),
 		cmocka_unit_test(bodies_end_where_they_should),
+		cmocka_unit_test(heads_of_parts_are_bounded),
+		cmocka_unit_test(frames_are_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

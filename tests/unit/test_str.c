@@ -6,7 +6,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -200,6 +204,31 @@ static void secrets_are_compared_to_their_last_byte(void **state)
 	assert_false(str_eq_secret("ab", "ba", 2));
 }
 
+/* Its time must not tell where the first difference is.  So it reads all bytes, also after one:
+ * here the second page of either is missing. */
+static void secrets_are_read_whole_whatever_differs(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *a = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *b = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+	(void)state;
+	assert_true(a != MAP_FAILED && b != MAP_FAILED);
+	a[0] = 1;
+	assert_false(str_eq_secret(a, b, 2 * page));
+	pid_t pid = fork();
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL); /* a sanitizer's would report it */
+		mprotect(a + page, page, PROT_NONE);
+		mprotect(b + page, page, PROT_NONE);
+		_exit(str_eq_secret(a, b, 2 * page));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	munmap(a, 2 * page);
+	munmap(b, 2 * page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +244,7 @@ int main(void)
 		cmocka_unit_test(amounts_are_short_and_binary),
 		cmocka_unit_test(a_character_is_sought_within_its_string),
 		cmocka_unit_test(secrets_are_compared_to_their_last_byte),
+		cmocka_unit_test(secrets_are_read_whole_whatever_differs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
