@@ -159,8 +159,8 @@ static int fork_one(struct request *rq, struct mvm *mvm, double timeout_s, json_
 int control_fork(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	double timeout_s = 300;
-	json_t *count = json_object_get(rq->json, "count");
-	json_int_t n = json_is_integer(count) ? json_integer_value(count) : 1;
+	json_int_t n = 1;
+	json_whole(json_object_get(rq->json, "count"), &n);
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
 	if (r == 0 && (n < 1 || n > FORKS_MAX))
 		r = mvm_error_set(err, -EINVAL, "'count' must be 1 to %d", FORKS_MAX);

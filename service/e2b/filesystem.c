@@ -73,7 +73,8 @@ static int command_of(const struct request *rq, const json_t *message, char dept
 		ret[2] = sandbox_text(message, "destination");
 		return ret[1] && ret[2] ? 0 : mvm_error_set(err, -EINVAL, "a path is missing");
 	}
-	json_int_t n = json_integer_value(json_object_get(message, "depth"));
+	json_int_t n = 0;
+	json_whole(json_object_get(message, "depth"), &n);
 	snprintf(depth, 16, "%lld", n > 0 && n < 10000 ? (long long)n : 1);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(verbs); i++) {
 		if (strcmp(name, verbs[i][0]) == 0)

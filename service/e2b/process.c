@@ -275,7 +275,8 @@ static int read_command(const json_t *process, struct strv *ret, struct mvm_erro
 
 uint16_t process_size(const json_t *pty, const char *key)
 {
-	json_int_t n = json_integer_value(json_object_get(json_object_get(pty, "size"), key));
+	json_int_t n = 0;
+	json_whole(json_object_get(json_object_get(pty, "size"), key), &n);
 	return n > 0 && n <= UINT16_MAX ? (uint16_t)n : 0;
 }
 
@@ -320,10 +321,10 @@ int process_start(struct request *rq, struct mvm_error *err)
 int process_pid(const json_t *message, int64_t *ret, struct mvm_error *err)
 {
 	const json_t *selector = json_object_get(message, "process");
-	const json_t *pid = json_object_get(selector, "pid");
-	if (!json_is_integer(pid))
+	json_int_t pid = 0;
+	if (!json_whole(json_object_get(selector, "pid"), &pid))
 		return mvm_error_set(err, -EINVAL, "mvm finds processes by their pid alone");
-	*ret = json_integer_value(pid);
+	*ret = pid;
 	return *ret > 0 ? 0 : mvm_error_set(err, -ENOENT, "no process has this pid");
 }
 

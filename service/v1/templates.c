@@ -158,10 +158,11 @@ DEFINE_AUTO_DONE(settings, settings_done)
 /* One value as text; numbers and flags as template.toml has them. */
 static int add_value(struct strv *to, json_t *value)
 {
+	json_int_t n = 0;
 	if (json_is_string(value))
 		strv_add(to, json_string_value(value));
-	else if (json_is_integer(value))
-		strv_addf(to, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	else if (json_whole(value, &n))
+		strv_addf(to, "%" JSON_INTEGER_FORMAT, n);
 	else if (json_is_boolean(value))
 		strv_add(to, json_is_true(value) ? "true" : "false");
 	else

@@ -186,6 +186,18 @@ int json_get_string(const struct json_at *at, const char *key, enum json_presenc
 	return 1;
 }
 
+bool json_whole(const json_t *value, json_int_t *ret)
+{
+	double d = json_is_real(value) ? json_real_value(value) : 0.5;
+	const double limit = 9223372036854775808.0; /* 2^63 */
+	bool whole = d > -limit && d < limit && (double)(json_int_t)d == d;
+	if (json_is_integer(value))
+		*ret = json_integer_value(value);
+	else if (whole)
+		*ret = (json_int_t)d;
+	return whole || json_is_integer(value);
+}
+
 int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64_t max,
 		 enum json_presence presence, uint64_t *ret, struct mvm_error *err)
 {
@@ -193,8 +205,8 @@ int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;
-	json_int_t n = json_is_integer(value) ? json_integer_value(value) : -1;
-	if (n < 0 || (uint64_t)n < min || (uint64_t)n > max)
+	json_int_t n = 0;
+	if (!json_whole(value, &n) || n < 0 || (uint64_t)n < min || (uint64_t)n > max)
 		return json_error(at, key, err,
 				  "expected a whole number from %" PRIu64 " to %" PRIu64, min, max);
 	*ret = (uint64_t)n;

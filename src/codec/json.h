@@ -90,6 +90,9 @@ int json_get_string(const struct json_at *at, const char *key, enum json_presenc
 		    char **ret, struct mvm_error *err);
 int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64_t max,
 		 enum json_presence presence, uint64_t *ret, struct mvm_error *err);
+/* The whole number that a value is, also as 5.0 or 5e0: JSON has one kind of number.  NULL is no
+ * number. */
+bool json_whole(const json_t *value, json_int_t *ret);
 int json_get_bool(const struct json_at *at, const char *key, enum json_presence presence, bool *ret,
 		  struct mvm_error *err);
 int json_get_object(const struct json_at *at, const char *key, enum json_presence presence,

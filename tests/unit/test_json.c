@@ -107,7 +107,7 @@ static void a_missing_optional_member_leaves_the_result_alone(void **state)
 static void fractions_are_not_whole_numbers(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "2.0", "-1", "1e2", "\"2\"", "true", "null" };
+	static const char *const bad[] = { "2.5", "-1", "-1.0", "1e19", "\"2\"", "true", "null" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad); i++) {
 		AUTO_FREE char *text = str_printf("{\"n\":%s}", bad[i]);
 		AUTO_JSON json_t *doc = must_read(text);
@@ -117,6 +117,25 @@ static void fractions_are_not_whole_numbers(void **state)
 		assert_int_equal(json_get_u64(&root, "n", 0, JSON_U64_MAX, JSON_REQUIRED, &n, NULL),
 				 -EBADMSG);
 		assert_int_equal(n, 7);
+	}
+}
+
+static void whole_numbers_may_be_written_as_reals(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		uint64_t n;
+	} good[] = { { "2.0", 2 }, { "1e2", 100 }, { "0.0", 0 }, { "1e18", 1000000000000000000 } };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(good); i++) {
+		AUTO_FREE char *text = str_printf("{\"n\":%s}", good[i].text);
+		AUTO_JSON json_t *doc = must_read(text);
+		struct json_at root;
+		uint64_t n = 7;
+		json_root(&root, "f.json", doc);
+		assert_int_equal(json_get_u64(&root, "n", 0, JSON_U64_MAX, JSON_REQUIRED, &n, NULL),
+				 1);
+		assert_int_equal(n, good[i].n);
 	}
 }
 
@@ -195,6 +214,7 @@ int main(void)
 		cmocka_unit_test(errors_name_the_file_and_the_key_path),
 		cmocka_unit_test(a_missing_optional_member_leaves_the_result_alone),
 		cmocka_unit_test(fractions_are_not_whole_numbers),
+		cmocka_unit_test(whole_numbers_may_be_written_as_reals),
 		cmocka_unit_test(pairs_keep_their_order_and_refuse_odd_names),
 		cmocka_unit_test(files_are_pretty_and_hashed_text_is_sorted),
 		cmocka_unit_test(text_that_is_not_utf8_cannot_be_written),
