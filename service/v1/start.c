@@ -164,6 +164,23 @@ static int read_forwards(struct start *s, struct mvm_error *err)
 	return 0;
 }
 
+/* A port of this host that a client names may be one that another service wants or is waited for
+ * at, and another address than loopback opens the guest to others.  Who may only start instances
+ * gets a free port of loopback. */
+static int check_forwards(const struct request *rq, const struct start *s, struct mvm_error *err)
+{
+	int r = 0;
+	for (size_t i = 0; i < s->options.n_forwards && r == 0; i++) {
+		const struct mvm_forward *f = &s->forwards[i];
+		bool loopback = !*f->host_address || str_starts(f->host_address, "127.") ||
+				str_eq(f->host_address, "::1");
+		if (f->host_port || !loopback)
+			r = access_check_admin(rq, "a port or an address of this host's in 'ports'",
+					       err);
+	}
+	return r;
+}
+
 /* Only those who may read this host's files anyway can name its folders. */
 static int read_volumes(const struct request *rq, struct start *s, struct mvm_error *err)
 {
@@ -201,6 +218,8 @@ static int read_start(const struct request *rq, struct start *s, struct mvm_erro
 	r = read_words(s, err);
 	if (r >= 0)
 		r = read_forwards(s, err);
+	if (r >= 0)
+		r = check_forwards(rq, s, err);
 	if (r >= 0)
 		r = read_volumes(rq, s, err);
 	/* they could open what the template, or the host's owner, has closed */
