@@ -25,46 +25,6 @@ static int look(struct cli_context *c, struct mvm_node **ret)
 
 /* ---- status ---- */
 
-static void template_json(struct jsonw *j, const struct mvm_node_template *t)
-{
-	jsonw_open(j, NULL, '{');
-	jsonw_string(j, "template_id", t->template_id);
-	jsonw_string(j, "revision_hash", t->revision);
-	jsonw_string(j, "digest", t->digest);
-	jsonw_bool(j, "has_snapshot", t->has_snapshot);
-	jsonw_string(j, "start", starts[t->start]);
-	jsonw_string(j, "reason", t->reason);
-	jsonw_u64(j, "disk_bytes", t->disk_bytes);
-	jsonw_close(j);
-}
-
-static int print_json(const struct mvm_node *n)
-{
-	AUTO_DONE(jsonw) j = { 0 };
-	jsonw_open(&j, NULL, '{');
-	jsonw_string(&j, "arch", n->arch);
-	jsonw_string(&j, "backend", n->backend);
-	jsonw_string(&j, "backend_version", n->backend_version);
-	jsonw_string(&j, "problem", n->problem);
-	jsonw_bool(&j, "kvm", n->kvm);
-	jsonw_string(&j, "cpu_hash", n->cpu_hash[0] ? n->cpu_hash : NULL);
-	jsonw_string(&j, "backend_hash", n->backend_hash[0] ? n->backend_hash : NULL);
-	jsonw_u64(&j, "cpus", n->cpus);
-	jsonw_u64(&j, "mem_bytes", n->mem_bytes);
-	jsonw_u64(&j, "mem_available_bytes", n->mem_available_bytes);
-	jsonw_u64(&j, "disk_bytes", n->disk_bytes);
-	jsonw_u64(&j, "disk_free_bytes", n->disk_free_bytes);
-	jsonw_u64(&j, "running", n->n_running);
-	jsonw_u64(&j, "running_vcpus", n->running_vcpus);
-	jsonw_u64(&j, "running_mem_mib", n->running_mem_mib);
-	jsonw_open(&j, "templates", '[');
-	for (size_t i = 0; i < n->n_templates; i++)
-		template_json(&j, n->templates[i]);
-	jsonw_close(&j);
-	jsonw_close(&j);
-	return jsonw_print(&j, stdout);
-}
-
 static int print_templates(const struct mvm_node *n)
 {
 	AUTO_DONE(table) t = { .columns = 4 };
@@ -90,8 +50,11 @@ static int status(struct cli_context *c, const struct args *a)
 	int r = look(c, &n);
 	if (r < 0)
 		return r;
-	if (c->json)
-		return print_json(n);
+	if (c->json) {
+		AUTO_FREE char *json = NULL;
+		r = mvm_node_json(n, &json, &c->err);
+		return r < 0 ? r : json_show(json, stdout);
+	}
 	str_bytes(n->mem_bytes, memory, sizeof(memory));
 	str_bytes(n->mem_available_bytes, memory_free, sizeof(memory_free));
 	str_bytes(n->disk_bytes, disk, sizeof(disk));

@@ -62,6 +62,14 @@ MVM_API int mvm_node_look(struct mvm *mvm, const struct mvm_progress *progress,
 			  struct mvm_node **ret, struct mvm_error *err);
 
 /*
+ * The host as JSON, with a newline at its end: what `mvm node status --json` prints
+ * (doc/cli-json.md).
+ *
+ *   ret  free(3) it
+ */
+MVM_API int mvm_node_json(const struct mvm_node *node, char **ret, struct mvm_error *err);
+
+/*
  * The host as Slurm's node features, separated by commas: "kvm", the backend's name,
  * "cpu_HASH", "backend_HASH", for each template that can start "tpl_ID", and "snap_ID" if it
  * would be restored.

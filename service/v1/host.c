@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this host has for templates and instances: pools, kernels, volumes, backends. */
+/* What this host has for templates and instances: pools, kernels, volumes, backends, and what is
+ * free. */
 #include <mvm/kernel.h>
+#include <mvm/node.h>
 #include <mvm/pool.h>
 #include <mvm/store.h>
 #include <mvm/volume.h>
@@ -182,7 +184,21 @@ static int list_backends(struct request *rq, struct mvm *mvm, struct mvm_error *
 	return request_answer(rq, 200, list, err);
 }
 
+/* ---- the whole host ---- */
+
+static int get_node(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	struct mvm_node *node = NULL;
+	AUTO_FREE char *text = NULL;
+	int r = mvm_node_look(mvm, rq->progress, &node, err);
+	if (r == 0)
+		r = mvm_node_json(node, &text, err);
+	mvm_node_free(node);
+	return r < 0 ? r : request_answer(rq, 200, json_loads(text, 0, NULL), err);
+}
+
 const struct route v1_host_routes[] = {
+	{ .method = "GET", .pattern = "/v1/node", .scope = SCOPE_READ, .work = get_node },
 	{ .method = "GET", .pattern = "/v1/pools", .scope = SCOPE_READ, .work = list_pools },
 	{ .method = "PUT",
 	  .pattern = "/v1/pools/{id}",

@@ -9,7 +9,7 @@
 /* What a client may rely on; later versions add words. */
 static const char *const features[] = { "instances", "operations", "templates", "pools",
 					"kernels",   "volumes",	   "exec",	"files",
-					"logs",	     "events",	   "ports" };
+					"logs",	     "events",	   "ports",	"node" };
 
 static int get_root(struct request *rq, struct mvm_error *err)
 {
