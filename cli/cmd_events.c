@@ -67,14 +67,15 @@ static const struct option options[] = {
 const struct command command_events = {
 	.path = "events",
 	.summary = "Print instance events",
-	.details = "The events are started, healthy, unhealthy, paused, resumed, "
-		   "volumes (some files were not copied), restarting, stopped (by a "
-		   "command or the time to live), exited (the guest ended by itself), "
-		   "failed, suspended, not-suspended, forked, refused (a rule kept the guest from "
-		   "a destination), network "
-		   "(its rules were changed), network-down, network-up, disk-error, renamed and "
-		   "removed. With "
-		   "--json each event is an object on its own line.",
+	.details =
+		"The events are started, healthy, unhealthy, paused, resumed, "
+		"volumes (some files were not copied), restarting, stopped (by a "
+		"command or the time to live), exited (the guest ended by itself), "
+		"failed, suspended, not-suspended, forked, refused (a rule kept the guest from "
+		"a destination), network "
+		"(its rules were changed), ttl (its time to live was), network-down, network-up, "
+		"disk-error, renamed and removed. With "
+		"--json each event is an object on its own line.",
 	.options = options,
 	.examples = "mvm events --since 1h\n"
 		    "mvm events -f --json",

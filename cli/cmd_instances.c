@@ -169,6 +169,19 @@ static int resume_all(struct cli_context *c, const struct args *a)
 	return for_named(c, a, false, ALL, resume_one, "resumed");
 }
 
+static int update_one(struct cli_context *c, struct mvm *mvm, const char *name,
+		      const struct args *a, struct mvm_error *err)
+{
+	return mvm_instance_set_ttl(mvm, name, args_ms(a, "ttl", 0), &c->progress, err);
+}
+
+static int update_all(struct cli_context *c, const struct args *a)
+{
+	if (!args_given(a, "ttl"))
+		return cli_usage(c, "give the new --ttl; 0: the VM has no end");
+	return for_named(c, a, false, ALL, update_one, "updated");
+}
+
 static int rename_one(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
@@ -232,6 +245,15 @@ static const struct option kill_options[] = {
 	  .offers = "TERM|INT|HUP|QUIT|USR1|USR2|WINCH|STOP|CONT|KILL",
 	  .help = "sent to the template's command: TERM, SIGHUP, RTMIN+3 or 10; KILL, the default, "
 		  "ends the VM" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+static const struct option update_options[] = {
+	{ .name = "ttl",
+	  .kind = OPTION_DURATION,
+	  .value = "TIME",
+	  .help = "end or suspend it after this time, counted from now; 0: never" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -308,6 +330,17 @@ const struct command command_rename = {
 	.options = json_options,
 	.examples = "mvm rename web web-old",
 	.run = rename_one,
+};
+
+const struct command command_update = {
+	.path = "update",
+	.summary = "Change how long running instances live",
+	.details = "What happens then, stop or suspend, is as 'mvm run --ttl-action' said. A "
+		   "restart or a resume begins this time anew.",
+	.positionals = INSTANCE_NAMES,
+	.options = update_options,
+	.examples = "mvm update web --ttl 30m",
+	.run = update_all,
 };
 
 const struct command command_pause = {

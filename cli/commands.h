@@ -64,6 +64,7 @@ extern const struct command command_node_labels;
 extern const struct command command_node_status;
 extern const struct command command_pause;
 extern const struct command command_rename;
+extern const struct command command_update;
 extern const struct command command_pool_list;
 extern const struct command command_pool_serve;
 extern const struct command command_volume_list;

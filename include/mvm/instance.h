@@ -508,6 +508,17 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name,
 				const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
+ * Let a running instance live for ttl_ms from now on, in place of what is left of its time to live;
+ * 0: without an end.
+ *
+ * What happens then stays as it was started (ttl_action).  A restart or a resume begins this time
+ * anew.  Errors: -ENOENT; -EINVAL; -EBUSY (it does not run, or is being started or stopped);
+ * -EOPNOTSUPP (its supervisor is of an older mvm).
+ */
+MVM_API int mvm_instance_set_ttl(struct mvm *mvm, const char *name, int64_t ttl_ms,
+				 const struct mvm_progress *progress, struct mvm_error *err);
+
+/*
  * Forget an instance that does not run, with everything in its folder.  After a crash the instance
  * is still there or gone, and a second call removes it.
  *

@@ -71,6 +71,19 @@ int work_suspend(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	return change(rq, mvm, mvm_instance_suspend, err);
 }
 
+int work_ttl(struct request *rq, struct mvm *mvm, struct mvm_error *err)
+{
+	static const char *const known[] = { "ttl_ms" };
+	uint64_t ttl_ms = 0;
+	int r = request_only(&rq->body, known, MVM_ARRAY_SIZE(known), err);
+	if (r >= 0)
+		r = json_get_u64(&rq->body, "ttl_ms", 0, MS_MAX, JSON_REQUIRED, &ttl_ms, err);
+	if (r < 0)
+		return request_bad_body(r, err);
+	r = mvm_instance_set_ttl(mvm, request_arg(rq, 0), (int64_t)ttl_ms, rq->progress, err);
+	return r < 0 ? r : answer_instance(rq, mvm, 200, request_arg(rq, 0), err);
+}
+
 int work_rename(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	static const char *const known[] = { "name" };

@@ -27,6 +27,7 @@ int work_kill(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_pause(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_resume(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_suspend(struct request *rq, struct mvm *mvm, struct mvm_error *err);
+int work_ttl(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_rename(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_network(struct request *rq, struct mvm *mvm, struct mvm_error *err);
 int work_commit(struct request *rq, struct mvm *mvm, struct mvm_error *err);

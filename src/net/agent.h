@@ -268,6 +268,9 @@ enum agent_call {
 	 * runs on.  Result: NAME, of the folder below the instance's; TIME_NS, how long the virtual
 	 * CPUs stood still. */
 	CALL_FORK = 77,
+	/* Let the VM live for TIMEOUT_MS from now on, in place of what is left of its time to live;
+	 * 0: without an end.  Its action stays. */
+	CALL_TTL = 78,
 };
 
 enum agent_field {

@@ -2,6 +2,7 @@
 /* The public functions of instances (mvm/instance.h), by handle and by name, except the start. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -23,6 +24,7 @@
 
 #define KILL_GRACE_MS	  INT64_C(60000)
 #define PAUSE_DEADLINE_MS INT64_C(30000)
+#define TTL_MAX_MS	  (INT64_MAX / 1000000) /* as the supervisor has it */
 
 static int instances_dir(struct mvm *mvm, struct mvm_error *err)
 {
@@ -456,7 +458,8 @@ int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
 			       err);
 }
 
-static int call_by_name(struct mvm *mvm, const char *name, unsigned call,
+/* args may be NULL. */
+static int call_by_name(struct mvm *mvm, const char *name, unsigned call, const struct strbuf *args,
 			const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
@@ -464,7 +467,7 @@ static int call_by_name(struct mvm *mvm, const char *name, unsigned call,
 	int r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
-	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
+	r = control_call(&i->control, call, NULL, args, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
 			 err);
 	if (r == -ETIMEDOUT)
 		r = mvm_error_reason_unless(err, r, "vm-silent", name);
@@ -477,7 +480,7 @@ int mvm_instance_pause(struct mvm *mvm, const char *name, const struct mvm_progr
 {
 	struct progress_watch watch;
 	int r = progress_take(&watch, &progress, err);
-	return r < 0 ? r : call_by_name(mvm, name, CALL_PAUSE, progress, err);
+	return r < 0 ? r : call_by_name(mvm, name, CALL_PAUSE, NULL, progress, err);
 }
 
 int mvm_instance_resume(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
@@ -489,7 +492,22 @@ int mvm_instance_resume(struct mvm *mvm, const char *name, const struct mvm_prog
 		r = resume_suspended(mvm, name, progress, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	return call_by_name(mvm, name, CALL_RESUME, progress, err);
+	return call_by_name(mvm, name, CALL_RESUME, NULL, progress, err);
+}
+
+int mvm_instance_set_ttl(struct mvm *mvm, const char *name, int64_t ttl_ms,
+			 const struct mvm_progress *progress, struct mvm_error *err)
+{
+	struct progress_watch watch;
+	AUTO_DONE(strbuf) args = { 0 };
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0 && (ttl_ms < 0 || ttl_ms > TTL_MAX_MS))
+		r = mvm_error_set(err, -EINVAL, "ttl_ms is not 0 to %" PRId64 ": %" PRId64,
+				  TTL_MAX_MS, ttl_ms);
+	if (r < 0)
+		return r;
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)ttl_ms);
+	return call_by_name(mvm, name, CALL_TTL, &args, progress, err);
 }
 
 static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,

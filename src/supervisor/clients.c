@@ -204,7 +204,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 static bool is_job(uint64_t call)
 {
 	return (call >= CALL_INSPECT && call <= CALL_KEEP) || call == CALL_NETWORK ||
-	       call == CALL_RENAME || call == CALL_SUSPEND || call == CALL_FORK;
+	       call == CALL_RENAME || call == CALL_SUSPEND || call == CALL_FORK || call == CALL_TTL;
 }
 
 static bool take_call(struct client *client, const struct frame *f)

@@ -189,6 +189,9 @@ void run_job(struct supervisor *s, struct job *taken)
 	case CALL_RENAME:
 		r = do_rename(s, j, &err);
 		break;
+	case CALL_TTL:
+		r = set_ttl(s, j, &err);
+		break;
 	case CALL_ADOPT:
 		adopt(s, j);
 		return;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "net/wire.h"
 #include "supervisor/supervise.h"
 
 /* After so many refusals to freeze, a limit stops the guest.  They take five minutes, since a disk
@@ -21,6 +22,19 @@
  * double, up to eleven minutes: these tries take three quarters of an hour. */
 #define FAILED_TRIES 10u
 #define DOUBLINGS    6u
+
+#define TTL_MAX_MS ((uint64_t)INT64_MAX / 1000000) /* in nanoseconds it is an int64_t still */
+
+static void begin_ttl(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	bool ends = rec->ttl_ms > 0;
+	loop_source_arm(s->ttl_timer, ends ? clock_deadline_ns(rec->ttl_ms) : DEADLINE_NONE);
+	if (ends)
+		set_time(&rec->expires_at, rec->ttl_ms);
+	else
+		set_string(&rec->expires_at, NULL);
+}
 
 void limit_life(struct supervisor *s)
 {
@@ -33,10 +47,41 @@ void limit_life(struct supervisor *s)
 	s->used_ns = clock_now_ns();
 	if (rec->on_idle_ms > 0)
 		loop_source_arm(s->idle_timer, clock_deadline_ns(rec->on_idle_ms));
-	if (rec->ttl_ms > 0) {
-		loop_source_arm(s->ttl_timer, clock_deadline_ns(rec->ttl_ms));
-		set_time(&rec->expires_at, rec->ttl_ms);
-	}
+	begin_ttl(s);
+}
+
+/* Its time to live is not over after all, nor the suspend that this has asked for. */
+static void take_end_back(struct supervisor *s)
+{
+	if (s->over_timer != s->ttl_timer)
+		return;
+	s->wants_suspend = s->suspend_failed = false;
+	s->unfrozen_tries = s->failed_tries = 0;
+	set_string(&s->record.suspend_problem, NULL);
+	s->over[0] = '\0';
+	s->over_timer = NULL;
+	if (s->record.on_idle_ms > 0) /* it may have been over as well */
+		loop_source_arm(s->idle_timer, clock_now_ns());
+}
+
+int set_ttl(struct supervisor *s, const struct job *j, struct mvm_error *err)
+{
+	uint64_t ttl_ms = 0;
+	char text[64];
+	if (s->record.purpose != RECORD_FOR_USER)
+		return mvm_error_set(err, -EBUSY, "this VM is nobody's instance yet");
+	if (s->end)
+		return mvm_error_set(err, -EBUSY, "the VM is being stopped");
+	if (!wire_find_u64(j->args.data, j->args.len, FIELD_TIMEOUT_MS, TTL_MAX_MS, &ttl_ms))
+		return mvm_error_set(err, -EPROTO, "a call without its fields");
+	take_end_back(s);
+	s->record.ttl_ms = (int64_t)ttl_ms;
+	begin_ttl(s);
+	save_record(s);
+	snprintf(text, sizeof(text), ttl_ms ? "%.0f s from now on" : "no end",
+		 (double)ttl_ms / 1000);
+	tell(s, "ttl", text);
+	return 0;
 }
 
 static void be_over(struct supervisor *s, struct loop_source *timer, enum record_then action)

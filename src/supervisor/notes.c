@@ -23,7 +23,9 @@ void set_string(char **to, const char *text)
 void set_time(char **to, int64_t from_now_ms)
 {
 	char text[RFC3339_SIZE];
-	clock_format((clock_wall_ns() + from_now_ms * NS_PER_MS) / NS_PER_S, text);
+	int64_t ms = clock_wall_ns() / NS_PER_MS;
+	ms = from_now_ms > INT64_MAX - ms ? INT64_MAX : ms + from_now_ms;
+	clock_format(ms / 1000, text);
 	set_string(to, text);
 }
 

@@ -238,6 +238,8 @@ void tell(struct supervisor *s, const char *event, const char *message);
 
 /* Start the clocks of the time to live and of the time without use, as far as there are such. */
 void limit_life(struct supervisor *s);
+/* Give the VM another time to live, as CALL_TTL does. */
+int set_ttl(struct supervisor *s, const struct job *j, struct mvm_error *err);
 void on_ttl(void *arg);
 void on_idle(void *arg);
 /* Suspend a VM whose time is over.  One that cannot be suspended yet is asked again later. */

@@ -87,6 +87,9 @@ static void take_number(struct record *rec, uint16_t i, uint64_t n)
 	case NUMBER_HELD:
 		rec->held = rec->held && n;
 		break;
+	case NUMBER_TTL_MS:
+		rec->ttl_ms = (int64_t)(n & INT64_MAX);
+		break;
 	case RECORD_NUMBERS:
 		break;
 	}
@@ -165,10 +168,10 @@ static bool may_tell(struct warden *w, size_t bytes)
 static const char *event_named(const struct wire_field *f)
 {
 	static const char *const names[] = {
-		"started",   "healthy", "unhealthy",	 "paused",	 "resumed",
-		"volumes",   "refused", "restarting",	 "stopped",	 "exited",
-		"failed",    "network", "starting",	 "network-down", "network-up",
-		"suspended", "forked",	"not-suspended", "disk-error",
+		"started",    "healthy",   "unhealthy",	 "paused",	  "resumed",
+		"volumes",    "refused",   "restarting", "stopped",	  "exited",
+		"failed",     "network",   "ttl",	 "starting",	  "network-down",
+		"network-up", "suspended", "forked",	 "not-suspended", "disk-error",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)

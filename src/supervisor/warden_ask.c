@@ -300,6 +300,7 @@ void warden_save(struct warden_link *l, const struct record *rec)
 		[NUMBER_HELD] = rec->held,
 		[NUMBER_NETWORK_REFUSED] = rec->network_refused,
 		[NUMBER_VOLUMES_LOST] = rec->volumes_lost,
+		[NUMBER_TTL_MS] = (uint64_t)rec->ttl_ms,
 	};
 	for (unsigned i = 0; i < RECORD_NUMBERS; i++)
 		wire_put_u64(&q.fields, (uint16_t)(TAG_RECORD_NUMBERS + i), numbers[i]);

@@ -118,6 +118,7 @@ enum record_number {
 	NUMBER_HELD, /* it is never held again */
 	NUMBER_NETWORK_REFUSED,
 	NUMBER_VOLUMES_LOST,
+	NUMBER_TTL_MS,
 	RECORD_NUMBERS,
 };
 

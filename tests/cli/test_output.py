@@ -54,7 +54,7 @@ PRINTS = {
     "completion": ["bash"],
 }
 NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "cp", "commit", "logs",
-                 "wait", "pause", "resume", "suspend", "fork", "stop", "start", "restart", "kill", "rename", "rm", "volume inspect", "volume rm",
+                 "wait", "pause", "resume", "suspend", "fork", "stop", "start", "restart", "kill", "rename", "update", "rm", "volume inspect", "volume rm",
                  "network show", "network set"}
 PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch", # fetch needs apt
                   "login", "logout", "template sign", "template push", "template pull"} # and these a registry

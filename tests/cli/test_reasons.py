@@ -52,7 +52,7 @@ class Reasons(TestCase):
 
     def test_an_instance_that_is_missing(self):
         for command in ("inspect {}", "stop {}", "rm {}", "kill {}", "pause {}", "resume {}", "port {}",
-                        "logs {}", "top {}", "rename {} new", "wait {}", "stats {}", "exec {} true", "cp {}:/x ."):
+                        "logs {}", "top {}", "rename {} new", "update {} --ttl 1m", "wait {}", "stats {}", "exec {} true", "cp {}:/x ."):
             with self.subTest(command):
                 self.expect("no-instance", "gone", *command.format("gone").split())
 

@@ -25,6 +25,10 @@ class Api(service.TestCase):
                 "resume", "running"):
             self.assertEqual(self.act("one", action)["state"], state)
             self.assertEqual(self.inspect("one")["state"], state)
+        record = self.ok("PUT", "/v1/instances/one/ttl", {"ttl_ms": 1200000.0})
+        self.assertEqual((record["ttl_ms"], record["expires_at"]), (1200000, self.inspect("one")["expires_at"]))
+        self.mvm_ok("update", "one", "--ttl", "0")
+        self.assertEqual((self.inspect("one")["ttl_ms"], self.inspect("one").get("expires_at")), (0, None))
         self.assertEqual(self.act("one", "rename", {"name": "two"})["name"], "two")
         rules = self.ok("PUT", "/v1/instances/two/network", {"allow": ["10.1.0.0/16"]})
         self.assertEqual(rules["network_allow"], ["10.1.0.0/16"])
@@ -106,6 +110,10 @@ class Api(service.TestCase):
         self.ok("DELETE", "/v1/instances/vol?force=true")
         self.ok("DELETE", "/v1/volumes/box")
         self.assertIn("qemu", [b["name"] for b in self.ok("GET", "/v1/backends")])
+        node, shown = self.ok("GET", "/v1/node"), self.mvm_json("node", "status")
+        for moves in "mem_available_bytes", "disk_free_bytes":
+            self.assertGreater(node.pop(moves) * shown.pop(moves), 0)
+        self.assertEqual(node, shown)
 
     def test_a_killed_mvmd_loses_no_vm(self):
         self.start("kept")

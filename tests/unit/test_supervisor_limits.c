@@ -208,6 +208,61 @@ static void a_paused_vm_that_does_not_freeze_is_paused_again(void **state)
 	control_done(&c);
 }
 
+static void set_time_to_live(struct world *x, struct control *c, uint64_t ms)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(record) r = { 0 };
+	uint32_t stream;
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, ms);
+	assert_int_equal(control_send_call(c, CALL_TTL, &args, &stream, NULL), 0);
+	assert_int_equal(wait_reply(c, stream, NULL), 0);
+	load_record(x, &r);
+	assert_int_equal(r.ttl_ms, ms);
+	assert_int_equal(r.expires_at != NULL, ms > 0);
+}
+
+static void a_time_to_live_can_be_prolonged_and_shortened(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.ttl_ms = 300;
+	start_up(x);
+	connect_client(x, &c);
+	set_time_to_live(x, &c, 60000);
+	sleep_ms(500);
+	assert_state(x, RECORD_RUNNING);
+	set_time_to_live(x, &c, 0);
+	set_time_to_live(x, &c, SHORT_MS);
+	control_done(&c);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "ttl", "60 s from now on"), 1);
+	assert_int_equal(events(x, "ttl", "no end"), 1);
+	assert_int_equal(events(x, "stopped", "its time to live is over"), 1);
+}
+
+static void a_new_time_to_live_takes_a_suspend_back(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) r = { 0 };
+	struct control c;
+	x->record.ttl_ms = 100;
+	x->record.ttl_action = RECORD_THEN_SUSPEND;
+	x->suspend_again_ms = 300;
+	start_clone(x);
+	answer_call(x, expect_call(x, CALL_FREEZE), EBUSY, NULL); /* so it is to be tried again */
+	for (int i = 0; i < 1000 && !events(x, "not-suspended", NULL); i++)
+		sleep_ms(10);
+	connect_client(x, &c);
+	set_time_to_live(x, &c, 60000);
+	sleep_ms(500); /* no second try, to which the world's guest would have to answer */
+	inspect(x, &r);
+	assert_int_equal(r.state, RECORD_RUNNING);
+	assert_null(r.suspend_problem);
+	stop_vm(x, &c);
+	assert_int_equal(events(x, "stopped", "its time"), 0);
+}
+
 /* Nor does a guest that freezes for nobody run for ever. */
 static void a_vm_that_never_freezes_is_stopped(void **state)
 {
@@ -304,6 +359,8 @@ int main(void)
 		TEST(a_paused_vm_that_cannot_be_suspended_is_shut_down),
 		TEST(a_paused_vm_in_use_stays_paused),
 		TEST(a_paused_vm_that_does_not_freeze_is_paused_again),
+		TEST(a_time_to_live_can_be_prolonged_and_shortened),
+		TEST(a_new_time_to_live_takes_a_suspend_back),
 		TEST(a_vm_that_never_freezes_is_stopped),
 		TEST(on_a_full_disk_a_vm_runs_on_after_ten_tries),
 		TEST(a_vm_whose_state_cannot_be_kept_is_stopped_after_ten_tries),
