@@ -154,6 +154,7 @@ void json_put_others(struct json_out *out, json_t *object, json_t *others); /* o
 enum json_text_form {
 	JSON_TEXT_PRETTY, /* two spaces, order of insertion, newline at the end: files */
 	JSON_TEXT_SORTED, /* compact, keys in byte order, no newline: for hashing */
+	JSON_TEXT_DENSE,  /* compact, order of insertion, no newline */
 };
 
 /* The text of value.  This takes over and frees value in every case.  Returns 0, -EINVAL naming the

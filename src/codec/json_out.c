@@ -118,7 +118,8 @@ int json_out_text(const struct json_out *out, json_t *value, enum json_text_form
 {
 	AUTO_JSON json_t *owned = value;
 	size_t flags = JSON_ENCODE_ANY;
-	flags |= form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT | JSON_SORT_KEYS;
+	flags |= form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT;
+	flags |= form == JSON_TEXT_SORTED ? JSON_SORT_KEYS : 0;
 
 	if (out->not_utf8[0])
 		return mvm_error_set(err, -EINVAL, "%s: is not UTF-8", out->not_utf8);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/policy.h"
+#include "start/facts.h"
 #include "vmm/mend.h"
 
 /* Treat a folder without write permission as a read-only file system, if it exists. r: the first
@@ -123,4 +124,40 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 		return mvm_error_reason(err, r, "no-backend", NULL);
 	r = mvm_error_reason(err, r, "backend-unusable", only->name);
 	return mend ? mvm_error_hint(err, r, "%s", mend) : r;
+}
+
+int context_key(const struct vmm_ops *ops, const struct vmm_probe *probe, struct variant_key *ret,
+		struct mvm_error *err)
+{
+	static const struct strv no_artifacts;
+	/* any machine: what depends on it is not hashed */
+	const struct vmm_config config = {
+		.vcpus = 1, .mem_mib = MVM_MEM_MIB_MIN, .kernel = "", .cmdline = "", .dir_fd = -1
+	};
+	const struct facts_input in = {
+		.ops = ops, .probe = probe, .config = &config, .artifacts = &no_artifacts
+	};
+	AUTO_DONE(strv) facts = { 0 };
+
+	int r = facts_gather(&in, &facts, err);
+	if (r == 0)
+		facts_key(facts.v, facts.n, ret);
+	return r;
+}
+
+int context_keys(struct mvm *mvm, const struct mvm_progress *progress,
+		 struct variant_key ret[CONTEXT_KEYS_MAX], struct mvm_error *err)
+{
+	int n = 0;
+
+	for (size_t i = 0; vmm_backends[i] && n < CONTEXT_KEYS_MAX; i++) {
+		AUTO_DONE(vmm_probe) found = { 0 };
+		int r = probe(mvm, vmm_backends[i], progress, &found, err);
+		if (r < 0)
+			return r;
+		/* one whose facts cannot be read restores nothing */
+		if (found.usable && context_key(vmm_backends[i], &found, &ret[n], NULL) == 0)
+			n++;
+	}
+	return n;
 }

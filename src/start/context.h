@@ -5,6 +5,7 @@
 #include "model/template.h"
 #include <mvm/mvm.h>
 
+#include "artifact/variants.h"
 #include "store/store.h"
 #include "vmm/vmm.h"
 
@@ -31,5 +32,15 @@ struct mvm {
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
 		    const struct mvm_progress *progress, const struct vmm_ops **ret,
 		    struct vmm_probe *ret_probe, struct mvm_error *err);
+
+/* The kind of host that this is, with a backend that is usable here. */
+int context_key(const struct vmm_ops *ops, const struct vmm_probe *probe, struct variant_key *ret,
+		struct mvm_error *err);
+
+/* context_key() of each backend that is usable here, the preferred one first.  Returns how many
+ * there are, or -errno. */
+#define CONTEXT_KEYS_MAX 8
+int context_keys(struct mvm *mvm, const struct mvm_progress *progress,
+		 struct variant_key ret[CONTEXT_KEYS_MAX], struct mvm_error *err);
 
 #endif

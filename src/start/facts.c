@@ -64,6 +64,48 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
+/* Other facts are of a machine, of its files, or of one host. */
+static const char *const facts_of_cpu[] = { "cpu=", "host_kernel=", "tsc_khz=", NULL };
+static const char *const facts_of_backend[] = { "backend=",	  "arch=",	     "version=",
+						"state_format=",  "accelerator=",    "machine=",
+						"binary_sha256=", "agent_protocol=", NULL };
+
+static void hash_facts(char *const *facts, size_t n, const char *const *keys,
+		       char ret[VARIANT_HASH_SIZE])
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct mvm_digest digest;
+	struct sha256 h;
+
+	sha256_init(&h);
+	for (; *keys; keys++) {
+		for (size_t i = 0; i < n; i++) {
+			if (str_starts(facts[i], *keys))
+				sha256_add(&h, facts[i], strlen(facts[i]) + 1);
+		}
+	}
+	sha256_end(&h, &digest);
+	digest_hex(&digest, hex);
+	memcpy(ret, hex, VARIANT_HASH_SIZE - 1);
+	ret[VARIANT_HASH_SIZE - 1] = '\0';
+}
+
+void facts_key(char *const *facts, size_t n, struct variant_key *ret)
+{
+	hash_facts(facts, n, facts_of_cpu, ret->cpu);
+	hash_facts(facts, n, facts_of_backend, ret->backend);
+}
+
+bool facts_fit(const struct mvm_snapshot_info *snapshot, const struct variant_key *keys, size_t n)
+{
+	struct variant_key key;
+
+	facts_key(snapshot->compat.v, snapshot->compat.n, &key);
+	while (n > 0 && memcmp(&key, &keys[n - 1], sizeof(key)) != 0)
+		n--;
+	return n > 0;
+}
+
 /* Names of keys for the user. */
 static const char *describe(const char *key, size_t len)
 {

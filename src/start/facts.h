@@ -17,6 +17,7 @@
 
 #include "model/template.h"
 
+#include "artifact/variants.h"
 #include "base/str.h"
 #include "vmm/vmm.h"
 
@@ -42,6 +43,15 @@ struct facts_input {
 
 /* Describe this host and config, as "key=value" in a fixed order. */
 int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_error *err);
+
+/*
+ * Hash those facts that tell one kind of host from another: hosts with equal keys can restore each
+ * other's snapshots.  What tells one host or one template from another is left out.
+ */
+void facts_key(char *const *facts, size_t n, struct variant_key *ret);
+
+/* Is a snapshot for one of these kinds of hosts? */
+bool facts_fit(const struct mvm_snapshot_info *snapshot, const struct variant_key *keys, size_t n);
 
 /*
  * Compare a snapshot's facts with this host's, in the order of `here`.  Then check that the

@@ -10,8 +10,6 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "build/committed.h"
-#include "codec/sha256.h"
-#include "start/facts.h"
 #include "start/host_memory.h"
 #include "start/start.h"
 
@@ -43,69 +41,34 @@ void mvm_node_free(struct mvm_node *n)
 	free(n);
 }
 
+_Static_assert(VARIANT_HASH_SIZE == MVM_NODE_HASH_SIZE, "the same hashes");
+
 /* ---- what snapshots depend on ---- */
-
-static bool is_of(const char *fact, const char *const *keys)
-{
-	for (; *keys; keys++) {
-		if (str_starts(fact, *keys))
-			return true;
-	}
-	return false;
-}
-
-/* Hash those of the host's facts that are, or are not, of these keys, as far as they do not tell
- * one host or one template from another. */
-static void hash_facts(const struct strv *facts, const char *const *keys, bool wanted,
-		       char ret[MVM_NODE_HASH_SIZE])
-{
-	static const char *const other[] = { FACT_HOST "=", "boot_args=", "vcpus=",
-					     "mem_mib=",    "devices=",	  NULL };
-	char hex[DIGEST_HEX_SIZE];
-	struct mvm_digest digest;
-	struct sha256 h;
-
-	sha256_init(&h);
-	for (size_t i = 0; i < facts->n; i++) {
-		if (is_of(facts->v[i], keys) == wanted && !is_of(facts->v[i], other))
-			sha256_add(&h, facts->v[i], strlen(facts->v[i]) + 1);
-	}
-	sha256_end(&h, &digest);
-	digest_hex(&digest, hex);
-	memcpy(ret, hex, MVM_NODE_HASH_SIZE - 1);
-	ret[MVM_NODE_HASH_SIZE - 1] = '\0';
-}
 
 static int look_at_backend(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_node *n,
 			   struct mvm_error *err)
 {
-	static const char *const of_cpu[] = { "cpu=", "tsc_khz=", "host_kernel=", NULL };
-	static const struct strv no_artifacts;
 	const struct mvm_template_revision any = { .run = { .network = MVM_NETWORK_NONE } };
-	/* any machine: what depends on it is not hashed */
-	const struct vmm_config config = {
-		.vcpus = 1, .mem_mib = MVM_MEM_MIB_MIN, .kernel = "", .cmdline = "", .dir_fd = -1
-	};
 	AUTO_DONE(vmm_probe) probe = { 0 };
-	AUTO_DONE(strv) facts = { 0 };
+	struct variant_key key;
+	const struct vmm_ops *ops;
 	struct mvm_error why = { 0 };
-	struct facts_input in = { .probe = &probe, .config = &config, .artifacts = &no_artifacts };
 	bool failed = false;
 
-	int r = context_backend(mvm, NULL, &any, progress, &in.ops, &probe, &why);
+	int r = context_backend(mvm, NULL, &any, progress, &ops, &probe, &why);
 	if (r == 0)
-		r = facts_gather(&in, &facts, &why);
+		r = context_key(ops, &probe, &key, &why);
 	if (r == -ECANCELED || r == -ENOMEM)
 		return mvm_error_hand_on(err, &why);
 	if (r < 0) {
 		n->problem = str_dup(why.text, &failed);
 		return failed ? mvm_error_oom(err) : 0;
 	}
-	n->backend = str_dup(in.ops->name, &failed);
+	n->backend = str_dup(ops->name, &failed);
 	n->backend_version = str_dup(probe.version, &failed);
 	n->kvm = probe.accel == VMM_ACCEL_KVM;
-	hash_facts(&facts, of_cpu, true, n->cpu_hash);
-	hash_facts(&facts, of_cpu, false, n->backend_hash);
+	memcpy(n->cpu_hash, key.cpu, sizeof(n->cpu_hash));
+	memcpy(n->backend_hash, key.backend, sizeof(n->backend_hash));
 	return failed ? mvm_error_oom(err) : 0;
 }
 

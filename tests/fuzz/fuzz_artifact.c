@@ -9,6 +9,7 @@
 #include "artifact/bundle.h"
 #include "artifact/chunk.h"
 #include "artifact/document.h"
+#include "artifact/variants.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -83,6 +84,29 @@ static void look_at_list(const char *text, size_t size)
 		       0);
 }
 
+/* An index of variants: what is read is sorted, and reads the same when it is written again. */
+static void look_at_variants(const char *text, size_t size)
+{
+	AUTO_FREE char *again = NULL;
+	struct variants all, same;
+	struct mvm_error err = { 0 };
+
+	int r = variants_parse(text, size, "index", &all, &err);
+	assert(r > 0 || r == err.code);
+	if (r <= 0)
+		return;
+	assert(all.n > 0 && all.n <= VARIANTS_MAX);
+	for (size_t i = 0; i < all.n; i++) {
+		assert(variants_find(&all, &all.v[i].key, 1) == &all.v[i]);
+		assert(all.v[i].manifest.bytes <= ARTIFACT_MANIFEST_MAX);
+		assert(i == 0 ||
+		       memcmp(&all.v[i - 1].key, &all.v[i].key, sizeof(all.v[i].key)) < 0);
+	}
+	assert(variants_format(&all, &again, &err) == 0);
+	assert(variants_parse(again, strlen(again), "index", &same, &err) == 1);
+	assert(same.n == all.n && strcmp(same.revision, all.revision) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct public_key keys[1] = { { .bytes = { 1 } } };
@@ -95,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	look_at_index(data, size);
 	assert(bundle_verify((const char *)data, size, &about, keys, 1, &which) == 0);
 	look_at_list((const char *)data, size);
+	look_at_variants((const char *)data, size);
 	if (signature_manifest_parse((const char *)data, size, &about, &bundle) > 0)
 		assert(bundle.bytes > 0 && bundle.bytes <= BUNDLE_MAX);
 	int r = artifact_manifest_parse((const char *)data, size, "manifest", &m, &err);

@@ -14,6 +14,7 @@
 #include "artifact/frame.h"
 #include "artifact/layout.h"
 #include "artifact/pack.h"
+#include "artifact/variants.h"
 #include "codec/sha256.h"
 #include "scratch.h"
 
@@ -465,6 +466,59 @@ static void signatures_are_bounded_by_their_bytes(void **state)
 	assert_true(a.too_many_signatures);
 }
 
+/* ---- variants ---- */
+
+static struct variant variant(unsigned cpu, unsigned backend, uint8_t digest)
+{
+	struct variant v = { .manifest = { { { digest } }, 7 } };
+
+	snprintf(v.key.cpu, sizeof(v.key.cpu), "%016x", cpu);
+	snprintf(v.key.backend, sizeof(v.key.backend), "%016x", backend);
+	return v;
+}
+
+static void variants_have_one_order_and_one_text(void **state)
+{
+	static const char golden[] =
+		"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\","
+		"\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+		"\"digest\":\"sha256:"
+		"0300000000000000000000000000000000000000000000000000000000000000\",\"size\":7,"
+		"\"annotations\":{\"dev.mvm.backend-hash\":\"0000000000000002\","
+		"\"dev.mvm.cpu-hash\":\"0000000000000001\"}}],"
+		"\"annotations\":{\"dev.mvm.revision\":\"0a\"}}";
+	struct variants a = { .revision = "0a" }, b = { .revision = "0a" }, read;
+	AUTO_FREE char *one = NULL, *two = NULL, *three = NULL;
+	struct variant v = variant(1, 2, 9);
+
+	(void)state;
+	assert_int_equal(variants_add(&a, &v), 0);
+	v = variant(1, 2, 3); /* in its place */
+	assert_int_equal(variants_add(&a, &v), 0);
+	assert_int_equal(variants_format(&a, &one, NULL), 0);
+	assert_string_equal(one, golden);
+	for (unsigned i = 0; i < VARIANTS_MAX; i++) {
+		v = variant(i * 7 % VARIANTS_MAX, 1, 1);
+		assert_int_equal(variants_add(&b, &v), 0);
+	}
+	v = variant(VARIANTS_MAX, 1, 1);
+	assert_int_equal(variants_add(&b, &v), -E2BIG);
+	v = variant(5, 1, 2); /* is there: it takes no more room */
+	assert_int_equal(variants_add(&b, &v), 0);
+	assert_int_equal(variants_format(&b, &two, NULL), 0);
+	assert_int_equal(variants_parse(two, strlen(two), "x", &read, NULL), 1);
+	assert_int_equal(read.n, VARIANTS_MAX);
+	assert_int_equal(variants_format(&read, &three, NULL), 0);
+	assert_string_equal(two, three);
+	/* the first kind of host for which there is one */
+	const struct variant_key keys[] = { variant(99, 1, 0).key, variant(7, 1, 0).key,
+					    variant(5, 1, 0).key };
+	assert_ptr_equal(variants_find(&b, keys, 3), &b.v[7]);
+	assert_int_equal(variants_find(&b, keys + 2, 1)->manifest.digest.bytes[0], 2);
+	assert_null(variants_find(&b, keys, 1));
+	assert_null(variants_find(&b, NULL, 0));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -478,6 +532,7 @@ int main(void)
 		TEST(an_index_is_read_as_it_was_written),
 		TEST(a_hostile_index_is_refused),
 		TEST(a_manifest_is_ours_or_refused),
+		TEST(variants_have_one_order_and_one_text),
 		TEST(what_else_refers_does_not_crowd_signatures_out),
 		TEST(signatures_are_bounded_by_their_bytes),
 	};

@@ -48,6 +48,48 @@ static bool is_proof(const char *pair)
 	       str_starts(pair, FACT_ROOT_FILE "=") || str_starts(pair, FACT_NONCE "=");
 }
 
+/* The hash of the hosts that a snapshot is for depends on each fact that is of a kind of host, in
+ * whatever order they are written, and on no other. */
+static void a_kind_of_host_is_hashed(struct world *w)
+{
+	static const char *const of_machine[] = { "host",	 "boot_args", "vcpus",
+						  "mem_mib",	 "devices",   "network",
+						  "vmlinux",	 "initrd",    "rootfs",
+						  "data_disk",	 "root_disk", "root_disk_mib",
+						  "nonce_sha256" };
+	const struct mvm_strings *compat = &w->revision.rev.snapshot.compat;
+	AUTO_FREE char **facts = calloc(compat->n, sizeof(*facts));
+	struct variant_key before, after;
+	size_t n_hashed = 0;
+
+	facts_key(compat->v, compat->n, &before);
+	for (size_t i = 0; i < compat->n; i++)
+		facts[i] = compat->v[compat->n - 1 - i];
+	facts_key(facts, compat->n, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+	for (size_t i = 0; i < compat->n; i++) {
+		char *pair = facts[i];
+		AUTO_FREE char *key = strndup(pair, strcspn(pair, "="));
+		AUTO_FREE char *other = str_printf("%s=another", key);
+		bool hashed = !is_proof(pair);
+		for (size_t k = 0; k < MVM_ARRAY_SIZE(of_machine); k++)
+			hashed &= !str_eq(of_machine[k], key);
+		facts[i] = other;
+		facts_key(facts, compat->n, &after);
+		facts[i] = pair;
+		if (hashed != (memcmp(&before, &after, sizeof(before)) != 0))
+			fail_msg("%s: '%s' must %sbe hashed", w->ops->name, key,
+				 hashed ? "" : "not ");
+		n_hashed += hashed;
+	}
+	assert_true(n_hashed >= 5);
+}
+
+static void the_key_of_a_snapshot_has_each_fact_of_its_host(void **state)
+{
+	everywhere(state, a_kind_of_host_is_hashed);
+}
+
 /* Give each key of the snapshot another value, and then no value. */
 static void each_key_counts(struct world *w)
 {
@@ -484,6 +526,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(a_snapshot_that_was_made_here_is_restored),
 		test(each_fact_of_the_snapshot_is_compared),
+		test(the_key_of_a_snapshot_has_each_fact_of_its_host),
 		test(variables_are_for_a_workload_that_starts_in_the_clone),
 		test(an_unknown_dependency_is_a_difference),
 		test(boot_args_vcpus_and_mem_mib_of_the_info_must_agree),
