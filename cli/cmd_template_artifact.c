@@ -10,7 +10,9 @@
 #include "out.h"
 #include "progress.h"
 
-static int print_json(const struct mvm_artifact_result *r, bool received)
+enum way { EXPORTED, PUSHED, RECEIVED };
+
+static int print_json(const struct mvm_artifact_result *r, enum way way)
 {
 	AUTO_DONE(jsonw) j = { 0 };
 
@@ -19,7 +21,7 @@ static int print_json(const struct mvm_artifact_result *r, bool received)
 	jsonw_string(&j, "revision_hash", r->revision);
 	jsonw_string(&j, "digest", r->digest[0] ? r->digest : NULL);
 	jsonw_bool(&j, "has_snapshot", r->has_snapshot);
-	if (received) {
+	if (way == RECEIVED) {
 		jsonw_bool(&j, "new_revision", r->new_revision);
 		jsonw_bool(&j, "new_snapshot", r->new_snapshot);
 		jsonw_u64(&j, "reused_bytes", r->reused_bytes);
@@ -28,6 +30,8 @@ static int print_json(const struct mvm_artifact_result *r, bool received)
 	jsonw_u64(&j, "file_bytes", r->file_bytes);
 	jsonw_u64(&j, "blob_bytes", r->blob_bytes);
 	jsonw_u64(&j, "moved_bytes", r->moved_bytes);
+	if (way == PUSHED)
+		jsonw_u64(&j, "variants", r->n_variants);
 	jsonw_close(&j);
 	return jsonw_print(&j, stdout);
 }
@@ -69,16 +73,34 @@ static int check_signing(struct cli_context *c, const struct args *a)
 		       : 0;
 }
 
-static int print_sent(const struct cli_context *c, const struct mvm_artifact_result *r)
+static int print_sent(const struct cli_context *c, const struct mvm_artifact_result *r,
+		      enum way way)
 {
 	char blobs[24];
 
 	if (c->json)
-		return print_json(r, false);
+		return print_json(r, way);
 	str_bytes(r->blob_bytes, blobs, sizeof(blobs));
-	printf("%s@%s  %s, %s, %s\n", r->template_id, r->revision, r->digest,
+	printf("%s@%s  %s, %s, %s", r->template_id, r->revision, r->digest,
 	       r->has_snapshot ? "with its snapshot" : "without a snapshot", blobs);
+	if (r->n_variants > 1)
+		printf(", one of %zu snapshots there", r->n_variants);
+	printf("\n");
 	return 0;
+}
+
+/* How a host that no snapshot fits gets its own, and others like it. */
+static void note_unfit(const struct cli_context *c, const struct mvm_artifact_result *r,
+		       const char *ref)
+{
+	char text[1024];
+
+	snprintf(
+		text, sizeof(text),
+		"'mvm template snapshot %s' makes a snapshot for this host, and 'mvm template push "
+		"%s %.*s' adds it there",
+		r->template_id, r->template_id, (int)strcspn(ref, "@"), ref);
+	note(c, text);
 }
 
 static int print_received(const struct cli_context *c, const struct mvm_artifact_result *r)
@@ -89,7 +111,7 @@ static int print_received(const struct cli_context *c, const struct mvm_artifact
 	else if (!r->signed_by[0])
 		note(c, "no key that you trust has signed it");
 	if (c->json)
-		return print_json(r, true);
+		return print_json(r, RECEIVED);
 	const char *snapshot = r->has_snapshot ? "kept" : "no";
 	printf("%s@%s  %s, %s snapshot%s%s\n", r->template_id, r->revision,
 	       r->new_revision ? "new" : "unchanged", r->new_snapshot ? "new" : snapshot,
@@ -100,7 +122,7 @@ static int print_received(const struct cli_context *c, const struct mvm_artifact
 static int print_here(const struct cli_context *c, const struct mvm_artifact_result *r)
 {
 	if (c->json)
-		return print_json(r, true);
+		return print_json(r, RECEIVED);
 	printf("%s@%s  is here\n", r->template_id, r->revision);
 	return 0;
 }
@@ -128,7 +150,7 @@ static int export(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_template_export(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
 					&result, &c->err);
-	return r < 0 ? r : print_sent(c, &result);
+	return r < 0 ? r : print_sent(c, &result, EXPORTED);
 }
 
 static int push(struct cli_context *c, const struct args *a)
@@ -148,7 +170,7 @@ static int push(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_template_push(mvm, args_at(a, 0), args_at(a, 1), &options, &c->progress,
 				      &result, &c->err);
-	return r < 0 ? r : print_sent(c, &result);
+	return r < 0 ? r : print_sent(c, &result, PUSHED);
 }
 
 static int import(struct cli_context *c, const struct args *a)
@@ -191,6 +213,8 @@ static int pull(struct cli_context *c, const struct args *a)
 		r = mvm_template_pull(mvm, args_at(a, 0), &options, &c->progress, &result, &c->err);
 	if (r < 0)
 		return r;
+	if (result.snapshot_unfit)
+		note_unfit(c, &result, args_at(a, 0));
 	return r > 0 ? print_here(c, &result) : print_received(c, &result);
 }
 
@@ -335,9 +359,12 @@ const struct command command_template_import = {
 const struct command command_template_push = {
 	.path = "template push",
 	.summary = "Put a revision and its snapshot into a registry",
-	.details = "What the repository has already is not uploaded. Logins are those of docker "
-		   "and podman, and registries.toml has the settings of a registry, as for "
-		   "images.",
+	.details =
+		"What the repository has already is not uploaded. Logins are those of docker "
+		"and podman, and registries.toml has the settings of a registry, as for "
+		"images.\n\nA snapshot is for one kind of CPU and VMM. It is added to those of the "
+		"same revision that the tag has for other kinds, and pulls take the one that "
+		"fits. Another revision, or one without a snapshot, replaces them.",
 	.examples = "mvm template push http-worker reg.example/team/http-worker:v1\n"
 		    "mvm template push http-worker reg.example/team/http-worker:v1 --image-only",
 	.positionals = { { .name = "ID[@REV]",
@@ -357,8 +384,10 @@ const struct command command_template_pull = {
 		   "none of that name. Files that are here are not fetched, and a pull that was "
 		   "stopped goes on where it was.\n\nWith --if-missing a template that is here "
 		   "stays as it is, and no registry is asked: with a tag any current revision "
-		   "will do, with a digest only the one that came with it.\n\nA snapshot is a "
-		   "running program: VMs boot "
+		   "will do, with a digest only the one that came with it.\n\nOf several "
+		   "snapshots under one tag the one for this CPU and VMM is taken. If there is "
+		   "none, the image comes alone, and a note names the commands that make a "
+		   "snapshot and add it there.\n\nA snapshot is a running program: VMs boot "
 		   "instead of "
 		   "starting from one that another host made, unless a key that you trust ('mvm "
 		   "key trust') has signed it.",

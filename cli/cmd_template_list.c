@@ -75,10 +75,26 @@ static int add(void *arg, const struct mvm_template_summary *s)
 
 /* ---- in a registry ---- */
 
+static void add_variants(struct jsonw *j, const struct mvm_remote_tag *tag)
+{
+	jsonw_open(j, "variants", '[');
+	for (size_t i = 0; i < tag->n_variants; i++) {
+		const struct mvm_remote_variant *v = &tag->variants[i];
+		jsonw_open(j, NULL, '{');
+		jsonw_string(j, "digest", v->digest);
+		jsonw_string(j, "cpu_hash", v->cpu_hash);
+		jsonw_string(j, "backend_hash", v->backend_hash);
+		jsonw_close(j);
+	}
+	jsonw_close(j);
+}
+
 static void add_remote(struct cli_context *c, struct table *t, struct jsonw *j,
 		       const struct mvm_remote_tag *tag)
 {
-	char size[24] = "-", digest[20];
+	char size[24] = "-", digest[20], snapshot[32];
+
+	snprintf(snapshot, sizeof(snapshot), "%s", tag->has_snapshot ? "yes" : "no");
 
 	if (c->json) {
 		jsonw_open(j, NULL, '{');
@@ -88,14 +104,17 @@ static void add_remote(struct cli_context *c, struct table *t, struct jsonw *j,
 		jsonw_string(j, "created", tag->created);
 		jsonw_bool(j, "is_template", tag->is_template);
 		jsonw_bool(j, "has_snapshot", tag->has_snapshot);
+		add_variants(j, tag);
 		jsonw_close(j);
 		return;
 	}
+	if (tag->n_variants)
+		snprintf(snapshot, sizeof(snapshot), "%zu variants", tag->n_variants);
 	if (tag->bytes)
 		str_bytes(tag->bytes, size, sizeof(size));
 	snprintf(digest, sizeof(digest), "%.19s", tag->digest);
 	table_row(t, tag->tag ? tag->tag : "-", digest, size, tag->created ? tag->created : "-",
-		  tag->is_template ? "template" : "other", tag->has_snapshot ? "yes" : "no");
+		  tag->is_template ? "template" : "other", snapshot);
 }
 
 static int list_remote(struct cli_context *c, const char *ref)

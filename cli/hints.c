@@ -15,6 +15,10 @@ static const struct hint {
 } hints[] = {
 	{ "artifact-ambiguous", "name the tag of one with --tag",
 	  "name the tag of one with --tag" },
+	{ "artifact-unsigned", "see who has signed it: mvm template verify --remote %1$s",
+	  "see 'mvm key list'" },
+	{ "artifact-variants", "list them: mvm template list --remote %1$s --json",
+	  "'mvm template list' lists them, with --remote and --json" },
 	{ "backend-no-network", "run templates with network = \"none\", or --backend qemu", NULL },
 	{ "backend-unusable", "'mvm doctor' says what is missing", NULL },
 	{ "current-damaged",

@@ -32,6 +32,11 @@ struct mvm_artifact_result {
 	uint64_t moved_bytes;  /* of blobs, or ranges of them, that were pushed, pulled or read */
 	/* import, pull: fingerprint of the trusted key that signed it, "" if none did */
 	char signed_by[MVM_KEY_FINGERPRINT_SIZE];
+	/* push: the tag has snapshots of this revision for so many kinds of hosts */
+	size_t n_variants;
+	/* pull: the snapshot was left out, as it is for other kinds of hosts, and so are all others
+	 */
+	bool snapshot_unfit;
 };
 #define MVM_ARTIFACT_RESULT_INIT MVM_STRUCT_INIT(struct mvm_artifact_result)
 
@@ -115,9 +120,11 @@ struct mvm_push_options {
  *   progress  steps for packing and uploading; may be NULL
  *   ret       may be NULL
  *
- * Only blobs that the repository lacks are uploaded; the tag moves last.
- * Errors: as mvm_template_export(); -EINVAL (no reference), -EACCES, -EBUSY (too many requests),
- * -EREMOTEIO.
+ * Only blobs that the repository lacks are uploaded; the tag moves last.  A snapshot is added to
+ * those of the same revision that the tag has for other kinds of hosts.  Another revision, or one
+ * without a snapshot, replaces the tag.
+ * Errors: as mvm_template_export(); -EINVAL (no reference), -EACCES, -EBUSY (too many requests, or
+ * too many pushes to the tag at the same time), -E2BIG (too many kinds of hosts), -EREMOTEIO.
  */
 MVM_API int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,
 			      const struct mvm_push_options *options,
@@ -193,6 +200,9 @@ struct mvm_pull_options {
  *   options   borrowed; NULL: all defaults
  *   progress  steps for fetching and unpacking; may be NULL
  *   ret       may be NULL
+ *
+ * Of several snapshots of the revision the one for this host's CPU and VMM is taken.  If there is
+ * none, the image comes alone, and a note says how to make one.
  *
  * Only chunks that no local revision has are fetched.  A pull that was stopped goes on where it
  * was.  Two pulls of one artifact run one after the other.

@@ -8,6 +8,7 @@
 #include <mvm/artifact.h>
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/node.h>
 #include <mvm/progress.h>
 #include <mvm/template.h>
 #include <mvm/visibility.h>
@@ -61,6 +62,12 @@ MVM_API int mvm_registry_logout(struct mvm *mvm, const char *host,
  * -ENOMEM. */
 MVM_API int mvm_remote_check(const char *ref, struct mvm_error *err);
 
+/* A snapshot of a template, for the hosts whose hashes these are (mvm/node.h). */
+struct mvm_remote_variant {
+	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of its manifest */
+	char cpu_hash[MVM_NODE_HASH_SIZE], backend_hash[MVM_NODE_HASH_SIZE];
+};
+
 struct mvm_remote_tag {
 	char *tag;			       /* NULL where a digest was asked for */
 	char digest[MVM_ARTIFACT_DIGEST_SIZE]; /* of the manifest */
@@ -68,6 +75,8 @@ struct mvm_remote_tag {
 	char *created;			       /* as an annotation of it says; NULL: unknown */
 	bool is_template;		       /* of mvm's; false: an image, or something else */
 	bool has_snapshot;
+	struct mvm_remote_variant *variants; /* of an index of them; n 0: it is one manifest */
+	size_t n_variants;
 };
 
 /*
@@ -89,7 +98,7 @@ MVM_API void mvm_remote_list_free(struct mvm_remote_tag **list, size_t n);
  * Delete a manifest of a repository, with its signatures of mvm's kind.
  *
  *   ref  "reg.example/team/web@sha256:..."; with a tag the manifest that it names now.  Every tag
- *        that names this manifest is gone then.
+ *        that names this manifest is gone then.  The variants of an index stay.
  *
  * Blobs stay until the registry collects its garbage.
  * Errors: as above; -EOPNOTSUPP: the registry deletes nothing.

@@ -45,7 +45,7 @@ int docker_fetch(const struct build_source *source, const struct build_lock *loc
 int docker_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		 int work_fd, struct build_product *ret, struct mvm_error *err)
 {
-	const struct pull_found found = { lock->lock, lock->index };
+	const struct pull_found found = { .manifest = lock->lock, .index = lock->index };
 	AUTO(oci_image) image = NULL;
 
 	int r = oci_open_blobs(work_fd, source->path, &lock->lock, &image, err);

@@ -129,6 +129,11 @@ const char *pull_name(const struct pull *p)
 	return p->name;
 }
 
+const char *pull_place(const struct pull *p)
+{
+	return p->place;
+}
+
 const char *pull_short_name(const struct pull *p)
 {
 	const char *slash = strrchr(p->ref.path, '/');

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "base/file.h"
 #include "image/oci_resolve.h"
 #include "pull/pull_priv.h"
+#include "pull/remote.h"
 #include "store/blob.h"
 #include "store/turn.h"
 
@@ -56,37 +56,31 @@ static int get_blobs(struct session *s, void *arg, struct mvm_error *err)
 	return session_blobs(s, call->v, call->n, call->step, err);
 }
 
+struct config_call {
+	struct index_part blob;
+	char *what, *text;
+	size_t len;
+};
+
+static int get_config(struct session *s, void *arg, struct mvm_error *err)
+{
+	struct config_call *call = arg;
+	return remote_blob(s, &call->blob, call->what, &call->text, &call->len, err);
+}
+
 int pull_config(struct pull *p, const struct mvm_digest *digest, uint64_t size, char **ret,
 		size_t *ret_len, struct mvm_error *err)
 {
-	AUTO_FREE char *text = NULL;
-	struct mvm_digest actual;
-	size_t len;
-
 	int r = pull_read_stored(p, digest, ret, ret_len);
 	if (r != 0)
 		return r < 0 ? mvm_error_oom(err) : 0;
-	if (size > OCI_JSON_MAX)
-		return mvm_error_set(err, -EFBIG,
-				     "'%s': its configuration is larger than %zu bytes", p->name,
-				     OCI_JSON_MAX);
-	AUTO_CLOSE int fd = memfd_create("config", MFD_CLOEXEC);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot make a file in memory: %s",
-				     strerror(errno));
-	struct session_blob blob = { .digest = *digest, .size = size, .fd = fd };
-	struct blobs_call call = { .v = &blob, .n = 1 };
-	r = pull_ask(p, get_blobs, &call, err);
-	if (r >= 0 && (r = file_read_fd(fd, OCI_JSON_MAX, &text, &len)) < 0)
-		mvm_error_set(err, r, "cannot read the configuration: %s", strerror(-r));
+	AUTO_FREE char *what = str_printf("'%s': its configuration", p->name);
+	struct config_call call = { .blob = { *digest, size }, .what = what };
+	r = what ? pull_ask(p, get_config, &call, err) : mvm_error_oom(err);
 	if (r < 0)
 		return r;
-	sha256_buf(text, len, &actual);
-	if (!digest_equal(&actual, digest))
-		return mvm_error_set(err, -EBADMSG,
-				     "'%s': its configuration does not match its digest", p->name);
-	*ret = TAKE_PTR(text);
-	*ret_len = len;
+	*ret = call.text;
+	*ret_len = call.len;
 	return 0;
 }
 

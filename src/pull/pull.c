@@ -24,6 +24,7 @@ void pull_free(struct pull *p)
 	image_ref_done(&p->ref);
 	strv_done(&p->hosts);
 	free(p->name);
+	free(p->place);
 	free(p);
 }
 
@@ -49,7 +50,8 @@ int pull_open(struct store *store, const char *image, uint64_t max_bytes,
 		strv_add(&p->hosts, settings.mirrors.v[i]);
 	strv_add(&p->hosts, p->ref.host);
 	p->name = str_printf("%s/%s", p->ref.host, p->ref.path);
-	if (p->hosts.failed || !p->name)
+	p->place = str_printf("%s:%s", p->name ? p->name : "", p->ref.tag);
+	if (p->hosts.failed || !p->name || !p->place)
 		return mvm_error_oom(err);
 	*ret = TAKE_PTR(p);
 	return 0;
@@ -263,6 +265,28 @@ static int is_index(const struct pull *p, const char *text, size_t len, struct m
 	return index;
 }
 
+void pull_choose(struct pull *p, const struct variant_key *keys, size_t n)
+{
+	p->keys = keys;
+	p->n_keys = n;
+}
+
+/* Choose one of a template's variants.  1, or 0: the index is another one. */
+static int choose_variant(const struct pull *p, const char *text, size_t len,
+			  struct pull_found *ret, struct mvm_error *err)
+{
+	struct variants all;
+
+	int r = variants_parse(text, len, p->name, &all, err);
+	if (r <= 0)
+		return r;
+	const struct variant *v = variants_find(&all, p->keys, p->n_keys);
+	ret->fits = v != NULL;
+	ret->manifest = (v ? v : &all.v[0])->manifest.digest;
+	memcpy(ret->revision, all.revision, sizeof(ret->revision));
+	return 1;
+}
+
 static int choose(struct pull *p, const char *text, size_t len, struct mvm_digest *ret,
 		  struct mvm_error *err)
 {
@@ -295,24 +319,30 @@ int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err)
 		found.manifest = root;
 	if (r > 0) {
 		found.index = root;
-		r = choose(p, text, len, &found.manifest, err);
+		r = choose_variant(p, text, len, &found, err);
+		if (r == 0)
+			r = choose(p, text, len, &found.manifest, err);
 	}
-	if (r == 0)
-		*ret = found;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = found;
+	return 0;
 }
 
 int pull_is_artifact(struct pull *p, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
+	struct variants variants;
 	struct mvm_digest root;
 	size_t len;
 
 	int r = get_root(p, &root, &text, &len, err);
 	if (r == 0)
+		r = variants_parse(text, len, p->name, &variants, err);
+	if (r == 0)
 		r = json_read(text, len, p->name, &doc, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	const json_t *type = json_object_get(json_object_get(doc, "config"), "mediaType");
 	return str_eq(json_string_value(type), ARTIFACT_CONFIG_TYPE);

@@ -28,6 +28,7 @@
 
 #include "artifact/assembly.h"
 #include "artifact/layout.h"
+#include "artifact/variants.h"
 #include "base/error.h"
 #include "base/own.h"
 #include "base/progress.h"
@@ -52,7 +53,15 @@ DEFINE_AUTO(pull, pull_free)
 struct pull_found {
 	struct mvm_digest manifest; /* that this machine runs */
 	struct mvm_digest index;    /* which led to it; zero: none */
+	/* that index is one of a template's variants (artifact/variants.h): of this revision.  "":
+	 * it is not */
+	char revision[MVM_REVISION_HASH_SIZE];
+	bool fits; /* the variant is for a host like this one; else it is any of them */
 };
+
+/* Of a template's variants take one for these kinds of hosts, the first that there is.  keys:
+ * borrowed until pull_resolve() has returned. */
+void pull_choose(struct pull *p, const struct variant_key *keys, size_t n);
 
 /* Find the image that a reference means now.  Errors: -ENOENT (no such tag, or none for this
  * platform), -EACCES, -EBUSY (too many requests), -EBADMSG, -EREMOTEIO, ... */
@@ -132,6 +141,9 @@ int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_e
 
 /* "reg.example/team/web".  Borrowed. */
 const char *pull_name(const struct pull *p);
+
+/* Of the reference: "reg.example/team/web:v1", without a digest.  Borrowed. */
+const char *pull_place(const struct pull *p);
 
 /* Of the reference: its repository's last part, "web" in reg.example/team/web:v1.  Borrowed. */
 const char *pull_short_name(const struct pull *p);

@@ -20,9 +20,12 @@ struct pull {
 	uint64_t max_bytes;
 	struct image_ref ref;
 	char *name;	   /* "docker.io/library/debian", for messages */
+	char *place;	   /* the name with its tag */
 	struct strv hosts; /* the mirrors, then the registry */
 	size_t host;	   /* the one that is asked */
 	struct session session;
+	const struct variant_key *keys; /* of pull_choose() */
+	size_t n_keys;
 	char artifact[DIGEST_HEX_SIZE]; /* the manifest of the one that is pulled; "": none */
 	struct turn turn;		/* of it */
 };

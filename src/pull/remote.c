@@ -3,9 +3,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "artifact/document.h"
+#include "artifact/variants.h"
+#include "base/file.h"
 #include "codec/json.h"
+#include "image/oci_manifest.h"
 #include "model/image_ref.h"
 
 #define PAGES_MAX   100u
@@ -86,6 +90,39 @@ int remote_tags(struct session *s, const char *name, struct strv *ret, struct mv
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
+/* ---- one blob ---- */
+
+int remote_blob(struct session *s, const struct index_part *blob, const char *what, char **ret,
+		size_t *ret_len, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct mvm_digest actual;
+	size_t len;
+
+	if (blob->bytes > OCI_JSON_MAX)
+		return mvm_error_set(err, -EFBIG, "%s is larger than %zu bytes", what,
+				     OCI_JSON_MAX);
+	AUTO_CLOSE int fd = memfd_create("blob", MFD_CLOEXEC);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot make a file in memory: %s",
+				     strerror(errno));
+	const struct session_blob wanted = { .digest = blob->digest,
+					     .size = blob->bytes,
+					     .fd = fd };
+	int r = session_blobs(s, &wanted, 1, NULL, err);
+	if (r < 0)
+		return r;
+	r = file_read_fd(fd, OCI_JSON_MAX, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read %s: %s", what, strerror(-r));
+	sha256_buf(text, len, &actual);
+	if (!digest_equal(&actual, &blob->digest))
+		return mvm_error_set(err, -EBADMSG, "%s does not match its digest", what);
+	*ret = TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}
+
 /* ---- one manifest ---- */
 
 static uint64_t size_of(const json_t *descriptor)
@@ -115,6 +152,8 @@ int remote_about_read(struct remote_about *about, const char *reference, struct 
 	int r = json_read(about->text, about->len, reference, &doc, err);
 	if (r < 0)
 		return r;
+	/* a damaged one is nothing that a pull would take */
+	bool index = variants_parse(about->text, about->len, reference, &about->variants, NULL) > 0;
 	sha256_buf(about->text, about->len, &about->digest);
 	const json_t *config = json_object_get(doc, "config");
 	const char *type = json_string_value(json_object_get(config, "mediaType"));
@@ -122,6 +161,8 @@ int remote_about_read(struct remote_about *about, const char *reference, struct 
 	about->bytes = size_of(config);
 	add_layers(json_object_get(doc, "layers"), about);
 	about->has_snapshot &= about->is_template;
+	about->is_template |= index;
+	about->has_snapshot |= index;
 	const json_t *notes = json_object_get(doc, "annotations");
 	const char *created = json_string_value(
 		json_object_get(notes, "org.opencontainers.image.created"));

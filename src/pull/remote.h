@@ -5,6 +5,7 @@
 /* Looks at a repository: its tags, its manifests, and the lists of what refers to a manifest.
  * Stores nothing. */
 
+#include "artifact/variants.h"
 #include "base/str.h"
 #include "pull/session.h"
 
@@ -18,6 +19,11 @@ int remote_tags(struct session *s, const char *name, struct strv *ret, struct mv
 ssize_t remote_add_tags(const char *text, size_t len, const char *name, struct strv *ret,
 			struct mvm_error *err);
 
+/* Fetch a small blob, and compare it with its digest.  what: for messages.  ret: NUL-terminated,
+ * the caller's.  -EFBIG: it is larger than OCI_JSON_MAX. */
+int remote_blob(struct session *s, const struct index_part *blob, const char *what, char **ret,
+		size_t *ret_len, struct mvm_error *err);
+
 /* A manifest, as far as it tells about an artifact or image. */
 struct remote_about {
 	char *text; /* its bytes, NUL-terminated ... */
@@ -26,6 +32,7 @@ struct remote_about {
 	uint64_t bytes;		  /* of its blobs; 0 for an index */
 	char *created;		  /* as its annotation says; NULL: unknown */
 	bool is_template, has_snapshot;
+	struct variants variants; /* n 0: it is no index of them */
 };
 void remote_about_done(struct remote_about *a);
 DEFINE_AUTO_DONE(remote_about, remote_about_done)

@@ -83,6 +83,10 @@ struct artifact_receive {
 	const char *id; /* of the template */
 	const char
 		*signed_by; /* fingerprint of a trusted key that signed the artifact; NULL: none */
+	/* Leave out a snapshot that is for none of these kinds of hosts.  NULL: take any. */
+	const struct variant_key *keys;
+	size_t n_keys;
+	const char *revision; /* that it must be; NULL or "": any */
 	/* Fill files as artifact_unpack_files() does, and count in result->moved_bytes and
 	 * reused_bytes.  NULL: the artifact's blobs are all there. */
 	int (*fill)(void *arg, const struct artifact *a, const int *fds,

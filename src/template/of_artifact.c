@@ -37,21 +37,29 @@ static int look_at(struct mvm *mvm, const char *id, const char *ref, struct mvm_
 			     id, spec.flake_ref, ref);
 }
 
+/* Is a revision what a pull of one of its variants would leave here?  Without one for this host
+ * any variant's image is; and a snapshot that was made here stays. */
+static bool is_variant(const struct mvm_template_revision *rev, const struct pull_found *found)
+{
+	return str_eq(rev->revision_hash, found->revision) &&
+	       (!found->fits || (rev->has_snapshot && !rev->snapshot.origin));
+}
+
 /* Find the revision that came with this manifest.  1 or 0. */
-static int find(struct mvm *mvm, const char *id, const struct mvm_digest *manifest,
+static int find(struct mvm *mvm, const char *id, const struct pull_found *found,
 		char ret[MVM_REVISION_SIZE], struct mvm_error *err)
 {
 	char digest[DIGEST_TEXT_SIZE], source[DIGEST_TEXT_SIZE + sizeof(RECEIVED_PREFIX)];
 	AUTO_DONE(strv) revisions = { 0 };
 
-	digest_text(manifest, digest);
+	digest_text(&found->manifest, digest);
 	snprintf(source, sizeof(source), RECEIVED_PREFIX "%s", digest);
 	int r = store_revision_list(mvm->store, id, &revisions, err);
 	for (size_t i = 0; r == 0 && i < revisions.n; i++) {
 		AUTO_DONE(mvm_template_revision) rev = { 0 };
 		const char *hash = revisions.v[i];
 		if (store_revision_load(mvm->store, id, hash, &rev, NULL, NULL) < 0 ||
-		    !str_eq(rev.flake_ref, source))
+		    (!str_eq(rev.flake_ref, source) && !is_variant(&rev, found)))
 			continue;
 		snprintf(ret, MVM_REVISION_SIZE, "%s", hash);
 		return 1;
@@ -61,8 +69,10 @@ static int find(struct mvm *mvm, const char *id, const struct mvm_digest *manife
 
 /* Is the artifact here already?  1 with its revision, 0 or -errno. */
 static int is_here(struct mvm *mvm, struct pull *p, const char *id, const char *ref,
-		   char ret[MVM_REVISION_SIZE], struct mvm_error *err)
+		   const struct mvm_progress *progress, char ret[MVM_REVISION_SIZE],
+		   struct mvm_error *err)
 {
+	struct variant_key keys[CONTEXT_KEYS_MAX];
 	struct pull_found found;
 
 	int r = name_check(NAME_TEMPLATE, id, err);
@@ -70,8 +80,12 @@ static int is_here(struct mvm *mvm, struct pull *p, const char *id, const char *
 		r = look_at(mvm, id, ref, err);
 	if (r <= 0)
 		return r;
+	r = context_keys(mvm, progress, keys, err);
+	if (r < 0)
+		return r;
+	pull_choose(p, keys, (size_t)r);
 	r = pull_resolve(p, &found, err);
-	return r < 0 ? r : find(mvm, id, &found.manifest, ret, err);
+	return r < 0 ? r : find(mvm, id, &found, ret, err);
 }
 
 static int pull(struct mvm *mvm, const char *ref, const struct mvm_pull_options *options,
@@ -112,7 +126,7 @@ int mvm_template_of_artifact(struct mvm *mvm, const char *ref,
 		return r;
 	if (!taken.id)
 		taken.id = pull_short_name(p);
-	r = is_here(mvm, p, taken.id, ref, hash, err);
+	r = is_here(mvm, p, taken.id, ref, progress, hash, err);
 	bool here = r > 0;
 	if (r == 0)
 		r = pull(mvm, ref, &taken, progress, hash, err);

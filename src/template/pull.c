@@ -34,6 +34,7 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 	AUTO_DONE(staging) staging = STAGING_NONE;
 	AUTO_DONE(artifact) a = ARTIFACT_NONE;
 	AUTO(pull) p = NULL;
+	struct variant_key keys[CONTEXT_KEYS_MAX];
 	struct pull_found found;
 	char signer[DIGEST_HEX_SIZE];
 
@@ -42,8 +43,11 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 		return r;
 	const char *id = options->id ? options->id : pull_short_name(p);
 	r = name_check(NAME_TEMPLATE, id, err);
-	if (r == 0)
-		r = pull_resolve(p, &found, err);
+	const int n_keys = r < 0 ? r : context_keys(mvm, progress, keys, err);
+	if (n_keys < 0)
+		return n_keys;
+	pull_choose(p, keys, (size_t)n_keys);
+	r = pull_resolve(p, &found, err);
 	if (r == 0)
 		r = store_stage(mvm->store, &staging, err);
 	if (r == 0 && lazy)
@@ -65,6 +69,10 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 		.no_wait = options->no_wait,
 		.id = id,
 		.signed_by = signed_here ? signer : NULL,
+		/* on a host without a VMM nobody knows */
+		.keys = n_keys ? keys : NULL,
+		.n_keys = (size_t)n_keys,
+		.revision = found.revision,
 		.fill = lazy ? lazy_fill : pull_files,
 		.staged = lazy ? lazy_staged : NULL,
 		.arg = lazy ? (void *)lazy : &files,

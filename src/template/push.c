@@ -15,9 +15,11 @@
 #include "model/name.h"
 #include "pull/pull.h"
 #include "pull/session.h"
+#include "start/facts.h"
 #include "store/keys.h"
 #include "template/artifact.h"
 #include "template/pull_files.h"
+#include "template/push_tag.h"
 
 #define BLOB_NEW "new"
 
@@ -131,9 +133,33 @@ static int upload_blobs(struct pushing *p, const struct mvm_progress *progress,
 	return 0;
 }
 
+/* Put the tag: the last step, after which others find what is there. */
+static int tag(struct pushing *p, const struct mvm_template_revision *rev,
+	       const struct mvm_progress *progress, struct mvm_artifact_result *result,
+	       struct mvm_error *err)
+{
+	const struct index_part *manifest = &p->blobs.v[p->manifest];
+	const struct mvm_strings *compat = &rev->snapshot.compat;
+	AUTO_FREE char *name = str_printf("%s/%s:%s", p->to.host, p->to.path, p->to.tag);
+
+	AUTO_CLOSE int fd = name ? open_blob(p, manifest, err) : mvm_error_oom(err);
+	if (fd < 0)
+		return fd;
+	struct push_tag what = { .name = name,
+				 .tag = p->to.tag,
+				 .revision = rev->revision_hash,
+				 .mine.manifest = *manifest,
+				 .fd = fd,
+				 .has_snapshot = result->has_snapshot };
+	if (what.has_snapshot)
+		facts_key(compat->v, compat->n, &what.mine.key);
+	return push_tag(&p->session, &what, progress, &result->n_variants, err);
+}
+
 /* The signature is there before the tag names what it signs. */
-static int upload(struct pushing *p, const struct mvm_progress *progress,
-		  struct mvm_artifact_result *result, struct mvm_error *err)
+static int upload(struct pushing *p, const struct mvm_template_revision *rev,
+		  const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		  struct mvm_error *err)
 {
 	char digest[DIGEST_TEXT_SIZE];
 
@@ -146,7 +172,7 @@ static int upload(struct pushing *p, const struct mvm_progress *progress,
 					     &p->signature, err);
 	}
 	if (r == 0)
-		r = put_manifest(p, p->manifest, p->to.tag, err);
+		r = tag(p, rev, progress, result, err);
 	if (r == 0)
 		progress_end(&p->step, NULL);
 	return r;
@@ -184,7 +210,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 		r = session_open(store_path(mvm->store), p.to.host, p.to.path, true, progress,
 				 &p.session, err);
 	if (r == 0)
-		r = upload(&p, progress, result, err);
+		r = upload(&p, &rev.rev, progress, result, err);
 	if (r == 0)
 		snprintf(result->template_id, sizeof(result->template_id), "%s", rev.id);
 	return r == -ENOSPC ? store_mend(mvm->store, r, err) : r;

@@ -184,12 +184,25 @@ static int describe(struct receipt *c, struct mvm_error *err)
 	return r;
 }
 
+/* An index of variants says which revision they are all of. */
+static int check_revision(const struct receipt *c, struct mvm_error *err)
+{
+	const char *says = c->how->revision;
+	return str_empty(says) || str_eq(says, c->rev.revision_hash)
+		       ? 0
+		       : mvm_error_set(err, -EBADMSG,
+				       "it is revision %.12s, and its index says %.12s",
+				       c->rev.revision_hash, says);
+}
+
 static int read_config(struct receipt *c, struct mvm_error *err)
 {
 	int r = mvm_template_revision_parse(c->a->config, c->a->config_len, "its configuration",
 					    &c->rev, err);
 	if (r == 0)
 		r = artifact_config_check(&c->rev, err);
+	if (r == 0)
+		r = check_revision(c, err);
 	if (r == 0)
 		r = check_files(c, err);
 	if (r == 0)
@@ -223,6 +236,16 @@ static void note_rules(const struct receipt *c)
 
 /* ---- what is here ---- */
 
+/* Is the snapshot for a host like this one?  If not, no start could restore it. */
+static bool fits(const struct receipt *c)
+{
+	if (!c->how->keys || facts_fit(&c->rev.snapshot, c->how->keys, c->how->n_keys))
+		return true;
+	progress_note(c->progress, "%s: there is no snapshot for a host like this one", c->how->id);
+	c->result->snapshot_unfit = true;
+	return false;
+}
+
 /* Is the snapshot wanted?  One that was made here stays, as it surely works here. */
 static bool wants_snapshot(const struct receipt *c)
 {
@@ -233,15 +256,16 @@ static bool wants_snapshot(const struct receipt *c)
 		return false;
 	if (revision_look(c->mvm, c->how->id, c->rev.revision_hash, &here, NULL) < 0 ||
 	    !here.rev.has_snapshot)
-		return true;
+		return fits(c);
 	digest_text(&c->a->manifest.digest, digest);
 	if (str_eq(here.rev.snapshot.origin, digest)) /* this one; a key may be trusted by now */
 		return !str_eq(here.rev.snapshot.signed_by, c->how->signed_by);
-	if (!here.rev.snapshot.origin)
-		progress_note(c->progress,
-			      "%s: the revision keeps its snapshot, which was made on this host",
-			      c->how->id);
-	return here.rev.snapshot.origin != NULL;
+	if (here.rev.snapshot.origin)
+		return fits(c);
+	progress_note(c->progress,
+		      "%s: the revision keeps its snapshot, which was made on this host",
+		      c->how->id);
+	return false;
 }
 
 /* Link the files that are blobs here into staging, which keeps a prune from collecting them. */

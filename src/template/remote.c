@@ -68,9 +68,25 @@ static void tag_free(struct mvm_remote_tag *t)
 		return;
 	free(t->tag);
 	free(t->created);
+	free(t->variants);
 	free(t);
 }
 DEFINE_LIST_FREE(mvm_remote_list_free, mvm_remote_tag, tag_free)
+
+static void add_variants(const struct variants *all, struct mvm_remote_tag *t, bool *failed)
+{
+	if (all->n == 0)
+		return;
+	t->variants = calloc(all->n, sizeof(*t->variants));
+	*failed |= !t->variants;
+	for (size_t i = 0; t->variants && i < all->n; i++) {
+		const struct variant *v = &all->v[i];
+		struct mvm_remote_variant *to = &t->variants[t->n_variants++];
+		digest_text(&v->manifest.digest, to->digest);
+		memcpy(to->cpu_hash, v->key.cpu, sizeof(to->cpu_hash));
+		memcpy(to->backend_hash, v->key.backend, sizeof(to->backend_hash));
+	}
+}
 
 static int add(struct session *s, const char *reference, bool is_tag, struct mvm_remote_tag **list,
 	       size_t *n, struct mvm_error *err)
@@ -91,6 +107,7 @@ static int add(struct session *s, const char *reference, bool is_tag, struct mvm
 	t->created = TAKE_PTR(about.created);
 	t->is_template = about.is_template;
 	t->has_snapshot = about.has_snapshot;
+	add_variants(&about.variants, t, &failed);
 	return failed ? mvm_error_oom(err) : 0;
 }
 

@@ -23,6 +23,14 @@ static int check_snapshot(const struct image_ref *ref, const struct remote_about
 {
 	char digest[DIGEST_TEXT_SIZE];
 
+	if (about->variants.n) {
+		int r = mvm_error_set(err, -EPERM,
+				      "'%s' has %zu snapshots, each with a manifest of its own: "
+				      "sign those that are yours by their digests",
+				      ref->path, about->variants.n);
+		AUTO_FREE char *subject = str_printf("%s/%s:%s", ref->host, ref->path, ref->tag);
+		return mvm_error_reason(err, r, "artifact-variants", subject);
+	}
 	if (!about->has_snapshot || ref->has_digest)
 		return 0;
 	digest_text(&about->digest, digest);
@@ -134,12 +142,17 @@ static int verify(struct mvm *mvm, const char *ref, const struct mvm_progress *p
 	AUTO_DONE(staging) staging = STAGING_NONE;
 	AUTO_DONE(artifact) a = ARTIFACT_NONE;
 	AUTO(pull) p = NULL;
+	struct variant_key keys[CONTEXT_KEYS_MAX];
 	struct pull_found found;
 	struct key_info key;
 
 	int r = pull_open(mvm->store, image_ref_bare(ref), 0, progress, &p, err);
 	if (r == 0)
-		r = pull_resolve(p, &found, err);
+		r = context_keys(mvm, progress, keys, err);
+	if (r < 0)
+		return r;
+	pull_choose(p, keys, (size_t)r);
+	r = pull_resolve(p, &found, err);
 	if (r == 0)
 		r = store_stage(mvm->store, &staging, err);
 	if (r == 0)

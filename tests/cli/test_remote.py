@@ -37,7 +37,7 @@ class Remote(PushCase):
         self.assertEqual({tag: row["digest"] for tag, row in tags.items()}, # not the list of signatures
                          {"stable": one["digest"], "v1": one["digest"], "v2": two["digest"]})
         self.assertEqual(tags["v1"], {"tag": "v1", "digest": one["digest"], "bytes": one["blob_bytes"] - self.others(name, one),
-                                      "created": None, "is_template": True, "has_snapshot": False})
+                                      "created": None, "is_template": True, "has_snapshot": False, "variants": []})
         self.assertEqual(self.tags(name + ":v2").keys(), {"v2"})
         self.assertEqual(self.tags(f"{name}@{two['digest']}").keys(), {None})
         table = self.mvm_ok("template", "list", "--remote", name)

@@ -3,8 +3,9 @@
 /*
  * Operations on the store that the crash tests need and no command of mvm offers alone.
  *
- *   crash-driver DIR check        is everything in this data folder whole?
- *   crash-driver DIR snapshot ID  publish the current revision again, with a snapshot
+ *   crash-driver DIR check             is everything in this data folder whole?
+ *   crash-driver DIR snapshot ID [N]   publish the current revision again, with a snapshot; N: with
+ *                                      other memory, and the facts of a snapshot that is made here
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 #include "codec/sha256.h"
 #include "model/model_json.h"
 #include "model/strings.h"
+#include "start/context.h"
+#include "start/facts.h"
 #include "start/working_set.h"
 #include "store/blob.h"
 #include "store/revision.h"
@@ -25,12 +28,12 @@
 #define MEMORY_PAGES 256u
 
 /* Memory of several chunks, and a working set with its first page: VMs may start from a part. */
-static int add_memory(int dir, struct mvm_error *err)
+static int add_memory(int dir, uint64_t number, struct mvm_error *err)
 {
 	AUTO_FREE uint64_t *memory = malloc((size_t)MEMORY_PAGES * WORKING_SET_PAGE);
 	uint8_t bits[MEMORY_PAGES / 8] = { 1 };
 	const struct working_set set = { .n_pages = MEMORY_PAGES, .n_set = 1, .bits = bits };
-	uint64_t x = 1;
+	uint64_t x = number + 1;
 
 	if (!memory)
 		return mvm_error_oom(err);
@@ -49,7 +52,22 @@ static int add_memory(int dir, struct mvm_error *err)
 	return working_set_save(dir, &set, err);
 }
 
-static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
+static int host_facts(struct store *s, struct strv *ret, struct mvm_error *err)
+{
+	static const struct strv no_artifacts;
+	struct mvm mvm = { .store = s };
+	const struct mvm_template_revision any = { .run.network = MVM_NETWORK_NONE };
+	const struct vmm_config config = {
+		.vcpus = 1, .mem_mib = 64, .kernel = "", .cmdline = "x", .dir_fd = -1
+	};
+	AUTO_DONE(vmm_probe) probe = { 0 };
+	struct facts_input in = { .probe = &probe, .config = &config, .artifacts = &no_artifacts };
+
+	int r = context_backend(&mvm, NULL, &any, NULL, &in.ops, &probe, err);
+	return r < 0 ? r : facts_gather(&in, ret, err);
+}
+
+static int add_snapshot(struct store *s, const char *id, const char *number, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
 	AUTO_DONE(staging) st = STAGING_NONE;
@@ -67,7 +85,7 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 		return r;
 	AUTO_CLOSE int dir = dir_make_at(st.fd, "snapshot");
 	r = dir < 0 ? mvm_error_set(err, dir, "cannot make a folder: %s", strerror(-dir))
-		    : add_memory(dir, err);
+		    : add_memory(dir, number ? strtoull(number, NULL, 10) : 0, err);
 	if (r < 0)
 		return r;
 	mvm_snapshot_info_done(&rev.snapshot);
@@ -75,7 +93,12 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 	rev.snapshot.mem_size_bytes = (uint64_t)MEMORY_PAGES * WORKING_SET_PAGE;
 	rev.snapshot.vmstate_size_bytes = strlen(STATE);
 	AUTO_DONE(strv) compat = { 0 };
-	strv_add(&compat, "backend=qemu");
+	if (number)
+		r = host_facts(s, &compat, err);
+	else
+		strv_add(&compat, "backend=qemu");
+	if (r < 0)
+		return r;
 	if (strings_take(&compat, &rev.snapshot.compat) < 0)
 		return mvm_error_oom(err);
 	rev.has_snapshot = true;
@@ -180,8 +203,8 @@ int main(int argc, char **argv)
 	int r = argc < 3 ? -EINVAL : store_open(argv[1], 0, &s, &err);
 	if (r >= 0 && argc == 3 && strcmp(argv[2], "check") == 0)
 		r = check(s, &err);
-	else if (r >= 0 && argc == 4 && strcmp(argv[2], "snapshot") == 0)
-		r = add_snapshot(s, argv[3], &err);
+	else if (r >= 0 && (argc == 4 || argc == 5) && strcmp(argv[2], "snapshot") == 0)
+		r = add_snapshot(s, argv[3], argv[4], &err); /* argv ends with NULL */
 	else if (r >= 0)
 		r = mvm_error_set(&err, -EINVAL, "usage: crash-driver DIR check|snapshot ID");
 	if (r < 0)
