@@ -124,6 +124,11 @@ int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_e
 	return 0;
 }
 
+bool pull_must_be_signed(const struct pull *p)
+{
+	return p->must_be_signed;
+}
+
 const char *pull_name(const struct pull *p)
 {
 	return p->name;

@@ -49,6 +49,7 @@ int pull_open(struct store *store, const char *image, uint64_t max_bytes,
 	for (size_t i = 0; i < settings.mirrors.n; i++)
 		strv_add(&p->hosts, settings.mirrors.v[i]);
 	strv_add(&p->hosts, p->ref.host);
+	p->must_be_signed = settings_want_signature(&settings, p->ref.host, p->ref.path);
 	p->name = str_printf("%s/%s", p->ref.host, p->ref.path);
 	p->place = str_printf("%s:%s", p->name ? p->name : "", p->ref.tag);
 	if (p->hosts.failed || !p->name || !p->place)

@@ -139,6 +139,9 @@ void pull_ranges_drop(struct pull *p);
 /* Fetch what may be signatures of the artifact into the same folder.  None is success. */
 int pull_signatures(struct pull *p, int dir_fd, struct artifact *a, struct mvm_error *err);
 
+/* Do the settings want a template from there to be signed by a trusted key? */
+bool pull_must_be_signed(const struct pull *p);
+
 /* "reg.example/team/web".  Borrowed. */
 const char *pull_name(const struct pull *p);
 

@@ -19,10 +19,11 @@ struct pull {
 	const struct mvm_progress *progress;
 	uint64_t max_bytes;
 	struct image_ref ref;
-	char *name;	   /* "docker.io/library/debian", for messages */
-	char *place;	   /* the name with its tag */
-	struct strv hosts; /* the mirrors, then the registry */
-	size_t host;	   /* the one that is asked */
+	char *name;	     /* "docker.io/library/debian", for messages */
+	bool must_be_signed; /* if it is a template */
+	char *place;	     /* the name with its tag */
+	struct strv hosts;   /* the mirrors, then the registry */
+	size_t host;	     /* the one that is asked */
 	struct session session;
 	const struct variant_key *keys; /* of pull_choose() */
 	size_t n_keys;

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/str.h"
 #include "model/image_ref.h"
 #include "model/toml_read.h"
+#include "store/keys.h"
 
 #define SYSTEM_FILE "/etc/mvm/" SETTINGS_NAME
 #define FILE_MAX    ((size_t)1 << 20)
@@ -17,6 +19,7 @@ void settings_done(struct settings *s)
 {
 	free(s->ca);
 	mvm_strings_done(&s->mirrors);
+	mvm_strings_done(&s->signed_only);
 	*s = (struct settings){ 0 };
 }
 
@@ -30,16 +33,55 @@ static bool is_host(const char *host)
 	       str_eq(ref.host, host);
 }
 
-static int read_table(const struct toml_table *t, struct settings *ret, struct mvm_error *err)
+/* The pattern of a host's repositories, as keys have them. */
+static bool make_scope(const char *host, const char *pattern, struct key_info *ret)
 {
-	static const char *const known[] = { "insecure", "ca", "mirrors" };
+	int n = snprintf(ret->scope, sizeof(ret->scope), "%s/%s", host, pattern);
+	return n > 0 && (size_t)n < sizeof(ret->scope) && key_scope_check(ret->scope, NULL) == 0;
+}
+
+static int check_signed(const struct toml_table *t, const char *host, const struct settings *s,
+			struct mvm_error *err)
+{
+	struct key_info scope = { 0 };
+
+	if (s->signed_only.n > SETTINGS_SIGNED_MAX)
+		return toml_key_error(t, "signed", err, "has more than %u", SETTINGS_SIGNED_MAX);
+	for (size_t i = 0; i < s->signed_only.n; i++) {
+		if (!make_scope(host, s->signed_only.v[i], &scope))
+			return toml_key_error(t, "signed", err,
+					      "no repository has a name like '%.200s': write "
+					      "team/*, or ** for all",
+					      s->signed_only.v[i]);
+	}
+	return 0;
+}
+
+bool settings_want_signature(const struct settings *s, const char *host, const char *path)
+{
+	AUTO_FREE char *name = str_printf("%s/%s", host, path);
+	struct key_info scope = { 0 };
+
+	for (size_t i = 0; name && i < s->signed_only.n; i++) {
+		if (make_scope(host, s->signed_only.v[i], &scope) && key_covers(&scope, name))
+			return true;
+	}
+	return !name;
+}
+
+static int read_table(const struct toml_table *t, const char *host, struct settings *ret,
+		      struct mvm_error *err)
+{
+	static const char *const known[] = { "insecure", "ca", "mirrors", "signed" };
 	int r;
 
 	ret->insecure = false;
 	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
 	    (r = toml_get_bool(t, "insecure", &ret->insecure, err)) < 0 ||
 	    (r = toml_get_string(t, "ca", &ret->ca, err)) < 0 ||
-	    (r = toml_get_strings(t, "mirrors", &ret->mirrors, err)) < 0)
+	    (r = toml_get_strings(t, "mirrors", &ret->mirrors, err)) < 0 ||
+	    (r = toml_get_strings(t, "signed", &ret->signed_only, err)) < 0 ||
+	    (r = check_signed(t, host, ret, err)) < 0)
 		return r;
 	if (ret->ca && ret->ca[0] != '/')
 		return toml_key_error(t, "ca", err, "'%.200s' is no absolute path", ret->ca);
@@ -76,7 +118,7 @@ int settings_parse(const char *text, size_t len, const char *name, const char *h
 		r = toml_get_table(&registries, host, &one, err);
 	if (r <= 0)
 		return r;
-	r = read_table(&one, &s, err);
+	r = read_table(&one, host, &s, err);
 	if (r < 0)
 		return r;
 	*ret_found = true;

@@ -24,7 +24,15 @@ static int find_signer(struct mvm *mvm, struct pull *p, struct artifact *a, int 
 	int r = keys_count_for(mvm->store, pull_name(p), &n_keys, err);
 	if (r == 0 && n_keys) /* one of them may have signed it */
 		r = pull_signatures(p, dir_fd, a, err);
-	return r < 0 ? r : artifact_signer(mvm->store, a, pull_name(p), ret, err);
+	if (r == 0)
+		r = artifact_signer(mvm->store, a, pull_name(p), ret, err);
+	if (r != 0 || !pull_must_be_signed(p))
+		return r;
+	r = mvm_error_set(
+		err, -EPERM,
+		"no key that you trust has signed %s, and registries.toml refuses it then",
+		pull_place(p));
+	return mvm_error_reason(err, r, "artifact-unsigned", pull_place(p));
 }
 
 int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,

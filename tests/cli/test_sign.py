@@ -127,6 +127,37 @@ class Signing(SignCase):
         self.mvm_fails(USAGE, "template", "push", "web", self.there, "--sign-command", "true", says="needs --sign")
         self.assertEqual([line for line in self.registry.requests() if line.startswith("P")], [])
 
+    def test_settings_may_refuse_what_nobody_signed(self):
+        self.mvm_ok("template", "push", "web", self.there)
+        other = f"{self.registry.host}/dev/web:v1"
+        self.mvm_ok("template", "push", "web", other)
+        key = self.mvm_json("key", "generate", "mine")
+        self.mvm_ok("key", "generate", "unknown")
+        self.other_host()
+        os.symlink(os.path.join(os.path.dirname(harness.MVM), "mvm-pull"), self.path("lib/mvm-pull"))
+        self.mvm_ok("template", "pull", other, "dev")
+        for wrong in "team/web:v1", "/team", "":
+            self.write("other/registries.toml", f'[registry."{self.registry.host}"]\nsigned = ["{wrong}"]\n')
+            self.mvm_fails(FAILED, "template", "pull", self.there, says="no repository has a name like")
+        self.write("other/registries.toml", f'[registry."{self.registry.host}"]\ninsecure = true\nsigned = ["x/y", "team/**"]\n')
+        self.mvm_ok("template", "pull", other, "dev") # another part of the registry
+        refused = f"no key that you trust has signed {self.there}, and registries.toml refuses it then"
+        for command in ["template", "pull", self.there], ["template", "pull", self.there, "--image-only"], \
+                       ["template", "pull", self.there, "dev"]:
+            self.mvm_fails(FAILED, *command, says=refused)
+        self.mvm_fails(125, "run", "--template", self.there, "--", "true", says=refused)
+        self.assertEqual([t["template_id"] for t in self.mvm_json("template", "list")], ["dev"])
+        self.mvm_ok("key", "trust", key["path"])
+        self.mvm_fails(FAILED, "template", "pull", self.there, says=refused)
+        self.data_dir, here = self.path("data"), self.data_dir
+        self.mvm_ok("template", "sign", self.there, "--key", "unknown")
+        self.data_dir = here
+        self.mvm_fails(FAILED, "template", "pull", self.there, says=refused) # by another key
+        self.data_dir = self.path("data")
+        self.mvm_ok("template", "sign", self.there, "--key", "mine")
+        self.data_dir = here
+        self.assertEqual(self.mvm_json("template", "pull", self.there)["signed_by"], key["fingerprint"])
+
     def test_a_snapshot_is_signed_by_its_digest(self):
         pushed = self.mvm_json("template", "push", "web", self.there)
         self.mvm_ok("key", "generate", "mine")
