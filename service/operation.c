@@ -14,17 +14,14 @@
 #include "base/str.h"
 #include "code.h"
 #include "guard.h"
+#include "operation_own.h"
 #include "reply.h"
 #include "request.h"
 #include "server.h"
-#include "stream.h"
 
-#define KEEP_NS	      (3600 * NS_PER_S)
-#define LOG_BYTES_MAX ((size_t)1024 * 1024) /* of progress; then the rest is left out */
-#define KEY_MAX	      255		    /* characters of an Idempotency-Key */
-#define UPDATE_NS     (100 * NS_PER_MS)	    /* between two reports of one step */
+#define KEEP_NS (3600 * NS_PER_S)
+#define KEY_MAX 255 /* characters of an Idempotency-Key */
 
-enum state { RUNNING, DONE, FAILED, CANCELLED };
 static const char *const state_names[] = { "running", "done", "failed", "cancelled" };
 
 struct waiter {
@@ -33,52 +30,6 @@ struct waiter {
 	struct request *rq;
 	struct loop_source *timer; /* NULL: as long as it takes */
 	bool answer;		   /* it gets the answer of the work, not the operation */
-};
-
-struct follower {
-	struct follower *next;
-	struct operation *op;
-	struct stream *stream;
-	size_t sent; /* of the log */
-	bool ended;
-};
-
-struct operation {
-	struct operation *next; /* older */
-	struct operations *all;
-	char id[33];
-	const char *kind;
-	char *target; /* the path that was asked for */
-	struct request *rq;
-	char *key;		       /* Idempotency-Key of its request; NULL: none */
-	char client[CLIENT_NAME_SIZE]; /* who gave the key */
-	json_t *asked;		       /* the body */
-	enum state state;
-	int64_t created_s, ended_s, ended_ns;
-	unsigned status;
-	json_t *result; /* metadata, or the error */
-	struct strbuf log;
-	struct waiter *waiters;
-	struct follower *followers;
-
-	/* its worker's */
-	struct work work;
-	int cancel_fd;
-	struct mvm_progress progress;
-	int64_t reported_ns;
-};
-
-struct operations {
-	struct server *server;
-	struct operation *first;
-	unsigned n;
-};
-
-/* A line for the log, on its way from the worker to the loop. */
-struct news {
-	struct work work;
-	struct operation *op;
-	char *line;
 };
 
 int operations_new(struct server *server, struct operations **ret, struct mvm_error *err)
@@ -124,7 +75,8 @@ static void sweep(struct operations *o)
 	for (struct operation **link = &o->first; *link;) {
 		struct operation *op = *link;
 		bool old = ++n > OPERATIONS_MAX || now - op->ended_ns > KEEP_NS;
-		if (old && op->state != RUNNING && !op->waiters && !op->followers && !op->rq) {
+		if (old && op->state != OPERATION_RUNNING && !op->waiters && !op->followers &&
+		    !op->rq) {
 			*link = op->next;
 			free_operation(op);
 			o->n--;
@@ -138,7 +90,7 @@ unsigned operations_running(const struct operations *o)
 {
 	unsigned n = 0;
 	for (const struct operation *op = o->first; op; op = op->next)
-		n += op->state == RUNNING;
+		n += op->state == OPERATION_RUNNING;
 	return n;
 }
 
@@ -159,10 +111,10 @@ json_t *operation_json(const struct operation *op)
 	json_put_text(&out, o, "target", op->target);
 	json_put_string(&out, o, "state", state_names[op->state]);
 	json_put_time(&out, o, "created_at", op->created_s);
-	if (op->state != RUNNING) {
+	if (op->state != OPERATION_RUNNING) {
 		json_put_time(&out, o, "ended_at", op->ended_s);
 		json_put_u64(&out, o, "status", op->status);
-		json_put(&out, o, op->state == DONE ? "metadata" : "error",
+		json_put(&out, o, op->state == OPERATION_DONE ? "metadata" : "error",
 			 json_incref(op->result));
 	}
 	if (!out.failed)
@@ -191,78 +143,6 @@ json_t *operations_json(const struct operations *o, const char *after, uint64_t 
 	return list;
 }
 
-/* ---- progress ---- */
-
-static void take_news(struct work *work);
-static void serve_follower(struct follower *f);
-
-static json_t *progress_json(const struct mvm_progress_event *event)
-{
-	static const char *const kinds[] = { "begin", "update", "end", "failed", "note" };
-	struct json_out out = { 0 };
-	json_t *o = json_new(&out);
-
-	json_put_string(&out, o, "event", kinds[event->kind]);
-	json_put_text(&out, o, "text", event->text);
-	if (event->detail)
-		json_put_text(&out, o, "detail", event->detail);
-	if (event->done_bytes)
-		json_put_u64(&out, o, "done_bytes", event->done_bytes);
-	if (event->total_bytes)
-		json_put_u64(&out, o, "total_bytes", event->total_bytes);
-	if (event->kind == MVM_PROGRESS_END || event->kind == MVM_PROGRESS_FAILED)
-		json_put_u64(&out, o, "elapsed_ms", (uint64_t)(event->elapsed_ns / NS_PER_MS));
-	if (!out.failed)
-		return o;
-	json_decref(o);
-	return NULL;
-}
-
-/* On the worker: pass a report on to the loop.  Without memory it is left out. */
-static int on_progress(void *arg, const struct mvm_progress_event *event)
-{
-	struct operation *op = arg;
-	int64_t now = clock_now_ns();
-
-	if (event->kind > MVM_PROGRESS_NOTE)
-		return 0;
-	if (event->kind == MVM_PROGRESS_UPDATE && now - op->reported_ns < UPDATE_NS)
-		return 0;
-	op->reported_ns = now;
-	json_t *value = progress_json(event);
-	struct news *news = calloc(1, sizeof(*news));
-	char *line = value ? json_dumps(value, JSON_COMPACT) : NULL;
-	json_decref(value);
-	if (!news || !line) {
-		free(news);
-		free(line);
-		return 0;
-	}
-	*news = (struct news){ .work.done = take_news, .op = op, .line = line };
-	workers_post(op->all->server->workers[op->rq->route->class], &news->work);
-	return 0;
-}
-
-static void add_line(struct operation *op, const char *line)
-{
-	if (op->log.len + strlen(line) < LOG_BYTES_MAX) {
-		strbuf_adds(&op->log, line);
-		strbuf_adds(&op->log, "\n");
-	}
-	for (struct follower *f = op->followers, *next; f; f = next) {
-		next = f->next;
-		serve_follower(f);
-	}
-}
-
-static void take_news(struct work *work)
-{
-	struct news *news = (struct news *)work; /* its first member */
-	add_line(news->op, news->line);
-	free(news->line);
-	free(news);
-}
-
 /* ---- running ---- */
 
 static struct operation *of_work(struct work *work)
@@ -289,7 +169,7 @@ static void reply_again(struct operation *op, struct request *rq)
 {
 	rq->operation = op;
 	request_add_header(rq, "Idempotent-Replayed", "true");
-	if (op->state == DONE)
+	if (op->state == OPERATION_DONE)
 		request_reply(rq, op->status, json_incref(op->result));
 	else
 		reply_error(rq, op->status, json_incref(op->result));
@@ -332,9 +212,9 @@ static void ended(struct work *work)
 
 	if (!rq->status && rq->err.code == 0) /* mvmd ends, and its work never ran */
 		mvm_error_set(&rq->err, -ECANCELED, "mvmd is being stopped");
-	op->state = rq->err.code == 0 ? DONE : FAILED;
+	op->state = rq->err.code == 0 ? OPERATION_DONE : OPERATION_FAILED;
 	if (rq->err.code == -ECANCELED)
-		op->state = CANCELLED;
+		op->state = OPERATION_CANCELLED;
 	op->ended_s = clock_wall_ns() / NS_PER_S;
 	op->ended_ns = clock_now_ns();
 	op->status = rq->err.code == 0 ? rq->status : code_status(&rq->err);
@@ -345,10 +225,7 @@ static void ended(struct work *work)
 	if (!rq->async)
 		reply_answer(rq);
 	answer_waiters(op);
-	for (struct follower *f = op->followers, *next; f; f = next) {
-		next = f->next;
-		serve_follower(f);
-	}
+	operation_serve_followers(op);
 	rq->operation = NULL;
 	request_unref(rq);
 	sweep(op->all);
@@ -398,7 +275,7 @@ static struct operation *find_key(struct operations *all, const struct request *
 	for (struct operation *op = all->first; op; op = op->next) {
 		if (op->key && strcmp(op->key, key) == 0 &&
 		    strcmp(op->client, rq->client.token) == 0 &&
-		    (op->state == RUNNING || op->state == DONE))
+		    (op->state == OPERATION_RUNNING || op->state == OPERATION_DONE))
 			return op;
 	}
 	return NULL;
@@ -429,9 +306,9 @@ static int join(struct operation *op, struct request *rq, struct mvm_error *err)
 	}
 	if (rq->async)
 		reply_accepted(op, rq);
-	else if (op->state != RUNNING)
+	else if (op->state != OPERATION_RUNNING)
 		reply_again(op, rq);
-	if (rq->async || op->state != RUNNING)
+	if (rq->async || op->state != OPERATION_RUNNING)
 		return 0;
 	int r = add_waiter(op, rq, &w, err);
 	if (r == 0)
@@ -454,7 +331,7 @@ int operation_start(struct request *rq, struct mvm_error *err)
 	if (!op)
 		return mvm_error_oom(err);
 	op->progress = (struct mvm_progress){ .size = sizeof(op->progress),
-					      .fn = on_progress,
+					      .fn = operation_on_progress,
 					      .arg = op,
 					      .cancel_fd = &op->cancel_fd };
 	op->work = (struct work){ .run = run, .done = ended };
@@ -498,7 +375,7 @@ static void cancel(struct operation *op)
 
 int operation_cancel(struct operation *op, struct mvm_error *err)
 {
-	if (op->state != RUNNING)
+	if (op->state != OPERATION_RUNNING)
 		return mvm_error_set(err, -EBUSY, "the operation has ended: %s",
 				     state_names[op->state]);
 	cancel(op);
@@ -508,7 +385,7 @@ int operation_cancel(struct operation *op, struct mvm_error *err)
 void operations_cancel_all(struct operations *o)
 {
 	for (struct operation *op = o->first; op; op = op->next) {
-		if (op->state == RUNNING)
+		if (op->state == OPERATION_RUNNING)
 			cancel(op);
 	}
 }
@@ -529,7 +406,7 @@ static void waited_enough(void *arg)
 int operation_wait(struct operation *op, struct request *rq, int64_t timeout_ms,
 		   struct mvm_error *err)
 {
-	if (op->state != RUNNING || timeout_ms == 0) {
+	if (op->state != OPERATION_RUNNING || timeout_ms == 0) {
 		request_reply(rq, 200, operation_json(op));
 		return 0;
 	}
@@ -539,55 +416,4 @@ int operation_wait(struct operation *op, struct request *rq, int64_t timeout_ms,
 				     w, &w->timer) < 0)
 		waited_enough(w); /* no memory: reply at once */
 	return r;
-}
-
-static void serve_follower(struct follower *f)
-{
-	const struct operation *op = f->op;
-	while (f->sent < op->log.len && stream_room(f->stream) > 0) {
-		size_t n = op->log.len - f->sent, room = stream_room(f->stream);
-		n = n < room ? n : room;
-		if (stream_write(f->stream, op->log.data + f->sent, n) < 0)
-			return;
-		f->sent += n;
-	}
-	if (f->sent == op->log.len && op->state != RUNNING && !f->ended) {
-		f->ended = true;
-		stream_write_json(f->stream, json_pack("{s:s, s:o*}", "event", "operation",
-						       "operation", operation_json(op)));
-		stream_end(f->stream);
-	}
-}
-
-static void follower_room(void *arg)
-{
-	serve_follower(arg);
-}
-
-static void follower_closed(void *arg)
-{
-	struct follower *f = arg;
-	struct follower **link = &f->op->followers;
-	while (*link != f)
-		link = &(*link)->next;
-	*link = f->next;
-	free(f);
-}
-
-int operation_follow(struct operation *op, struct request *rq, struct mvm_error *err)
-{
-	static const struct stream_ops ops = { .room = follower_room, .closed = follower_closed };
-	struct follower *f = calloc(1, sizeof(*f));
-	if (!f)
-		return mvm_error_oom(err);
-	f->op = op;
-	int r = stream_open(rq, 200, "application/x-ndjson", &ops, f, &f->stream, err);
-	if (r < 0) {
-		free(f);
-		return r;
-	}
-	f->next = op->followers;
-	op->followers = f;
-	serve_follower(f);
-	return 0;
 }
