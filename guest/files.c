@@ -57,11 +57,11 @@ int files_resolve(const struct user *user, const char *path, char *ret, struct m
 	if (home || path[0] != '/')
 		add_parts(&b, user->home);
 	add_parts(&b, home ? path + 1 : path);
+	if (b.len == 0)
+		strbuf_adds(&b, "/");
 	if (b.failed || b.len >= PATH_MAX)
 		return mvm_error_set(err, -ENAMETOOLONG, "the path is too long");
-	snprintf(ret, PATH_MAX, "%.*s", (int)b.len, b.len ? b.data : "");
-	if (!ret[0])
-		strcpy(ret, "/");
+	snprintf(ret, PATH_MAX, "%.*s", (int)b.len, b.data);
 	return 0;
 }
 
@@ -335,17 +335,23 @@ static int write_over(int from, const char *path, struct mvm_error *err)
 	return n < 0 ? failed(err, path) : 0;
 }
 
-/* Write an open file, which gets path's name at the end.  beside: its name now; "" if it is path.
- */
-static int fill(int fd, const char *path, const char *beside, const char *mode, mode_t own_mode,
+/* Octal, as in 0644. */
+static int parse_mode(const char *text, mode_t *ret, struct mvm_error *err)
+{
+	size_t len = strspn(text, "01234567");
+	if (len == 0 || len > 4 || text[len])
+		return mvm_error_set(err, -EINVAL, "'%s' is no mode", text);
+	*ret = (mode_t)strtoul(text, NULL, 8);
+	return 0;
+}
+
+/* Write an open file, which gets path's name at the end.
+ *   beside  its name now; "" if it is path
+ *   mode    NULL: stays */
+static int fill(int fd, const char *path, const char *beside, const mode_t *mode,
 		const struct user *user, struct mvm_error *err)
 {
-	unsigned bits = own_mode;
-	if (fchown(fd, user->uid, user->gid) < 0)
-		return failed(err, path);
-	if (*mode && sscanf(mode, "%o", &bits) != 1)
-		return mvm_error_set(err, -EINVAL, "'%s' is no mode", mode);
-	if ((*mode || *beside) && fchmod(fd, bits & 07777) < 0)
+	if (fchown(fd, user->uid, user->gid) < 0 || (mode && fchmod(fd, *mode) < 0))
 		return failed(err, path);
 	int r = copy_input(fd, path, err);
 	if (r < 0 || !*beside)
@@ -362,8 +368,10 @@ static int do_write(const char *path, const char *mode, bool whole, const struct
 {
 	char beside[PATH_MAX] = "";
 	struct stat st;
-	mode_t own_mode = 0644;
-	int r = make_above(path, user, err);
+	mode_t own_mode = 0644, wanted = 0;
+	int r = *mode ? parse_mode(mode, &wanted, err) : 0;
+	if (r == 0)
+		r = make_above(path, user, err);
 	if (r < 0)
 		return r;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
@@ -373,7 +381,9 @@ static int do_write(const char *path, const char *mode, bool whole, const struct
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return failed(err, path);
-	r = fill(fd, path, beside, mode, own_mode, user, err);
+	if (!*mode)
+		wanted = own_mode;
+	r = fill(fd, path, beside, *mode || *beside ? &wanted : NULL, user, err);
 	if (r < 0 && *beside)
 		unlink(beside);
 	return r < 0 ? r : put_entry(path, err);

@@ -230,14 +230,15 @@ static void start_command(struct health *h)
 {
 	struct mvm_error err = { 0 };
 	struct agent *a = h->stream.agent;
-	int fds[2];
+	int fds[2] = { -1, -1 };
+	bool made = pipe2(fds, O_CLOEXEC) == 0 && fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0;
+	AUTO_CLOSE int read_end = fds[0], write_end = fds[1];
 
-	if (pipe2(fds, O_CLOEXEC) < 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) {
+	if (!made) {
 		attempt_failed(h, "cannot make a pipe: %s", strerror(errno));
 		return;
 	}
-	AUTO_CLOSE int write_end = fds[1];
-	h->fd = fds[0];
+	h->fd = TAKE_FD(read_end);
 	h->state = HEALTH_COMMAND;
 	struct command cmd = {
 		.args = &h->args,

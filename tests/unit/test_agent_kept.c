@@ -226,8 +226,14 @@ static void files_are_written_listed_moved_and_removed(void **state)
 	assert_string_equal(part(&o, 1), "644");
 	assert_string_equal(part(&o, 2), "5");
 	assert_string_equal(part(&o, 6), path);
+	/* a mode that is none changes nothing */
+	assert_int_equal(files(h, "write", path, "08", NULL, &o), EINVAL);
+	assert_int_equal(files(h, "write", path, "-1", NULL, &o), EINVAL);
+	assert_int_equal(files(h, "write", path, "10644", NULL, &o), EINVAL);
 	assert_int_equal(files(h, "read", path, NULL, NULL, &o), 0);
 	assert_memory_equal(output(&o) + o.out[DATA_STDOUT].len - 5, "hello", 5);
+	assert_int_equal(files(h, "stat", "/tmp/../..", NULL, NULL, &o), 0);
+	assert_string_equal(part(&o, 6), "/");
 	assert_int_equal(files(h, "read", dir, NULL, NULL, &o), EISDIR);
 	assert_int_equal(files(h, "mkdir", dir, NULL, NULL, &o), EEXIST);
 	assert_int_equal(files(h, "mkdir", path, NULL, NULL, &o), ENOTDIR);
