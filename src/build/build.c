@@ -398,7 +398,7 @@ static int get_or_make(struct store *s, const struct mvm_template_spec *spec, st
 	if (r != 0)
 		return r;
 	r = make_all(s, spec, in, a, err);
-	return r < 0 ? r : build_cache_put(s, key, print, a, err);
+	return r < 0 ? r : build_cache_put(s, key, print, a, progress, err);
 }
 
 int build_artifacts(struct store *s, const struct mvm_template_spec *spec,

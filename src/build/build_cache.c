@@ -123,7 +123,7 @@ int build_cache_get(struct store *s, const char *key, const char *print,
 }
 
 int build_cache_put(struct store *s, const char *key, const char *print, struct build_artifacts *a,
-		    struct mvm_error *err)
+		    const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(store_build) build = { .built_at = clock_wall_ns() / NS_PER_S };
 	struct slot slots[SLOTS];
@@ -142,5 +142,5 @@ int build_cache_put(struct store *s, const char *key, const char *print, struct 
 	int r = mvm_run_copy(&a->run, &build.run, err);
 	if (r == 0)
 		r = write_facts(a, &build.facts, err);
-	return r < 0 ? r : store_cache_put(s, key, &build, err);
+	return r < 0 ? r : store_cache_put(s, key, &build, progress, err);
 }

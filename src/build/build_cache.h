@@ -25,7 +25,8 @@ int build_cache_get(struct store *s, const char *key, const char *print,
 		    const struct build_wanted *wanted, struct build_artifacts *ret,
 		    struct mvm_error *err);
 
+/* progress stops the wait for the store lock; may be NULL. */
 int build_cache_put(struct store *s, const char *key, const char *print, struct build_artifacts *a,
-		    struct mvm_error *err);
+		    const struct mvm_progress *progress, struct mvm_error *err);
 
 #endif

@@ -187,7 +187,7 @@ static int write_builds(struct store *s, const char *name, struct json_out *out,
 }
 
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
-		    struct mvm_error *err)
+		    const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root, builds;
@@ -197,7 +197,7 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 	int r = file_name(cache_key, name, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int lock = store_lock(s, 0, "writes the build cache", NULL);
+	AUTO_CLOSE int lock = store_lock(s, "writes the build cache", progress);
 	if (lock < 0)
 		return store_lock_failed(s, STORE_LOCKS, "store", lock, err);
 	r = load(s, name, &doc, &root, &builds, err);

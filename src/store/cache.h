@@ -43,9 +43,10 @@ DEFINE_AUTO_DONE(store_build, store_build_done)
 int store_cache_get(struct store *s, const char *cache_key, const char *fingerprint,
 		    struct store_build *ret, struct mvm_error *err);
 
-/* Add a build, replacing an older one with this fingerprint.  Takes the store lock. */
+/* Add a build, replacing an older one with this fingerprint.  Takes the store lock, and progress
+ * (may be NULL) stops the wait for it. */
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
-		    struct mvm_error *err);
+		    const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Forget builds.

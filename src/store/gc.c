@@ -162,7 +162,7 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 	AUTO_CLOSE int lock = -1;
 
 	if (!gc->dry_run) {
-		lock = store_lock(gc->store, 0, "collects garbage", NULL);
+		lock = store_lock(gc->store, "collects garbage", gc->progress);
 		if (lock < 0)
 			return store_lock_failed(gc->store, STORE_LOCKS, "store", lock, err);
 		turn_sweep(gc->store); /* failures of these three leave only small files behind */

@@ -31,7 +31,8 @@
 #include "store/store.h"
 
 struct gc {
-	struct store *store; /* borrowed */
+	struct store *store;		     /* borrowed */
+	const struct mvm_progress *progress; /* stops the wait for the lock; may be NULL */
 	bool dry_run;
 	struct inodes gone; /* links of shared files that a dry run counts away */
 	struct strv images; /* digests of the images that the remaining builds name */

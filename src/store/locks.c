@@ -14,6 +14,7 @@
 
 #define TEMPLATE_PREFIX "template."
 #define LEASES_PREFIX	"lease."
+#define STORE_LOCK	"store"
 #define LOCK_NAME_SIZE	96
 
 static int locks_dir(struct store *s)
@@ -38,9 +39,16 @@ static int lock_name(const char *prefix, const char *id, char ret[LOCK_NAME_SIZE
 	return 0;
 }
 
-int store_lock(struct store *s, unsigned flags, const char *what, char ret_holder[LOCK_HOLDER_SIZE])
+int store_lock(struct store *s, const char *what, const struct mvm_progress *progress)
 {
-	return take(s, "store", flags, what, ret_holder);
+	for (;;) {
+		int r = take(s, STORE_LOCK, LOCK_NOWAIT, what, NULL);
+		if (r != -EBUSY)
+			return r;
+		r = lock_await_at(locks_dir(s), STORE_LOCK, -1, DEADLINE_NONE, progress);
+		if (r < 0)
+			return r;
+	}
 }
 
 int store_lock_template(struct store *s, const char *id, unsigned flags, const char *what,

@@ -76,6 +76,8 @@ int store_lock_failed(struct store *s, enum store_dir which, const char *name, i
 {
 	if (code == -EROFS)
 		return store_not_writable(s, code, err);
+	if (code == -ECANCELED)
+		return mvm_error_cancelled(err, "the wait for another command");
 	int locks = store_dir(s, which);
 	if (locks < 0)
 		return store_dir_failed(s, which, locks, err);

@@ -130,9 +130,9 @@ int store_lock_template(struct store *s, const char *id, unsigned flags, const c
  * NULL) stops the work, or -errno. */
 int store_await_template(struct store *s, const char *id, const struct mvm_progress *progress);
 
-/* The lock for shared work: the build cache, garbage collection. */
-int store_lock(struct store *s, unsigned flags, const char *what,
-	       char ret_holder[LOCK_HOLDER_SIZE]);
+/* The lock for shared work: the build cache, garbage collection.  Waits for its holder, who may be
+ * removing many files; progress (may be NULL) stops the wait: -ECANCELED. */
+int store_lock(struct store *s, const char *what, const struct mvm_progress *progress);
 
 /* Keep a revision from being removed as long as the returned descriptor is open, also in a child.
  * Take it before opening the revision: a remover may have been faster. */

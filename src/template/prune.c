@@ -268,7 +268,7 @@ int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 	if (!err)
 		err = &local;
 	int r = progress_take(&watch, &progress, err);
-	run.progress = progress;
+	run.progress = gc.progress = progress;
 	if (r == 0)
 		r = mvm_struct_take(&run.options, sizeof(run.options), PRUNE_OPTIONS_FIRST, options,
 				    err);

@@ -227,7 +227,7 @@ static void reading_a_store_takes_no_locks_and_writes_nothing(void **state)
 	assert_int_equal(store_open(f->dir, STORE_READ_ONLY, &s, NULL), 0);
 	assert_int_equal(store_lock_template(s, "web", 0, "x", NULL), -EROFS);
 	assert_int_equal(store_lease_revision(s, "web", "r1"), -EROFS);
-	assert_int_equal(store_lock(s, 0, "x", NULL), -EROFS);
+	assert_int_equal(store_lock(s, "x", NULL), -EROFS);
 	assert_false(store_revision_in_use(s, "web", "r1"));
 	assert_int_equal(store_stage(s, &st, &err), -EROFS);
 	assert_non_null(strstr(err.text, "' is not writable: "));

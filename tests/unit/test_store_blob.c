@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <mvm/progress.h>
+#include <sys/eventfd.h>
+
 #include "model/strings.h"
 #include "store/cache.h"
+#include "store/gc.h"
 #include "store_fixture.h"
 
 #define KEY "c2d559a37bda0c3c18e0d02c6e2294a1d0caa177b334e95af6e6210ca7af33fc"
@@ -92,7 +96,7 @@ static void a_cache_hit_needs_the_fingerprint(void **state)
 	build.artifacts[0].digest = d;
 
 	assert_int_equal(store_cache_get(f->store, KEY, "f1", &got, NULL), 0);
-	assert_int_equal(store_cache_put(f->store, KEY, &build, NULL), 0);
+	assert_int_equal(store_cache_put(f->store, KEY, &build, NULL, NULL), 0);
 	assert_int_equal(store_cache_get(f->store, KEY, "f2", &got, NULL), 0);
 	assert_int_equal(store_cache_get(f->store, KEY, "f1", &got, NULL), 1);
 	assert_int_equal(got.n_artifacts, 1);
@@ -113,7 +117,7 @@ static void the_cache_keeps_the_latest_builds_and_outlives_damage(void **state)
 
 	for (int i = 0; i < 10; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
-		assert_int_equal(store_cache_put(f->store, KEY, &build, NULL), 0);
+		assert_int_equal(store_cache_put(f->store, KEY, &build, NULL, NULL), 0);
 	}
 	for (int i = 0; i < 10; i++) {
 		AUTO_DONE(store_build) got = { 0 };
@@ -126,8 +130,28 @@ static void the_cache_keeps_the_latest_builds_and_outlives_damage(void **state)
 	assert_int_equal(unlinkat(dir, KEY ".json", 0), 0);
 	put_file(dir, KEY ".json", "{\"builds\": 3");
 	assert_int_equal(store_cache_get(f->store, KEY, "f9", &got, NULL), 0);
-	assert_int_equal(store_cache_put(f->store, KEY, &build, NULL), 0);
+	assert_int_equal(store_cache_put(f->store, KEY, &build, NULL, NULL), 0);
 	assert_int_equal(store_cache_get(f->store, KEY, "f9", &got, NULL), 1);
+}
+
+static void a_wait_for_the_stores_lock_can_be_cancelled(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_CLOSE int cancel = eventfd(1, EFD_CLOEXEC); /* readable */
+	const struct mvm_progress progress = { .cancel_fd = &cancel };
+	struct store_build build = { .fingerprint = (char[]){ "f1" } };
+	struct gc gc = { .store = f->store, .progress = &progress };
+	struct mvm_error err = { 0 };
+	AUTO_CLOSE int held = store_lock(f->store, "x", NULL);
+
+	assert_true(held >= 0);
+	assert_int_equal(store_cache_put(f->store, KEY, &build, &progress, &err), -ECANCELED);
+	assert_string_equal(err.text, "the wait for another command was cancelled");
+	assert_int_equal(gc_collect(&gc, &err), -ECANCELED);
+	close(TAKE_FD(held));
+	assert_int_equal(store_cache_put(f->store, KEY, &build, &progress, &err), 0);
+	assert_int_equal(gc_collect(&gc, &err), 0);
+	gc_done(&gc);
 }
 
 int main(void)
@@ -138,6 +162,7 @@ int main(void)
 		TEST(only_regular_files_become_blobs),
 		TEST(a_cache_hit_needs_the_fingerprint),
 		TEST(the_cache_keeps_the_latest_builds_and_outlives_damage),
+		TEST(a_wait_for_the_stores_lock_can_be_cancelled),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
