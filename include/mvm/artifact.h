@@ -27,8 +27,8 @@ struct mvm_artifact_result {
 	bool new_snapshot;     /* import, pull: the snapshot came with the artifact */
 	uint64_t file_bytes;   /* of the revision's files */
 	uint64_t blob_bytes;   /* of the artifact's blobs */
-	uint64_t reused_bytes; /* import, pull: of files that were here already, or of their chunks
-				*/
+	uint64_t reused_bytes; /* import, pull: of files that were here already, or of their
+				* chunks */
 	uint64_t moved_bytes;  /* of blobs, or ranges of them, that were pushed, pulled or read */
 	/* import, pull: fingerprint of the trusted key that signed it, "" if none did */
 	char signed_by[MVM_KEY_FINGERPRINT_SIZE];

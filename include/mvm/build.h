@@ -182,6 +182,8 @@ MVM_API int mvm_template_of_image(struct mvm *mvm, const char *image,
  *   options   borrowed; dry_run is implied; NULL: all defaults
  *   progress  of reading the source; may be NULL
  *   ret       as for mvm_template_build()
+ *
+ * Changes nothing.  Errors: as mvm_template_build().
  */
 MVM_API int mvm_template_build_variant_plan(struct mvm *mvm,
 					    const struct mvm_template_config *config,

@@ -318,11 +318,11 @@ struct mvm_instance_info {
 	int64_t ttl_ms, on_idle_ms;
 	enum mvm_then ttl_action, on_idle_action;
 	char *disk_problem; /* why one of its disks failed since its start; NULL: none did */
-	/* why a limit could not suspend it since its start; NULL: it is no limit's time, or in use
-	 */
+	/* why a limit could not suspend it since its start; NULL: it is no limit's time, or in
+	 * use */
 	char *suspend_problem;
-	bool volumes_lost; /* at its end some volumes did not come back: "error" in json names them
-			    */
+	bool volumes_lost; /* at its end some volumes did not come back: "error" in json names
+			    * them */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 
@@ -337,11 +337,15 @@ MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress,
 				struct mvm_error *err);
 
-/* Look an instance up, running or not.  mvm_instance_info_free() *ret. */
+/* Look an instance up, running or not; mvm_instance_info_free() *ret.  Reads its record and what
+ * /proc and the file system say of it, and asks no supervisor.  Errors: -ENOENT; -EBADMSG (its
+ * record is damaged); -EINVAL (no valid name). */
 MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
 				 struct mvm_error *err);
 
-/* All instances by name; mvm_instance_list_free() the list.  An unreadable one is left out. */
+/* All instances by name, each as mvm_instance_inspect() gives it; mvm_instance_list_free() the
+ * list.  One whose record is damaged is listed as failed, and `error` says what is wrong.  Folders
+ * that mvm did not make are left out, and so are the VMs of pools and builds. */
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 			      struct mvm_error *err);
 MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
@@ -383,6 +387,7 @@ MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_ex
  *   timeout_ms  for the guest to shut down by itself; 0: kill it at once
  *
  * Returns 0 also when it has ended already.  Takes no longer than timeout_ms and a few seconds.
+ * Errors: -ECANCELED, -ETIMEDOUT (its supervisor does not answer).
  */
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
 				const struct mvm_progress *progress, struct mvm_error *err);

@@ -95,6 +95,8 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
  *   ret  the package's path; free(3) it
  *
  * Returns 1, or 0 if the folder had such a package, newest or not; then the network is not used.
+ * Errors: -EOPNOTSUPP and -EREMOTEIO as of mvm_kernel_fetch(); -ENOSPC, -ECANCELED and others.
+ * After a crash the package is whole or missing.
  */
 MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
 				struct mvm_error *err);
@@ -105,8 +107,10 @@ MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *r
 			    struct mvm_error *err);
 MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);
 
-/* Forget a kernel.  Revisions that were built with it keep their copy.
- * Errors: -ENOENT, -EINVAL (no name of a kernel). */
+/* Forget a kernel, also a damaged one.  Revisions that were built with it keep their copy.  After a
+ * crash the kernel is whole or gone.
+ * Errors: -ENOENT, -EINVAL (no name of a kernel), -EEXIST (the folder has something that mvm did
+ * not make). */
 MVM_API int mvm_kernel_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 #endif

@@ -23,7 +23,8 @@ MVM_API void mvm_key_info_free(struct mvm_key_info *info);
 
 /* Make a pair of keys to sign with.  type: "ed25519" or "p256"; NULL: the first.
  * mvm_key_info_free() *ret, which may be NULL.  Errors: -EINVAL (no valid name, no such type),
- * -EEXIST. */
+ * -EEXIST.  A crash may leave the secret key alone.  The next call with this name makes the public
+ * one of it, and fails with -EEXIST. */
 MVM_API int mvm_key_generate(struct mvm *mvm, const char *name, const char *type,
 			     struct mvm_key_info **ret, struct mvm_error *err);
 

@@ -15,9 +15,9 @@
 /* Something that happened to an instance.  All borrowed; message may be NULL. */
 struct mvm_event {
 	const char *time; /* RFC 3339 with nanoseconds */
-	/* One of: started, healthy, unhealthy, paused, resumed, restarting, stopped, exited,
-	 * failed, volumes, refused, network, network-down, network-up, renamed, removed.
-	 */
+	/* One of: started, healthy, unhealthy, paused, resumed, suspended, not-suspended, forked,
+	 * volumes, restarting, stopped, network, refused, network-down, network-up, disk-error,
+	 * exited, failed, renamed, removed.  Later versions may add some. */
 	const char *event;
 	const char *instance, *template_id;
 	const char *message;

@@ -75,6 +75,8 @@ MVM_API int mvm_node_json(const struct mvm_node *node, char **ret, struct mvm_er
  * would be restored.
  *
  *   ret  free(3) it
+ *
+ * Only memory can be missing, here and below.
  */
 MVM_API int mvm_node_features(const struct mvm_node *node, char **ret, struct mvm_error *err);
 

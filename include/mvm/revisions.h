@@ -32,7 +32,9 @@ struct mvm_revision_summary {
 };
 MVM_API void mvm_revision_summary_free(struct mvm_revision_summary *summary);
 
-/* The revisions of a template, newest first; mvm_revision_list_free() the list. */
+/* The revisions of a template, newest first, damaged ones with their problem;
+ * mvm_revision_list_free() the list.  Reads one small file for each and looks at its files for
+ * their size.  Errors: -ENOENT, -EINVAL (no valid id). */
 MVM_API int mvm_template_history(struct mvm *mvm, const char *id,
 				 struct mvm_revision_summary ***ret, size_t *ret_n,
 				 struct mvm_error *err);
@@ -114,6 +116,7 @@ MVM_API void mvm_verify_result_free(struct mvm_verify_result *result); /* NULL i
 
 /*
  * Check every file against checksums.json.  Check that specs, revisions and `current` can be read.
+ * This reads all files, each once, and changes nothing.
  *
  *   ref  "ID@REVISION", "ID" (all its revisions) or NULL (all templates)
  *   ret  mvm_verify_result_free() it.  With -EBADMSG it has all problems; any other failure gives
@@ -175,6 +178,8 @@ struct mvm_prune_result {
  *   progress  may be NULL
  *   ret       what was removed, also when the call failed half-way; may be NULL
  *
+ * Errors: -ENOENT and -EBUSY (locked) for options->id; -ECANCELED and others.  After a crash each
+ * revision is whole or gone, and the next prune removes what the crash has left.
  * Memory does not grow with the number of revisions, except with max_bytes.  One fsync covers all
  * revisions of a template.
  */

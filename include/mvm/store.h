@@ -33,7 +33,9 @@ MVM_API int mvm_template_config_check(const struct mvm_template_config *config,
  *                    example by a build
  *   progress         gets a note naming the lock's holder; may be NULL
  *
- * Returns enum mvm_apply_result, or a negative errno.
+ * Returns enum mvm_apply_result.  Errors: -EINVAL naming the wrong setting, -EBUSY (no_wait),
+ * -EOPNOTSUPP (a newer mvm wrote the existing template), -ECANCELED.  After a crash the template is
+ * the old one or the new one.
  */
 MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
 			       const struct mvm_template_variant *variant, bool no_wait,
@@ -159,8 +161,8 @@ struct mvm_template_details {
 	char *revision; /* NULL: nothing was built yet, and all members below are empty */
 	bool is_current;
 	int64_t built_at;
-	char *builder; /* "dir", "tar", "oci", "nix", "commit"; NULL when another program built it
-			*/
+	char *builder; /* "dir", "tar", "oci", "nix", "commit"; NULL when another program built
+			* it */
 	char *built_from, *lock;
 	char cache_key[MVM_CACHE_KEY_SIZE];
 	unsigned built_vcpus;

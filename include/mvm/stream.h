@@ -226,7 +226,7 @@ MVM_API int mvm_port_open(struct mvm *mvm, const char *instance, uint16_t port,
  *               "/." means the contents of that folder.  To be written: the folder for the tar's
  *               entries, made if missing.
  *   ret         driven by the functions above: the tar is MVM_EXEC_STDOUT, or mvm_exec_write()
- * takes it and mvm_exec_close_stdin() ends it; mvm_exec_close() it
+ *               takes it and mvm_exec_close_stdin() ends it; mvm_exec_close() it
  *
  * MVM_EXEC_STDERR says what was left out or went wrong.  The status is 0 or a Linux errno.
  * Errors: those of mvm_exec_start(); -EINVAL (the path).
@@ -294,8 +294,8 @@ struct mvm_event_stream_options {
  * Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
  *
  * Following takes one of the user's inotify instances (fs.inotify.max_user_instances, 128 on many
- * hosts): -EMFILE says what to do.  One stream has the events of all instances.  The functions
- * below work as those of a log stream.
+ * hosts): -EMFILE says what to do.  Other errors: -EINVAL (since), and those of reading files.  One
+ * stream has the events of all instances.  The functions below work as those of a log stream.
  */
 MVM_API int mvm_event_stream_open(struct mvm *mvm, const struct mvm_event_stream_options *options,
 				  struct mvm_event_stream **ret, struct mvm_error *err);

@@ -18,11 +18,11 @@
  *   progress  if it ends the wait, the supervisor suspends the VM all the same; may be NULL
  *
  * Takes as long as writing its pages to the disk.  Until then the guest stands still.  After a
- * failure it runs on.  Errors: -ENOENT;
- * -EBUSY (it does not run, or is being started or stopped; it is paused; clients use its guest);
- * -EOPNOTSUPP (it has booted; its backend cannot do it; a volume is to be copied back at its end;
- * it ends with its starter; its agent is of an older mvm); -ESTALE (the snapshot was taken anew
- * since); -ENOSPC.
+ * failure it runs on.
+ * Errors: -ENOENT; -EBUSY (it does not run, or is being started or stopped; it is paused; clients
+ * use its guest); -EOPNOTSUPP (it has booted; its backend cannot do it; a volume is to be copied
+ * back at its end; it ends with its starter; its agent is of an older mvm); -ESTALE (the snapshot
+ * was taken anew since); -ENOSPC.
  */
 MVM_API int mvm_instance_suspend(struct mvm *mvm, const char *name,
 				 const struct mvm_progress *progress, struct mvm_error *err);

@@ -67,7 +67,7 @@ MVM_API int mvm_token_add(struct mvm *mvm, const char *name,
 			  char ret_secret[MVM_TOKEN_SECRET_SIZE], struct mvm_token_info **ret,
 			  struct mvm_error *err);
 
-/* Remove a token.  It is good for no further request.  -ENOENT. */
+/* Remove a token.  It is good for no further request.  Errors: -ENOENT, -EINVAL (no valid name). */
 MVM_API int mvm_token_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 /* All tokens by name, also those whose time is over; mvm_token_list_free() the list.  A file that
@@ -79,7 +79,7 @@ MVM_API void mvm_token_list_free(struct mvm_token_info **list, size_t n);
 /* The tokens of a data folder in memory, for a server that checks each request. */
 struct mvm_tokens;
 
-/* mvm: borrowed until mvm_tokens_close(). */
+/* mvm: borrowed until mvm_tokens_close().  Reads nothing yet, so only memory can be missing. */
 MVM_API int mvm_tokens_open(struct mvm *mvm, struct mvm_tokens **ret, struct mvm_error *err);
 MVM_API void mvm_tokens_close(struct mvm_tokens *tokens); /* NULL is fine */
 

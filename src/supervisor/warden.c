@@ -168,10 +168,10 @@ static bool may_tell(struct warden *w, size_t bytes)
 static const char *event_named(const struct wire_field *f)
 {
 	static const char *const names[] = {
-		"started",    "healthy",   "unhealthy",	 "paused",	  "resumed",
-		"volumes",    "refused",   "restarting", "stopped",	  "exited",
-		"failed",     "network",   "ttl",	 "starting",	  "network-down",
-		"network-up", "suspended", "forked",	 "not-suspended", "disk-error",
+		"started", "healthy",	    "unhealthy",    "paused",	  "resumed",
+		"volumes", "refused",	    "restarting",   "stopped",	  "exited",
+		"failed",  "network",	    "network-down", "network-up", "suspended",
+		"forked",  "not-suspended", "disk-error",   "ttl",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)
@@ -406,8 +406,8 @@ static int answer_rename(struct warden *w, const struct line_message *asked, str
 
 /* ---- questions ---- */
 
-static_assert(WHY_KILLED_SIZE >= OOM_TEXT_SIZE && WHY_KILLED_SIZE >= BUS_TEXT_SIZE,
-	      "each text fits");
+static_assert(WHY_KILLED_SIZE >= OOM_TEXT_SIZE, "oom_describe()'s text fits");
+static_assert(WHY_KILLED_SIZE >= BUS_TEXT_SIZE, "bus_describe()'s text fits");
 
 static void answer_why_killed(const struct warden *w, uint64_t signal, struct line_message *ret)
 {
