@@ -308,7 +308,7 @@ struct vmm_body *fake_body(struct vmm *v)
 
 static const struct fake *fake_of(const struct vmm_body *b)
 {
-	return (const struct fake *)((const char *)b - offsetof(struct fake, body));
+	return (const void *)((const char *)b - offsetof(struct fake, body));
 }
 
 static int fake_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
