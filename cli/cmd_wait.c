@@ -143,7 +143,7 @@ static int run(struct cli_context *c, const struct args *a)
 	/* its supervisor hung up without an answer: wait until all of it is gone, or it would seem
 	 * to run */
 	if (r == 0 && status < 0 && has_ended(mvm, name, NULL) == 0)
-		(void)mvm_instance_open(mvm, name, &gone, NULL); /* report() tells how it is then */
+		mvm_instance_open(mvm, name, &gone, NULL); /* report() tells how it is then */
 	return r < 0 ? r : report(c, mvm, name, status);
 }
 

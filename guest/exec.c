@@ -422,8 +422,8 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	static char copy_text[] = "mvm-agent copy";
 	static char *copy_name[] = { copy_text, NULL };
 	static const struct strv copy_args = { .v = copy_name, .n = 1 };
-	/* a commit's child must not freeze itself; its name stays here, so nobody kills the group
-	 */
+	/* a commit's child must not freeze itself; its name stays here, so nobody kills the
+	 * group */
 	char agent_group[COMMAND_CGROUP_SIZE] = AGENT_CGROUP;
 	bool commits = q->call == CALL_COMMIT;
 	struct stdio io = STDIO_NONE;

@@ -7,8 +7,8 @@
 #include "agent.h"
 
 /* Freeze all but the agent, write everything to disk, drop caches.  On failure nothing is frozen.
- * Waits up to 1 s for a guest that is not idle, then up to 10 s for processes that do not freeze.
- */
+ * Waits up to 1 s for a guest that is not idle, then up to 10 s for processes that do not
+ * freeze. */
 int freeze_guest(struct agent *a, struct mvm_error *err);
 
 /* Finish freeze_guest(): give back memory that a snapshot does not need.  memory_bytes as for

@@ -20,7 +20,7 @@ static void set(const char *path, const char *value)
 {
 	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)
-		(void)file_write_all(fd, value, strlen(value)); /* it only sleeps less */
+		file_write_all(fd, value, strlen(value)); /* it only sleeps less */
 }
 
 static bool ticks_by_lapic(void)

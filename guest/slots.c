@@ -237,7 +237,7 @@ static int write_line(struct slots *s, enum slot which, const char *text, struct
 {
 	char line[GENERATION_MAX + 2];
 	size_t len = strlen(text);
-	memcpy(line, text, len); /* not by printf, which is much new code for a fresh clone */
+	memcpy(line, text, len + 1); /* not by printf, which is much new code for a fresh clone */
 	line[len] = '\n';
 	return write_slot(s, which, 0, line, len + 1, err);
 }

@@ -65,7 +65,7 @@ static void rotate(struct audit *a)
 	if (a->fd >= 0 && renameat(a->dir_fd, AUDIT_NAME, a->dir_fd, OLD_NAME) < 0)
 		return;
 	auto_close(&a->fd);
-	(void)open_file(a); /* the next line tries again */
+	open_file(a); /* the next line tries again */
 }
 
 static char *make_line(const struct audit_line *l)

@@ -343,7 +343,7 @@ static int tcp_socket(const struct server *s, const char *address, bool *ret_far
 	AUTO_CLOSE int fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "socket: %s", strerror(errno));
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)); /* a comfort */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)); /* a comfort */
 	if (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, SOMAXCONN) < 0)
 		return mvm_error_set(err, -errno, "cannot listen at '%s': %s", address,
 				     strerror(errno));

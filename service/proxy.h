@@ -29,8 +29,8 @@ struct proxy_spec {
 	bool hides_authorization; /* it is mvmd's, not the guest's */
 };
 
-/* The three functions of a route (route.h).  proxy_begin() reads the spec, and keeps nothing of it.
- */
+/* The three functions of a route (route.h).  proxy_begin() reads the spec, and keeps nothing of
+ * it. */
 int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct mvm_error *err);
 int proxy_upload(struct request *rq, const char *data, size_t *len, struct mvm_error *err);
 int proxy_handle(struct request *rq, struct mvm_error *err);

@@ -48,8 +48,8 @@ int workers_new(struct loop *loop, const char *data_dir, unsigned threads, unsig
 void workers_free(struct workers *w);
 DEFINE_AUTO(workers, workers_free)
 
-/* Queue a job.  Returns 0, or -EAGAIN when too many wait; then the caller keeps it.  On the loop.
- */
+/* Queue a job.  Returns 0, or -EAGAIN when too many wait; then the caller keeps it.  On the
+ * loop. */
 int workers_add(struct workers *w, struct work *work);
 
 /* Have the loop call work->done, without a run.  From any thread: for a running job's news, which

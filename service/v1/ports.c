@@ -34,7 +34,7 @@ static int begin(struct request *rq, struct mvm_error *err)
 
 #define PORT(verb)                                                                                 \
 	{                                                                                          \
-		.method = verb, .pattern = "/v1/instances/{name}/ports/{port}/*",                  \
+		.method = (verb), .pattern = "/v1/instances/{name}/ports/{port}/*",                \
 		.scope = SCOPE_EXEC, .raw_query = true, .begin = begin, .upload = proxy_upload,    \
 		.handle = proxy_handle                                                             \
 	}

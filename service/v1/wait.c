@@ -87,7 +87,7 @@ static void run_look(struct work *work, struct mvm *mvm)
 	struct mvm_instance_info *info = NULL;
 	const char *name = request_arg(w->rq, 0);
 
-	(void)mvm_instance_settle(mvm, NULL, NULL); /* its supervisor may have been killed */
+	mvm_instance_settle(mvm, NULL, NULL); /* its supervisor may have been killed */
 	w->found = mvm_instance_inspect(mvm, name, &info, &w->err);
 	if (w->found < 0)
 		return;

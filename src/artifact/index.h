@@ -57,8 +57,8 @@ DEFINE_AUTO_DONE(chunk_index, chunk_index_done)
 
 bool chunk_is_hole(const struct index_chunk *c);
 
-/* The bytes of a file's chunk: those of its blocks, less at the file's end.  offset: of the chunk
- */
+/* The bytes of a file's chunk: those of its blocks, less at the file's end.  offset: of the
+ * chunk */
 uint64_t chunk_bytes(const struct index_file *f, uint64_t offset, const struct index_chunk *c);
 
 /* Add to the last file.  0, -ENOMEM or -EFBIG. */

@@ -192,7 +192,7 @@ int lock_span_add(int fd, const struct lock_span *s, unsigned flags)
 void lock_span_drop(int fd, const struct lock_span *s)
 {
 	struct flock none = span(s, F_UNLCK);
-	(void)fcntl(fd, F_OFD_SETLK, &none); /* it ends with the descriptor at the latest */
+	fcntl(fd, F_OFD_SETLK, &none); /* it ends with the descriptor at the latest */
 }
 
 int lock_span_at(int dir_fd, const char *name, const struct lock_span *s, unsigned flags)

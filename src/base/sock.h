@@ -33,8 +33,8 @@ bool sock_peer_is_member(int fd, gid_t group);
 
 #define SOCK_FDS_MAX 16u
 
-/* Send len (> 0) bytes together with n descriptors, SOCK_FDS_MAX at most, which the caller keeps.
- */
+/* Send len (> 0) bytes together with n descriptors, SOCK_FDS_MAX at most, which the caller
+ * keeps. */
 int sock_send_fds(int sock, const void *data, size_t len, const int *fds, size_t n);
 
 /* Receive up to len bytes and, with them, up to max descriptors, SOCK_FDS_MAX at most, which are

@@ -70,8 +70,8 @@ static inline bool str_empty(const char *s)
 
 bool str_eq(const char *a, const char *b); /* NULL equals only NULL */
 
-/* Are two secrets of len bytes the same?  How long it takes tells nothing about where they differ.
- */
+/* Are two secrets of len bytes the same?  How long it takes tells nothing about where they
+ * differ. */
 bool str_eq_secret(const void *a, const void *b, size_t len);
 bool str_starts(const char *s, const char *prefix);
 

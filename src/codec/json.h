@@ -101,8 +101,8 @@ int json_get_array(const struct json_at *at, const char *key, enum json_presence
 		   struct json_at *ret, struct mvm_error *err);
 
 /* An array of strings; an object of strings as "key=value" in the order of the text, with keys that
- * are not empty and have no '='.  The caller owns the strings added to *ret, also after an error.
- */
+ * are not empty and have no '='.  The caller owns the strings added to *ret, also after an
+ * error. */
 int json_get_strings(const struct json_at *at, const char *key, enum json_presence presence,
 		     struct strv *ret, struct mvm_error *err);
 int json_get_pairs(const struct json_at *at, const char *key, enum json_presence presence,

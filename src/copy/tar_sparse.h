@@ -20,8 +20,8 @@
 /* Is this the key of such a record? */
 bool tar_sparse_is_key(const char *key, size_t key_len);
 
-/* Take a record, whose value is len bytes; keys that do not matter are ignored.  -EBADMSG, -ENOMEM.
- */
+/* Take a record, whose value is len bytes; keys that do not matter are ignored.  -EBADMSG,
+ * -ENOMEM. */
 int tar_sparse_take_record(struct tar_reader *r, const char *key, size_t key_len, const char *value,
 			   size_t len, struct mvm_error *err);
 

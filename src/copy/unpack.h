@@ -63,8 +63,8 @@ struct unpack_options {
 #define UNPACK_ENTRIES_MAX (4u << 20)
 
 /* Begin.  -ENOENT, -ENOTDIR (path should be a folder but is not), -EEXIST (it is a device, a pipe
- * or the like) and others.  A failure leaves nothing behind, except the folder of UNPACK_CONTENTS.
- */
+ * or the like) and others.  A failure leaves nothing behind, except the folder of
+ * UNPACK_CONTENTS. */
 int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_error *err);
 
 /* The name that the sender may best give the stream's top entry; NULL: any names. */

@@ -14,8 +14,8 @@
 /* The path of a blob in an image layout. */
 void oci_blob_name(const struct mvm_digest *digest, char ret[OCI_NAME_SIZE]);
 
-/* The platform of the guests that this machine runs.  arch: as Go calls it; NULL: this machine's.
- */
+/* The platform of the guests that this machine runs.  arch: as Go calls it; NULL: this
+ * machine's. */
 struct oci_platform oci_platform_here(const char *arch);
 
 struct oci_reader {

@@ -157,8 +157,8 @@ void instance_cut_short(struct mvm_instance *i);
 /* Wait until an instance that was cut short has ended, or has not within KILL_GRACE_MS. */
 void instance_await_end(struct mvm_instance *i);
 
-/* Stop a running instance and wait until its VMM and supervisor are gone.  progress: may be NULL.
- */
+/* Stop a running instance and wait until its VMM and supervisor are gone.  progress: may be
+ * NULL. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms,
 		  const struct mvm_progress *progress, struct mvm_error *err);
 

@@ -48,8 +48,8 @@ int logfile_open(int dir_fd, const char *name, bool aside)
 	return file_open_append(dir_fd, name, old);
 }
 
-/* Has anybody the file open for writing?  Then the kernel refuses a lease for reading (fcntl(2)).
- */
+/* Has anybody the file open for writing?  Then the kernel refuses a lease for reading
+ * (fcntl(2)). */
 static bool is_written(int dir_fd, const char *name)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);

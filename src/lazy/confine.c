@@ -36,7 +36,7 @@ int lazy_confine(struct mvm_error *err)
 		{ RLIMIT_FSIZE, 0 },
 	};
 
-	(void)mlockall(MCL_CURRENT); /* a VM waits for us: without it only longer */
+	mlockall(MCL_CURRENT); /* a VM waits for us: without it only longer */
 	int r = rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
 	if (r == 0)
 		r = nobody_become();

@@ -136,8 +136,8 @@ enum policy_verdict policy_judge(const struct policy *p, const struct policy_pee
 	return verdict;
 }
 
-/* Does a rule close all ports of the internet?  Then only names that a rule allows are looked up.
- */
+/* Does a rule close all ports of the internet?  Then only names that a rule allows are looked
+ * up. */
 static bool internet_is_closed(const struct policy *p)
 {
 	for (size_t i = 0; i < p->n_deny; i++) {

@@ -122,8 +122,8 @@ enum agent_call {
 	 */
 	CALL_THAW = 7,
 	/* Sync and power off.  The reply comes first.  An init as PID 1, such as systemd, is asked
-	 * to shut down properly.  Processes that still run after TIMEOUT_MS (optional) are killed.
-	 */
+	 * to shut down properly.  Processes that still run after TIMEOUT_MS (optional) are
+	 * killed. */
 	CALL_SHUTDOWN = 8,
 	/*
 	 * Copy files into the guest: a stream as of CALL_EXEC whose stdin is a tar.  PATH: an
@@ -259,8 +259,8 @@ enum agent_call {
 	/* Proof of life of the supervisor itself, which it gives at once, whatever it does.  One
 	 * that does not know this call refuses it at once, which is as good. */
 	CALL_ALIVE = 74,
-	/* Rename the instance to NAME, which the client has left in its folder (instance/rename.c).
-	 */
+	/* Rename the instance to NAME, which the client has left in its folder
+	 * (instance/rename.c). */
 	CALL_RENAME = 75,
 	/* Keep the VM's state in its folder and end it.  The reply comes when the VMM is gone. */
 	CALL_SUSPEND = 76,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Credential helpers of docker's.  The server's name or a JSON object goes in, another comes out.
- */
+/* Credential helpers of docker's.  The server's name or a JSON object goes in, another comes
+ * out. */
 #include <errno.h>
 #include <string.h>
 

@@ -28,8 +28,8 @@ int reply_digest(const char *s, size_t len, struct mvm_digest *ret);
  * -EINVAL. */
 int reply_range(const char *s, size_t len, uint64_t *ret_first, uint64_t *ret_total);
 
-/* The token in a token service's answer.  ret: visible ASCII, the caller's.  0, -EPROTO or -ENOMEM.
- */
+/* The token in a token service's answer.  ret: visible ASCII, the caller's.  0, -EPROTO or
+ * -ENOMEM. */
 int reply_token(const char *text, size_t len, char **ret, struct mvm_error *err);
 
 /* The code and message of a registry's error document, safe to print; "" if it says nothing. */

@@ -6,8 +6,8 @@
  * life, bringup.c starts its machine, fill.c copies its volumes in and back, restart.c starts it
  * again, saving.c suspends and forks it, limits.c ends or suspends it when its time is over, jobs.c
  * answers calls, notes.c writes the record and events, standby.c turns a VM of a pool into an
- * instance, workload.c follows the workload, network.c its network, life.c keeps the state.
- */
+ * instance, workload.c follows the workload, network.c its network, life.c keeps the
+ * state. */
 
 #include "model/template.h"
 

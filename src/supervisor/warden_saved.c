@@ -387,8 +387,8 @@ static int note_pages(struct warden *w, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r)) : r;
 }
 
-/* Note the disks of a VM that is being suspended, a part of them at each call.  1: there is more.
- */
+/* Note the disks of a VM that is being suspended, a part of them at each call.  1: there is
+ * more. */
 static int note_disks(struct warden *w, struct mvm_error *err)
 {
 	struct warden_saving *s = &w->saving;

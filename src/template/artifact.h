@@ -30,8 +30,8 @@ struct sign_with {
 };
 
 /* May this revision be signed, and is there such a key?  0; -EPERM: with a snapshot that does not
- * run here, whose signature would make it run on hosts that trust the key; or as signature_make().
- */
+ * run here, whose signature would make it run on hosts that trust the key; or as
+ * signature_make(). */
 int artifact_may_sign(struct store *s, const struct sign_with *with, const struct revision *rev,
 		      bool image_only, struct mvm_error *err);
 

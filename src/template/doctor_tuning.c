@@ -13,8 +13,8 @@
 #define FILES_MIN      4096u
 #define REMARKABLE_KIB (256u << 10)
 
-/* cgroup2's line of mountinfo; NULL: there is none, or it is mounted read-only, as in a container.
- */
+/* cgroup2's line of mountinfo; NULL: there is none, or it is mounted read-only, as in a
+ * container. */
 static char *cgroup2_mount(const char *mountinfo, bool *failed)
 {
 	static const char type[] = " - cgroup2 ";

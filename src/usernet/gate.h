@@ -57,8 +57,8 @@ struct gate {
 	unsigned next_part;
 	unsigned n_early; /* of all flows */
 	bool is_full;	  /* no new flow passes */
-	bool begins; /* the frame that gate_out() has passed begins the flow `begun`, perhaps again
-		      */
+	bool begins;	  /* the frame that gate_out() has passed begins the flow `begun`, perhaps
+			   * again */
 	struct flow_key begun;
 	/* This TCP flow ends now; the gate forgets it after the call. */
 	void (*on_end)(void *arg, const struct flow *flow);

@@ -9,8 +9,8 @@
  * lacks some. */
 bool privilege_has(unsigned capability);
 
-/* Give up all but these capabilities, 1 << CAP_..., and have those through exec too.  0 or -errno.
- */
+/* Give up all but these capabilities, 1 << CAP_..., and have those through exec too.  0 or
+ * -errno. */
 int privilege_keep_only(uint64_t capabilities);
 
 #endif

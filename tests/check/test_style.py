@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rule of CONTRIBUTING.md that no linter checks: no ?: inside another one."""
+"""Rules that no linter checks: no ?: inside another one (CONTRIBUTING.md), and no comment's end on a line
+of its own unless its beginning is, as clang-format leaves it when a line is too long by the end alone."""
 
 import glob
 import os
@@ -10,6 +11,16 @@ import harness
 TOPS = "include", "src", "cli", "service", "guest", "tests", "examples"
 # what to skip: comments, strings, characters; then the tokens that matter, with the character before
 TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(\w?)\s*([?(){}\[\];,])""", re.S)
+
+
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+
+
+def lone_ends(text):
+    """The lines of */ alone that end a comment whose text begins beside its /*."""
+    comments = ((m, m[0].split("\n")) for m in COMMENT.finditer(text))
+    return [text.count("\n", 0, m.end()) + 1 for m, lines in comments
+            if len(lines) > 1 and lines[-1].strip() == "*/" and lines[0].strip() != "/*"]
 
 
 def nested(text):
@@ -35,17 +46,25 @@ def nested(text):
 
 
 class Style(harness.TestCase):
-    def test_no_conditional_stands_in_another(self):
+    def find(self, rule):
         n, bad = 0, []
         for top in TOPS:
             for pattern in "*.c", "*.h":
                 for path in glob.glob(os.path.join(harness.SOURCE_DIR, top, "**", pattern), recursive=True):
                     with open(path, encoding="utf-8") as file:
-                        lines = nested(file.read())
+                        lines = rule(file.read())
                     n += 1
                     bad += [f"{os.path.relpath(path, harness.SOURCE_DIR)}:{line}" for line in lines]
         self.assertGreater(n, 500)
-        self.assertEqual(bad, [])
+        return bad
+
+    def test_no_conditional_stands_in_another(self):
+        self.assertEqual(self.find(nested), [])
+
+    def test_no_comment_has_its_end_on_a_line_of_its_own(self):
+        self.assertEqual(self.find(lone_ends), [])
+        self.assertEqual(lone_ends("a; /* b\n    * c.\n    */\n"), [3])
+        self.assertEqual(lone_ends("/*\n * b.\n */\n/* c\n * d. */\n"), [])
 
     def test_a_nested_conditional_would_be_found(self):
         for text in "x = a ? b : c ? d : e;", "x = a\n? b : (c ? d : e);", "f(a ? b ? c : d : e)":

@@ -261,8 +261,8 @@ static bool on_read_only(bool (*f)(int fd))
 	return false;
 }
 
-/* QEMU locks bytes of its images (F_OFD_SETLK).  Another's lock would keep a clone from starting.
- */
+/* QEMU locks bytes of its images (F_OFD_SETLK).  Another's lock would keep a clone from
+ * starting. */
 static bool lock_one(int fd)
 {
 	struct flock lock = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CALL_CONNECT of the agent, in a child process: the test plays the host, and the guest's server.
- */
+/* CALL_CONNECT of the agent, in a child process: the test plays the host, and the guest's
+ * server. */
 #include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>

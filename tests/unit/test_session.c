@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The blocking call with streams (instance/session.h), beside guests that are too fast or too slow.
- */
+/* The blocking call with streams (instance/session.h), beside guests that are too fast or too
+ * slow. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -137,8 +137,8 @@ static void a_start_ends_with_its_starter(void **state)
 	assert_false(has_folder(x, "web-1"));
 }
 
-/* Whoever takes a snapshot boots such a guest again; everybody else gets the console's last lines.
- */
+/* Whoever takes a snapshot boots such a guest again; everybody else gets the console's last
+ * lines. */
 static void a_capture_reports_a_guest_that_hangs_at_boot(void **state)
 {
 	struct world *x = *state;

@@ -379,8 +379,8 @@ static void an_answer_keeps_all_its_addresses(void **state)
 			fail_msg("%u", i);
 }
 
-/* From a forwarded port a guest answers those who have come, and no connection that it has begun.
- */
+/* From a forwarded port a guest answers those who have come, and no connection that it has
+ * begun. */
 static void a_forwarded_port_answers_who_has_come(void **state)
 {
 	(void)state;
