@@ -45,7 +45,7 @@ static int inspect(struct cli_context *c, const struct args *a)
 	if (args_flag(a, "health") && c->json)
 		return cli_usage(c, "--health prints a word: without it, inspect prints JSON");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_instance_inspect(mvm, args_at(a, 0), &info, &c->err);
 	if (r < 0)
 		return r;

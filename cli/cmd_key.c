@@ -42,7 +42,7 @@ static int generate(struct cli_context *c, const struct args *a)
 	AUTO(mvm_key_info) key = NULL;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_key_generate(mvm, args_at(a, 0), args_string(a, "type"), &key, &c->err);
 	return r < 0 ? r : print_key(c, key);
 }
@@ -83,9 +83,9 @@ static int trust(struct cli_context *c, const struct args *a)
 
 	const char *scope = args_string(a, "for");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0 && scope)
+	if (r >= 0 && scope)
 		r = mvm_key_list(mvm, &before.v, &before.n, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_key_trust(mvm, args_at(a, 0), name ? name : own, scope, &key, &c->err);
 	if (r < 0)
 		return r;

@@ -63,9 +63,9 @@ static int login(struct cli_context *c, const struct args *a)
 	AUTO_PASSWORD char *password = NULL;
 
 	int r = take_user(c, a, &user, &password);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_registry_login(mvm, args_at(a, 0), user, password, &c->progress, &info,
 				       &c->err);
 	return r < 0 ? r : print_login(c, info);

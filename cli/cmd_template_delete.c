@@ -57,7 +57,7 @@ static int delete_remote(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "--remote takes one HOST/NAME:TAG or HOST/NAME@DIGEST, and no "
 				    "template");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_remote_list(mvm, ref, &c->progress, &found.v, &found.n, &c->err);
 	if (r < 0)
 		return r;

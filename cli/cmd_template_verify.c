@@ -111,7 +111,7 @@ static int verify_remote(struct cli_context *c, const struct args *a)
 	if (a->n_positionals > 0)
 		return cli_usage(c, "--remote takes one HOST/NAME[:TAG][@DIGEST], and no template");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_template_verify_remote(mvm, ref, &c->progress, &found, &c->err);
 	if (r < 0)
 		return r;

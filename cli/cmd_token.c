@@ -59,9 +59,9 @@ static int add(struct cli_context *c, const struct args *a)
 	if (args_given(a, "expires") && options.ttl_ms == 0)
 		return cli_usage(c, "--expires needs a time above 0");
 	int r = mvm_token_scope_parse(scope ? scope : "exec", &options.scope, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_token_add(mvm, args_at(a, 0), &options, secret, &token, &c->err);
 	if (r < 0)
 		return r;

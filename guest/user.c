@@ -204,15 +204,16 @@ static bool same_file(const struct stat *a, const struct stat *b)
 static void remember(const char *spec, const struct stat now[2], const struct user *user)
 {
 	struct timespec clock;
+	size_t len = strlen(spec);
 	clock_gettime(CLOCK_REALTIME, &clock); /* cannot fail with valid arguments */
-	last.known = strlen(spec) < sizeof(last.spec);
+	last.known = len < sizeof(last.spec);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
 		/* a time in the future is not settled: the clock may have been set back */
 		last.known = last.known && now[i].st_ctim.tv_sec + SETTLED_S <= clock.tv_sec;
 		last.files[i] = now[i];
 	}
 	if (last.known) {
-		strcpy(last.spec, spec);
+		memcpy(last.spec, spec, len + 1);
 		last.user = *user;
 	}
 }

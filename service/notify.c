@@ -80,6 +80,6 @@ void notify_tell(const struct notify *n, const char *text)
 		return;
 	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0)
-		(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL,
-			     (const struct sockaddr *)&n->address, n->address_len);
+		sendto(fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&n->address,
+		       n->address_len);
 }

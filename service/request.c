@@ -123,8 +123,8 @@ void request_suspend(struct request *rq)
 	/* libmicrohttpd does not look at a suspended connection; without a watch (no memory) the
 	 * hang-up is only noticed at the next write */
 	if (info)
-		(void)loop_add_fd(rq->server->loop, info->connect_fd, EPOLLRDHUP, on_hangup, rq,
-				  &rq->watch);
+		loop_add_fd(rq->server->loop, info->connect_fd, EPOLLRDHUP, on_hangup, rq,
+			    &rq->watch);
 }
 
 void request_resume(struct request *rq)

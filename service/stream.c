@@ -68,8 +68,8 @@ int stream_open_sized(struct request *rq, unsigned status, const char *type, uin
 	struct stream *s = calloc(1, sizeof(*s));
 	if (!s)
 		return mvm_error_oom(err);
-	struct MHD_Response *response = MHD_create_response_from_callback(size, 32 * 1024, on_read,
-									  s, on_free);
+	struct MHD_Response *response = MHD_create_response_from_callback(size, 32ul * 1024,
+									  on_read, s, on_free);
 	if (!response) {
 		free(s);
 		return mvm_error_oom(err);

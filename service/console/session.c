@@ -48,8 +48,9 @@ void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
 			  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE])
 {
 	struct session *one = &s->v[0];
+	size_t len = strlen(token);
 
-	assert(*token && strlen(token) <= SESSION_TOKEN_MAX);
+	assert(len > 0 && len <= SESSION_TOKEN_MAX);
 	for (size_t i = 1; i < SESSIONS_MAX && *one->token; i++) {
 		if (!*s->v[i].token || s->v[i].opened_ns < one->opened_ns)
 			one = &s->v[i];
@@ -57,7 +58,7 @@ void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
 	explicit_bzero(one, sizeof(*one));
 	random_id(one->cookie);
 	random_id(one->key);
-	strcpy(one->token, token);
+	memcpy(one->token, token, len + 1);
 	one->opened_ns = now_ns;
 	memcpy(ret_cookie, one->cookie, SESSION_ID_SIZE);
 	memcpy(ret_key, one->key, SESSION_ID_SIZE);

@@ -23,7 +23,7 @@
 struct sessions;
 
 #define SESSIONS_MAX	  256u /* one more ends the oldest */
-#define SESSION_HOURS	  12
+#define SESSION_HOURS	  12LL
 #define SESSION_ID_SIZE	  65 /* 64 hex digits */
 #define SESSION_TOKEN_MAX 127u
 

@@ -95,10 +95,11 @@ static void put_seconds(json_t *o, const char *key, double s)
 static int take_copy(struct request *rq, struct sandbox **ret, struct mvm_error *err)
 {
 	const char *id = request_arg(rq, 0);
-	struct e2b *e = e2b_of(rq->server, err);
-	struct sandbox *s = e ? sandbox_find(e, id) : NULL;
-	if (!e)
-		return err->code;
+	struct e2b *e = NULL;
+	int r = e2b_of(rq->server, &e, err);
+	if (r < 0)
+		return r;
+	struct sandbox *s = sandbox_find(e, id);
 	if (!s)
 		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 	rq->own = sandbox_copy(s);
@@ -257,10 +258,12 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 
 static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
-	struct e2b *e = e2b_of(rq->server, err);
+	struct e2b *e = NULL;
 	AUTO_FREE char *template_id = NULL;
 	AUTO_JSON json_t *doc = NULL;
-	int r = e ? template_of(rq, &template_id, err) : err->code;
+	int r = e2b_of(rq->server, &e, err);
+	if (r == 0)
+		r = template_of(rq, &template_id, err);
 	if (r == 0)
 		r = document_of(rq, template_id, &doc, err);
 	if (r == 0)
@@ -421,9 +424,9 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	struct mvm_instance_info *info = NULL;
 	double timeout_s = v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
-	if (r == 0)
+	if (r >= 0)
 		r = control_look(rq->server->e2b, mvm, doc, &info, err);
-	if (r == 0 && json_object_get(doc, "ending"))
+	if (r >= 0 && json_object_get(doc, "ending"))
 		r = await_end(rq, mvm, &info, err);
 	if (r < 0)
 		return r;

@@ -110,11 +110,14 @@ static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 int control_list(struct request *rq, struct mvm_error *err)
 {
-	struct e2b *e = e2b_of(rq->server, err);
+	struct e2b *e = NULL;
+	int r = e2b_of(rq->server, &e, err);
+	if (r < 0)
+		return r;
 	json_t *all = json_array();
-	for (struct sandbox *s = e ? e->sandboxes : NULL; s; s = s->next)
+	for (struct sandbox *s = e->sandboxes; s; s = s->next)
 		json_array_append_new(all, sandbox_copy(s));
 	rq->own = all;
 	rq->own_free = (void (*)(void *))json_decref;
-	return e ? request_work(rq, WORK_READ, list, err) : err->code;
+	return request_work(rq, WORK_READ, list, err);
 }

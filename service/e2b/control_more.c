@@ -106,9 +106,9 @@ int control_metrics(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	struct mvm_instance_info *info = NULL;
 	uint64_t start = 0, end = UINT64_MAX >> 2, now_s = (uint64_t)(clock_wall_ns() / NS_PER_S);
 	int r = request_query_u64(rq, "start", 0, UINT64_MAX >> 2, &start, err);
-	if (r == 0)
+	if (r >= 0)
 		r = request_query_u64(rq, "end", 0, UINT64_MAX >> 2, &end, err);
-	if (r == 0)
+	if (r >= 0)
 		r = mvm_instance_inspect(mvm, sandbox_text(rq->own, "id"), &info, err);
 	if (r < 0)
 		return r;
@@ -193,14 +193,13 @@ static json_t *snapshot_json(const char *id)
 int control_snapshot(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	struct mvm_commit_options options = MVM_COMMIT_OPTIONS_INIT;
-	char id[64] = SNAPSHOT_PREFIX "-";
+	char id[64], random[8 + 1];
 	const char *sandbox = sandbox_text(rq->own, "id");
 	if (sandbox_text(rq->json, "name"))
 		return mvm_error_set(err, -EOPNOTSUPP, "mvm names snapshots itself");
 	/* the id says which sandbox it is of, for the list */
-	strcat(id, sandbox);
-	strcat(id, "-");
-	sandbox_random(id + strlen(id), 8);
+	sandbox_random(random, sizeof(random) - 1);
+	snprintf(id, sizeof(id), SNAPSHOT_PREFIX "-%s-%s", sandbox, random);
 	options.snapshot = !json_is_false(json_object_get(rq->json, "memory"));
 	int r = mvm_template_commit(mvm, sandbox, id, &options, rq->progress, NULL, err);
 	return r < 0 ? r : request_answer(rq, 201, snapshot_json(id), err);

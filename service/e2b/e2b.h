@@ -59,8 +59,8 @@ struct e2b {
 	struct loop_source *lease_timer;
 };
 
-/* The server's; made at its first use.  NULL and err filled when that fails. */
-struct e2b *e2b_of(struct server *server, struct mvm_error *err);
+/* The server's.  Errors: -EOPNOTSUPP when it serves no e2b wire. */
+int e2b_of(const struct server *server, struct e2b **ret, struct mvm_error *err);
 
 /* Read the documents, forget those without a VM, and start the leases. */
 int e2b_start(struct server *server, struct mvm_error *err);
@@ -124,8 +124,8 @@ json_t *control_sandbox(const json_t *doc);
 /* A new document with id, token and times.  timeout_s from now. */
 json_t *control_document(const char *template_id, double timeout_s, struct mvm_error *err);
 
-/* The number of seconds of a body's member, within what is allowed; *ret stays when it is missing.
- */
+/* The number of seconds of a body's member, within what is allowed; *ret stays when it is
+ * missing. */
 int control_seconds(const struct request *rq, const char *key, double *ret, struct mvm_error *err);
 
 /* Lists of a body's "network", as rules of mvm. */

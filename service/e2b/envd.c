@@ -248,13 +248,14 @@ static void id_of_host(struct request *rq, char ret[SANDBOX_ID_SIZE])
 
 int envd_sandbox(struct request *rq, bool signed_too, struct sandbox **ret, struct mvm_error *err)
 {
-	struct e2b *e = e2b_of(rq->server, err);
+	struct e2b *e = NULL;
 	const char *id = request_header(rq, "E2b-Sandbox-Id");
 	const char *given = request_header(rq, "X-Access-Token");
 	char of_host[SANDBOX_ID_SIZE];
 
-	if (!e)
-		return err->code;
+	int r = e2b_of(rq->server, &e, err);
+	if (r < 0)
+		return r;
 	if (!id) {
 		id_of_host(rq, of_host);
 		id = of_host;
@@ -290,7 +291,7 @@ int64_t envd_keepalive_ms(struct request *rq)
 	const char *text = request_header(rq, "Keepalive-Ping-Interval");
 	uint64_t s = KEEPALIVE_S;
 	if (text)
-		(void)parse_u64(text, 1, 3600, &s); /* else the usual one */
+		parse_u64(text, 1, 3600, &s); /* else the usual one */
 	return (int64_t)s * 1000;
 }
 
@@ -328,8 +329,8 @@ static int health(struct request *rq, struct mvm_error *err)
 
 #define CALL(path, fn, how)                                                                        \
 	{                                                                                          \
-		.method = "POST", .pattern = path, .scope = SCOPE_NONE, .begin = envd_begin,       \
-		.upload = envd_upload, .handle = fn, .bare = true, .fail = how                     \
+		.method = "POST", .pattern = (path), .scope = SCOPE_NONE, .begin = envd_begin,     \
+		.upload = envd_upload, .handle = (fn), .bare = true, .fail = (how)                 \
 	}
 #define PROCESS(name, fn)	 CALL("/process.Process/" name, fn, envd_fail)
 #define PROCESS_STREAM(name, fn) CALL("/process.Process/" name, fn, envd_fail_stream)

@@ -112,9 +112,8 @@ static void say_why(struct mvm_error *err)
 {
 	if (err->code == -EINVAL && strstr(err->text, "user"))
 		err->code = -EKEYREJECTED;
-	else if (err->code == -ENOENT && strstr(err->text, "is kept") == NULL)
-		err->code = -EINVAL;
-	else if (err->code == -EACCES)
+	else if (err->code == -EACCES ||
+		 (err->code == -ENOENT && strstr(err->text, "is kept") == NULL))
 		err->code = -EINVAL;
 }
 
@@ -252,7 +251,7 @@ static int64_t timeout_of(struct request *rq)
 	const char *text = request_header(rq, "Connect-Timeout-Ms");
 	uint64_t ms = 0;
 	if (text)
-		(void)parse_u64(text, 0, 365ull * 24 * 3600 * 1000, &ms); /* else there is none */
+		parse_u64(text, 0, 365ull * 24 * 3600 * 1000, &ms); /* else there is none */
 	return (int64_t)ms;
 }
 

@@ -328,11 +328,12 @@ int e2b_start(struct server *server, struct mvm_error *err)
 	return load_all(e, err);
 }
 
-struct e2b *e2b_of(struct server *server, struct mvm_error *err)
+int e2b_of(const struct server *server, struct e2b **ret, struct mvm_error *err)
 {
 	if (!server->e2b)
-		mvm_error_set(err, -EOPNOTSUPP, "the e2b wire is not served");
-	return server->e2b;
+		return mvm_error_set(err, -EOPNOTSUPP, "the e2b wire is not served");
+	*ret = server->e2b;
+	return 0;
 }
 
 void e2b_stop(struct server *server)

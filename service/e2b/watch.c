@@ -331,13 +331,13 @@ static int find(struct request *rq, struct watcher **ret, struct mvm_error *err)
 	struct sandbox *s = NULL;
 	uint64_t id = 0;
 	int r = envd_take(rq, false, err);
-	if (r == 0)
+	if (r >= 0)
 		r = envd_sandbox(rq, false, &s, err);
 	if (r < 0)
 		return r;
 	const char *text = sandbox_text(call->json, "watcherId");
 	if (text && text[0] == 'w')
-		(void)parse_u64(text + 1, 1, UINT64_MAX, &id); /* else none has it */
+		parse_u64(text + 1, 1, UINT64_MAX, &id); /* else none has it */
 	for (struct sandbox_use *use = s->uses; use; use = use->next) {
 		struct watcher *w = rq->server->e2b->watchers;
 		while (w && &w->use != use)

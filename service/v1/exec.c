@@ -209,23 +209,22 @@ static int run(struct request *rq, struct mvm_error *err)
 	bool stream = wants_lines(rq);
 
 	int r = exec_spec_from_body(rq, &spec, err);
-	if (r == 0)
+	if (r >= 0)
 		r = request_query_bool(rq, "stream", &stream, err);
-	if (r == 0)
+	if (r >= 0)
 		r = check_encoding(rq, err);
-	struct run *x = r == 0 ? calloc(1, sizeof(*x)) : NULL;
-	if (r == 0 && !x)
-		r = mvm_error_oom(err);
-	if (r == 0)
-		r = mvm_exec_start(rq->server->mvm, request_arg(rq, 0), &spec.options, &exec, err);
-	if (r < 0) {
-		free(x);
+	if (r < 0)
 		return r;
-	}
+	AUTO_FREE struct run *x = calloc(1, sizeof(*x));
+	if (!x)
+		return mvm_error_oom(err);
+	r = mvm_exec_start(rq->server->mvm, request_arg(rq, 0), &spec.options, &exec, err);
+	if (r < 0)
+		return r;
 	x->follow = stream;
 	x->input = TAKE_PTR(spec.input);
 	x->input_len = x->input ? strlen(x->input) : 0;
-	return follow(rq, exec, x, err);
+	return follow(rq, exec, TAKE_PTR(x), err);
 }
 
 static int run_socket(struct request *rq, struct mvm_error *err)

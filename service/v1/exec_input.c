@@ -102,23 +102,22 @@ static const struct guest_ops guest_ops = { .event = on_event, .failed = on_fail
 /* Take hold of the request's command. */
 static int hold(struct request *rq, struct poke **ret, struct mvm_error *err)
 {
+	AUTO_FREE struct poke *p = calloc(1, sizeof(*p));
 	struct mvm_exec *exec = NULL;
-	struct poke *p = calloc(1, sizeof(*p));
 	int64_t pid = 0;
 
-	int r = p ? exec_pid(rq, &pid, err) : mvm_error_oom(err);
+	if (!p)
+		return mvm_error_oom(err);
+	int r = exec_pid(rq, &pid, err);
 	if (r == 0)
 		r = mvm_exec_attach(rq->server->mvm, request_arg(rq, 0), pid, &exec, err);
 	if (r == 0)
 		r = guest_new(rq->server->loop, exec, &guest_ops, p, &p->guest, err);
-	if (r < 0) {
-		free(p);
+	if (r < 0)
 		return r;
-	}
 	p->rq = rq;
-	rq->own = p;
+	rq->own = *ret = TAKE_PTR(p);
 	rq->own_free = free_poke;
-	*ret = p;
 	return 0;
 }
 
@@ -168,7 +167,7 @@ static int send_signal(struct request *rq, struct mvm_error *err)
 	if (r < 0)
 		return request_bad_body(r, err);
 	r = exec_signal_number(name, &number, err);
-	if (r == 0)
+	if (r >= 0)
 		r = hold(rq, &p, err);
 	if (r < 0)
 		return r;

@@ -177,14 +177,15 @@ static void on_failed(void *arg, const struct mvm_error *err)
 
 static const struct guest_ops download_ops = { .event = on_event, .failed = on_failed };
 
-static int begin_download(struct request *rq, struct mvm_exec *exec, struct download *d,
+/* d: taken over once this has succeeded */
+static int begin_download(struct request *rq, struct mvm_exec *exec, struct download **d,
 			  struct mvm_error *err)
 {
-	d->rq = rq;
-	int r = guest_new(rq->server->loop, exec, &download_ops, d, &d->guest, err);
+	(*d)->rq = rq;
+	int r = guest_new(rq->server->loop, exec, &download_ops, *d, &(*d)->guest, err);
 	if (r < 0)
 		return r;
-	rq->own = d;
+	rq->own = TAKE_PTR(*d);
 	rq->own_free = free_download;
 	return 0;
 }
@@ -196,11 +197,11 @@ static int read_file(struct request *rq, struct mvm_error *err)
 	const char *path;
 
 	int r = file_path(rq, &path, err);
-	struct download *d = r == 0 ? calloc(1, sizeof(*d)) : NULL;
-	if (r == 0 && !d)
-		r = mvm_error_oom(err);
 	if (r < 0)
 		return r;
+	AUTO_FREE struct download *d = calloc(1, sizeof(*d));
+	if (!d)
+		return mvm_error_oom(err);
 	range_parse(request_header(rq, "Range"), &d->range);
 	if (d->range.given)
 		snprintf(offset, sizeof(offset), "%s%llu", d->range.from_end ? "-" : "",
@@ -209,11 +210,7 @@ static int read_file(struct request *rq, struct mvm_error *err)
 		snprintf(length, sizeof(length), "%llu", (unsigned long long)d->range.length);
 	const char *const command[] = { "read", path, offset, length[0] ? length : NULL, NULL };
 	r = file_start(rq, command, request_query(rq, "user"), false, &exec, err);
-	if (r == 0)
-		r = begin_download(rq, exec, d, err);
-	if (r < 0)
-		free(d);
-	return r;
+	return r < 0 ? r : begin_download(rq, exec, &d, err);
 }
 
 static int read_tar(struct request *rq, struct mvm_error *err)
@@ -222,18 +219,14 @@ static int read_tar(struct request *rq, struct mvm_error *err)
 	const char *path;
 
 	int r = file_path(rq, &path, err);
-	struct download *d = r == 0 ? calloc(1, sizeof(*d)) : NULL;
-	if (r == 0 && !d)
-		r = mvm_error_oom(err);
 	if (r < 0)
 		return r;
+	AUTO_FREE struct download *d = calloc(1, sizeof(*d));
+	if (!d)
+		return mvm_error_oom(err);
 	d->is_tar = true;
 	r = mvm_tar_read(rq->server->mvm, request_arg(rq, 0), path, &exec, err);
-	if (r == 0)
-		r = begin_download(rq, exec, d, err);
-	if (r < 0)
-		free(d);
-	return r;
+	return r < 0 ? r : begin_download(rq, exec, &d, err);
 }
 
 /* ---- into the guest ---- */
@@ -274,7 +267,7 @@ static void finish(struct upload *u, const struct mvm_error *err)
 
 	u->over = true;
 	if (!err && u->out.len)
-		(void)file_entry(u->out.data, u->out.len, &entry, &size); /* none: an object */
+		file_entry(u->out.data, u->out.len, &entry, &size); /* none: an object */
 	if (err)
 		request_fail(u->rq, err);
 	else

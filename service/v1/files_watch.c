@@ -122,20 +122,19 @@ static int watch_folder(struct request *rq, struct mvm_error *err)
 	int r = file_path(rq, &path, err);
 	if (r == 0)
 		r = request_query_bool(rq, "recursive", &recursive, err);
+	if (r < 0)
+		return r;
+	AUTO_FREE struct watch *w = calloc(1, sizeof(*w));
+	if (!w)
+		return mvm_error_oom(err);
 	const char *const command[] = { "watch", path, recursive ? "recursive" : NULL, NULL };
-	struct watch *w = r == 0 ? calloc(1, sizeof(*w)) : NULL;
-	if (r == 0 && !w)
-		r = mvm_error_oom(err);
-	if (r == 0)
-		r = file_start(rq, command, request_query(rq, "user"), false, &exec, err);
+	r = file_start(rq, command, request_query(rq, "user"), false, &exec, err);
 	if (r == 0)
 		r = guest_new(rq->server->loop, exec, &ops, w, &w->guest, err);
-	if (r < 0) {
-		free(w);
+	if (r < 0)
 		return r;
-	}
 	w->rq = rq;
-	rq->own = w;
+	rq->own = TAKE_PTR(w);
 	rq->own_free = free_watch;
 	return 0;
 }

@@ -110,7 +110,7 @@ static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		r = query_health(rq, err);
 	if (r == 0) {
 		/* what cannot be recorded, on a full disk say, can be shown all the same */
-		(void)mvm_instance_settle(mvm, rq->progress, &unsettled);
+		mvm_instance_settle(mvm, rq->progress, &unsettled);
 		r = mvm_instance_list(mvm, &all, &n, err);
 	}
 	if (r < 0)
@@ -119,7 +119,7 @@ static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	for (size_t i = 0; i < n; i++) {
 		if ((after && strcmp(all[i]->name, after) <= 0) || !wanted(rq, all[i]))
 			continue;
-		if (json_array_size(o) == limit) {
+		if (last && json_array_size(o) == limit) {
 			rq->next = strdup(last);
 			break;
 		}

@@ -295,7 +295,7 @@ static int delete_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 /* An action that takes minutes. */
 #define SLOW(verb, path, fn, name)                                                                 \
 	{                                                                                          \
-		.method = verb, .pattern = "/v1/" path, .scope = SCOPE_ADMIN, .work = (fn),        \
+		.method = (verb), .pattern = "/v1/" path, .scope = SCOPE_ADMIN, .work = (fn),      \
 		.operation = "template." name, .class = WORK_BUILD, .checks = true, .body = true,  \
 	}
 

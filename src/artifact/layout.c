@@ -271,9 +271,9 @@ static int find_manifest(struct artifact *a, const char *tag, struct mvm_error *
 	if (r == -ENOENT)
 		return mvm_error_set(err, -EINVAL, "'%s' is no OCI layout: it has no index.json",
 				     a->files.path);
-	if (r == 0)
+	if (r >= 0)
 		r = oci_index_parse(text, len, "index.json", &list, err);
-	if (r == 0)
+	if (r >= 0)
 		r = choose(a, &list, tag, &d, err);
 	if (r < 0)
 		return r;

@@ -168,16 +168,16 @@ static void put_options(struct code *c)
 					     SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF };
 	const size_t n = MVM_ARRAY_SIZE(programs);
 	put(c, (struct sock_filter)IS(SYS_setsockopt, 0, n + 11));
-	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(1)));
+	put(c, (struct sock_filter)LOAD(FIELD(args[1])));
 	put(c, (struct sock_filter)IS(SOL_SOCKET, 3, 0));
 	put(c, (struct sock_filter)IS(IPPROTO_UDP, n + 6, 0));
 	put(c, (struct sock_filter)IS(IPPROTO_TCP, n + 3, 0));
 	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
-	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(2)));
+	put(c, (struct sock_filter)LOAD(FIELD(args[2])));
 	for (size_t i = 0; i < n; i++)
 		put(c, (struct sock_filter)IS(programs[i], n + 2 - i, 0));
 	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));
-	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * LOW(2)));
+	put(c, (struct sock_filter)LOAD(FIELD(args[2])));
 	put(c, (struct sock_filter)IS(TCP_ULP, 0, 1));
 	put(c, (struct sock_filter)REFUSE(ENOPROTOOPT));
 	put(c, (struct sock_filter)RETURN(SECCOMP_RET_ALLOW));

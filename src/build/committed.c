@@ -33,11 +33,11 @@ static int open_image(const struct build_source *source, int *ret_fd, struct mvm
 	int r = store_current_find(source->store, id, hash, err);
 	if (r == -ENOENT)
 		return not_committed(source, err);
-	if (r == 0)
+	if (r >= 0)
 		r = store_revision_load(source->store, id, hash, &rev, &dir_fd, err);
-	if (r == 0)
+	if (r >= 0)
 		r = store_checksums_read(dir_fd, &sums, err);
-	if (r == 0)
+	if (r >= 0)
 		r = store_checksums_hold_revision(dir_fd, &sums, err);
 	if (r < 0)
 		return r;

@@ -235,8 +235,7 @@ void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE])
 
 void digest_text(const struct mvm_digest *d, char ret[DIGEST_TEXT_SIZE])
 {
-	memcpy(ret, "sha256:", strlen("sha256:"));
-	digest_hex(d, ret + strlen("sha256:"));
+	digest_hex(d, stpcpy(ret, "sha256:"));
 }
 
 static int hex_value(char c)

@@ -238,7 +238,7 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset,
 	struct waiting w = { .req = req,
 			     .file = ino - INO_FILES,
 			     .offset = (uint64_t)offset,
-			     .until_ns = clock_deadline_ns(LAZY_PATIENCE_S * 1000) };
+			     .until_ns = clock_deadline_ns(LAZY_PATIENCE_S * 1000LL) };
 
 	(void)info;
 	if (ino < INO_FILES || w.file >= s->map->n_files || offset < 0) {

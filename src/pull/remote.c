@@ -140,7 +140,7 @@ static void add_layers(const json_t *layers, struct remote_about *ret)
 	{
 		const json_t *notes = json_object_get(each, "annotations");
 		const char *file = json_string_value(json_object_get(notes, "dev.mvm.file"));
-		ret->bytes += i < INDEX_MAX_PARTS * 4 ? size_of(each) : 0;
+		ret->bytes += i < INDEX_MAX_PARTS * 4ul ? size_of(each) : 0;
 		ret->has_snapshot |= file && str_starts(file, SNAPSHOT);
 	}
 }

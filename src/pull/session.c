@@ -314,8 +314,8 @@ int session_fetch(struct session *s, const char *key, const char *name, size_t m
 	int r = session_call(s, &out, o, fd, NULL, 0, ret_answer, err);
 	if (r < 0)
 		return r;
-	/* mvm-registry shares the offset */
-	r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : file_read_fd(fd, max, ret, ret_len);
+	lseek(fd, 0, SEEK_SET); /* mvm-registry shares it; a memfd always can */
+	r = file_read_fd(fd, max, ret, ret_len);
 	return r < 0 ? mvm_error_set(err, r, "cannot read the registry's answer: %s", strerror(-r))
 		     : 0;
 }

@@ -2,6 +2,7 @@
 #include "registry/client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -264,8 +265,8 @@ static int set_range(struct transfer *t)
 
 	if (t->want != WANT_BLOB || (t->have == 0 && !t->is_part))
 		return 0;
-	snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)(t->from + t->have),
-		 (unsigned long long)(t->from + t->size - 1));
+	snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, t->from + t->have,
+		 t->from + t->size - 1);
 	return curl_easy_setopt(t->easy, CURLOPT_RANGE, range) == CURLE_OK ? 0 : -ENOMEM;
 }
 

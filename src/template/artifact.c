@@ -27,7 +27,7 @@ const char *const artifact_snapshot_files[] = {
 	"snapshot/data.ext4",
 	"snapshot/root.ext4",
 	"snapshot/working-set.bin",
-	OWN_IMAGE_PATH,
+	(OWN_IMAGE_PATH),
 	NULL,
 };
 
@@ -230,13 +230,13 @@ static int put_documents(struct making *m, bool snapshot, struct index_part *ret
 	size_t index_len;
 
 	int r = artifact_config_format(&m->rev->rev, &m->rev->sums, snapshot, &config, err);
-	if (r == 0)
+	if (r >= 0)
 		r = put_document(m, config, strlen(config), &config_blob, err);
-	if (r == 0)
+	if (r >= 0)
 		r = chunk_index_format(&m->index, &index, &index_len, err);
-	if (r == 0)
+	if (r >= 0)
 		r = put_document(m, index, index_len, &index_blob, err);
-	if (r == 0)
+	if (r >= 0)
 		r = artifact_manifest_format(&config_blob, &index_blob, &m->index, &manifest, err);
 	return r < 0 ? r : put_document(m, manifest, strlen(manifest), ret_manifest, err);
 }

@@ -95,7 +95,7 @@ static int pull(struct background *b, const struct call *call, struct mvm_artifa
 {
 	AUTO(mvm) mvm = NULL;
 	struct progress_watch watch;
-	AUTO_DONE(lazy) lazy = { .on_ready = on_ready, .arg = b, LAZY_NONE };
+	AUTO_DONE(lazy) lazy = { .on_ready = on_ready, .arg = b, .listen_fd = -1 };
 	const struct mvm_progress listener = {
 		.size = sizeof(listener), .fn = on_progress, .arg = b, .cancel_fd = &b->cancel_fd
 	};
@@ -164,19 +164,20 @@ static int send_call(struct mvm *mvm, int sock, const char *from,
 		     const struct mvm_pull_options *options, struct mvm_error *err)
 {
 	const char *data_dir = store_path(mvm->store), *id = options->id ? options->id : "";
+	size_t data_dir_len = strlen(data_dir), from_len = strlen(from), id_len = strlen(id);
 	AUTO_FREE struct call *call = calloc(1, sizeof(*call));
 
 	if (!call)
 		return mvm_error_oom(err);
-	if (strlen(data_dir) >= sizeof(call->data_dir) || strlen(from) >= sizeof(call->from) ||
-	    strlen(id) >= sizeof(call->id))
+	if (data_dir_len >= sizeof(call->data_dir) || from_len >= sizeof(call->from) ||
+	    id_len >= sizeof(call->id))
 		return mvm_error_set(err, -EINVAL, "'%.80s' is too long", from);
 	*call = (struct call){ .image_only = options->image_only,
 			       .no_wait = options->no_wait,
 			       .whole = options->whole };
-	strcpy(call->data_dir, data_dir);
-	strcpy(call->from, from);
-	strcpy(call->id, id);
+	memcpy(call->data_dir, data_dir, data_dir_len + 1);
+	memcpy(call->from, from, from_len + 1);
+	memcpy(call->id, id, id_len + 1);
 	int r = sock_send_fds(sock, call, sizeof(*call), NULL, 0);
 	return r < 0 ? mvm_error_set(err, -EPROTO, PROGRAM " has ended: %s", strerror(-r)) : 0;
 }

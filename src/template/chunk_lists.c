@@ -38,7 +38,7 @@ static void save(struct store *s, const char *hex, const struct chunk_index *lis
 
 	int dir = store_dir(s, STORE_CHUNKS);
 	if (dir >= 0 && chunk_index_format(list, &text, &len, NULL) == 0)
-		(void)file_replace_unsynced_at(dir, hex, text, len, 0600);
+		file_replace_unsynced_at(dir, hex, text, len, 0600);
 }
 
 void chunk_lists_keep(struct store *s, const struct chunk_index *index, const int *fds)

@@ -231,8 +231,8 @@ static int make_artifacts(struct commit *c, struct mvm_error *err)
 }
 
 /* Does the template describe the VM that runs?  Then the settings of both give the same revision.
- * 1, 0 or -errno.
- */
+ * 1, 0 or
+ * -errno. */
 static int describes_vm(const struct commit *c, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) vm = { 0 };
@@ -324,7 +324,7 @@ static int make_snapshot(struct commit *c, const char *id, struct mvm_build_resu
 	if (!ref)
 		return mvm_error_oom(err);
 	int r = revision_open(c->mvm, ref, &revision, err);
-	if (r == 0)
+	if (r >= 0)
 		r = context_backend(c->mvm, c->record.backend, &revision.rev, c->progress, &ops,
 				    &probe, err);
 	return r < 0 ? r

@@ -2,7 +2,6 @@
 /* Debian's cloud kernel by apt: nothing is installed, and no state of this host's apt changes. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <mvm/kernel.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/parse.h"
 #include "base/progress.h"
 #include "base/str.h"
 #include "build/kernels.h"
@@ -167,14 +167,15 @@ static int find_deb(int dir_fd, char **ret, struct mvm_error *err)
 static int begin_download(int dir_fd, const char *package, const struct mvm_progress *progress,
 			  struct progress_step *step, struct mvm_error *err)
 {
-	char said[ASK_TEXT_MAX], size[24];
+	char said[ASK_TEXT_MAX], digits[24], size[24];
 	uint64_t bytes = 0;
 
 	int r = apt("apt-get", "--print-uris", "download", package, dir_fd, ASK_S, progress, said,
 		    err);
 	if (r < 0)
 		return r;
-	if (r != 0 || sscanf(said, "'%*[^']' %*s %" SCNu64, &bytes) != 1) {
+	if (r != 0 || sscanf(said, "'%*[^']' %*s %23s", digits) != 1 ||
+	    parse_u64(digits, 0, UINT64_MAX, &bytes) < 0) {
 		progress_begin(step, progress, "kernel: download %s", package);
 		return 0;
 	}

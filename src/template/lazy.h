@@ -33,8 +33,6 @@ struct lazy {
 	struct artifact_staged staged; /* rev NULL: no snapshot comes that may run here */
 };
 
-#define LAZY_NONE .listen_fd = -1
-
 static inline void lazy_done(struct lazy *l)
 {
 	auto_close(&l->listen_fd);
@@ -64,8 +62,8 @@ int lazy_join(struct mvm *mvm, struct pull *p, const struct mvm_digest *manifest
 	      const char *id, struct lazy *lazy, const struct mvm_progress *progress,
 	      struct mvm_error *err);
 
-/* Answer all that wait to join: VMs can start.  id: the template's.  The descriptors are borrowed.
- */
+/* Answer all that wait to join: VMs can start.  id: the template's.  The descriptors are
+ * borrowed. */
 void lazy_answer(const struct lazy *lazy, const char *id, int dir_fd, int source_fd);
 
 /* ---- lazy_mount.c ---- */

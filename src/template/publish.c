@@ -137,7 +137,7 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 	struct known known;
 
 	int r = store_stage(s, st, err);
-	if (r == 0)
+	if (r >= 0)
 		r = list_known(s, spec, a, &known, err);
 	for (size_t i = 0; r == 0 && i < known.n; i++)
 		r = store_blob_link(s, &known.v[i].digest, st->fd, known.v[i].name, err);

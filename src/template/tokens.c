@@ -21,6 +21,7 @@
 #define FILE_END	   ".json"
 #define FILE_NAME_SIZE	   (NAME_MAX + 1)
 #define SECRET_BYTES	   32u
+#define SECRET_LEN	   (2ul * SECRET_BYTES) /* hex digits */
 #define PREFIX_LEN	   4u
 #define OPTIONS_FIRST_SIZE STRUCT_END(struct mvm_token_options, max_rate)
 
@@ -223,10 +224,9 @@ static void make_secret(char ret[MVM_TOKEN_SECRET_SIZE], struct mvm_digest *ret_
 	uint8_t bytes[SECRET_BYTES];
 
 	random_bytes(bytes, sizeof(bytes));
-	memcpy(ret, "mvm_", PREFIX_LEN);
-	str_hex(bytes, sizeof(bytes), ret + PREFIX_LEN);
+	str_hex(bytes, sizeof(bytes), stpcpy(ret, "mvm_"));
 	explicit_bzero(bytes, sizeof(bytes));
-	sha256_buf(ret + PREFIX_LEN, (size_t)2 * SECRET_BYTES, ret_digest);
+	sha256_buf(ret + PREFIX_LEN, SECRET_LEN, ret_digest);
 }
 
 /* A time to live in whole seconds, at least one: the file has no fractions. */
@@ -246,9 +246,9 @@ static int store_token(struct mvm *mvm, const struct token *t, struct mvm_error 
 	char file[FILE_NAME_SIZE];
 
 	int r = store_dir_names(mvm->store, STORE_TOKENS, &names, err);
-	if (r == 0 && names.n >= MVM_TOKENS_MAX)
+	if (r >= 0 && names.n >= MVM_TOKENS_MAX)
 		r = mvm_error_set(err, -ENOSPC, "there are %u tokens already", MVM_TOKENS_MAX);
-	if (r == 0)
+	if (r >= 0)
 		r = write_text(t, &text, err);
 	int dir = r < 0 ? r : store_dir_get(mvm->store, STORE_TOKENS, err);
 	int scratch = dir < 0 ? dir : store_scratch(mvm->store, err);
@@ -394,12 +394,12 @@ int mvm_tokens_find(struct mvm_tokens *tokens, const char *secret, size_t len,
 	int r = refresh(tokens, err);
 	if (r < 0)
 		return r;
-	if (len == 2 * SECRET_BYTES + PREFIX_LEN &&
+	if (len == SECRET_LEN + PREFIX_LEN &&
 	    (memcmp(secret, "mvm_", PREFIX_LEN) == 0 || memcmp(secret, "e2b_", PREFIX_LEN) == 0)) {
 		secret += PREFIX_LEN;
 		len -= PREFIX_LEN;
 	}
-	if (len != 2 * SECRET_BYTES)
+	if (len != SECRET_LEN)
 		return mvm_error_set(err, -EACCES, "this is no token of this server");
 	sha256_buf(secret, len, &digest);
 	for (size_t i = 0; i < tokens->list.n; i++) {
