@@ -312,5 +312,7 @@ int tear_down(void **state)
 	free(B.cmdline);
 	close(B.snap_fd);
 	close(B.dir_fd);
-	return tree_remove_at(AT_FDCWD, B.folder);
+	/* /tmp may be a mount of its own, and a removal enters none */
+	AUTO_CLOSE int parent_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return tree_remove_at(parent_fd, strrchr(B.folder, '/') + 1);
 }
