@@ -262,6 +262,19 @@ static void await_starter(struct supervisor *s)
 	}
 }
 
+/* Does the starter wait for its STOP? */
+static bool starter_stops(const struct supervisor *s)
+{
+	const struct job *const lists[] = { s->waiting, s->clients.jobs };
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		for (const struct job *j = lists[i]; j; j = j->next) {
+			if (j->call == CALL_STOP && j->client_id == s->clients.leash_id)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Is the starter gone before it told the user the name? */
 static bool is_unclaimed(const struct supervisor *s)
 {
@@ -365,7 +378,10 @@ static int run(struct supervisor *s)
 	} while (r == 0 && restart(s, &err));
 	end_record(s, &err);
 	warden_stop_listening(&s->warden);
-	if ((s->record.attached || s->record.held) && s->record.purpose == RECORD_FOR_USER)
+	/* The starter of an attached VM that has said STOP learns of the removal, not of the end
+	 * alone: where it is process 1 of a container, we die with it. */
+	if ((s->record.held || (s->record.attached && !starter_stops(s))) &&
+	    s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
 	if (s->state != LIFE_SUSPENDED && (record_removes_itself(&s->record) || is_unclaimed(s)))
 		warden_remove(&s->warden);

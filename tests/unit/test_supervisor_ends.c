@@ -51,6 +51,17 @@ static void an_attached_vm_ends_with_its_starter(void **state)
 	assert_int_equal(events(x, "removed", NULL), 1);
 }
 
+/* As process 1 of a container the starter takes the supervisor along when it ends. */
+static void a_stop_by_the_starter_is_answered_when_the_vm_is_removed(void **state)
+{
+	struct world *x = *state;
+	x->record.attached = true;
+	start_up(x);
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
+	assert_false(has_folder(x, "web-1"));
+	expect_end(x, 0);
+}
+
 static void a_vm_ends_with_a_starter_that_has_not_told_its_name(void **state)
 {
 	struct world *x = *state;
@@ -527,6 +538,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_attached_vm_ends_with_its_starter),
+		TEST(a_stop_by_the_starter_is_answered_when_the_vm_is_removed),
 		TEST(a_vm_ends_with_a_starter_that_has_not_told_its_name),
 		TEST(an_ended_vm_waits_until_its_starter_has_told_its_name),
 		TEST(a_vm_that_has_ended_stays_once_its_name_is_told),
