@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make deb`: the same bytes twice, packages that keep Debian's rules, and their life in a Debian with a real systemd:
-installed, used by a group's member, upgraded, removed and purged, with a VM inside that goes on."""
+installed over the last release, used by a group's member, removed and purged, with a VM inside that goes on."""
 
 import hashlib
 import os
@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 import harness
+import last_release
 
 DEB = os.path.join(harness.SOURCE_DIR, "scripts", "deb")
 NAMES = ["libmvm-dev", "libmvm1", "mvm", "mvmd"]
@@ -18,13 +20,11 @@ INSIDE = NAMES[1:] # in the guest, which has no -dev packages
 KEEP = os.environ.get("MVM_TEST_PACKAGES_KEEP") # a folder to keep packages and the base system in
 # What Debian's own packages bring, for guests without a network
 SYSTEM = "systemd,systemd-sysv,dbus,udev,curl,adduser,debconf,man-db,qemu-system-x86,busybox-static"
-OLDER = "0.2.9"
 
 TEMPLATE = """
 template_id = "debian"
 flake_ref = "tar:{tar}"
 command = ["/sbin/init"]
-root_disk_mib = 6144
 [health]
 exec = ["/bin/sh", "-c", "systemctl is-system-running | grep -q -e running -e degraded"]
 timeout_s = 600
@@ -33,6 +33,7 @@ name = "debian"
 role = "worker"
 vcpus = 2
 mem_mib = 2048
+root_disk_mib = 6144
 """
 
 # bash -e lets the failure of "! command" pass
@@ -52,8 +53,44 @@ vcpus = 1
 mem_mib = 128
 """
 
+CONTROL = """Package: mvm
+Version: {version}
+Architecture: amd64
+Maintainer: nobody <nobody@mvm.example>
+Depends: libc6
+Description: the last release, which had no packages
+"""
+
+# The last release has a template, a snapshot and a VM.
+HAS_OLD_VM = """
+apt-get install -y --no-install-recommends /packages/old.deb
+test "$(mvm version)" = 'mvm {version}'
+cd /root
+mkdir -p root/bin
+cp /bin/busybox root/bin/
+cat >template.toml <<'END'
+{inner}
+END
+mvm kernel add /packages/kernel.deb --name k
+mvm template build --config template.toml --snapshot
+mvm run --template inner -d --name vm
+mvm exec vm -- /bin/busybox echo answers
+"""
+
+UPGRADE = """
+supervisor() {{ busybox pgrep -f '^/usr/libexec/mvm/mvm-supervisor.* vm$' | sort; }}
+before=$(supervisor)
+test -n "$before"
+apt-get install -y --no-install-recommends {packages}
+test "$(supervisor)" = "$before"
+test "$(mvm version)" = 'mvm {version}'
+mvm exec vm -- /bin/busybox echo goes on
+mvm template list | grep inner
+mvm ps | grep vm
+"""
+
 HAS_UNITS = """
-test "$(stat -c '%a %U %G' /run/mvm)" = '750 root mvm'
+test "$(stat -c '%a %U %G' /run/mvm)" = '755 root root'
 test "$(stat -c '%a %U %G' /run/mvm/mvmd.sock)" = '660 root mvm'
 systemctl is-active mvmd.socket
 systemctl is-enabled mvmd.socket
@@ -69,23 +106,11 @@ ask='curl -sSf --max-time 60 --unix-socket /run/mvm/mvmd.sock http://localhost/v
 runuser -u member -- $ask
 no runuser -u other -- $ask
 systemctl is-active mvmd.service
-"""
-
-HAS_VM = """
-cd /root
-mkdir -p root/bin
-cp /bin/busybox root/bin/
-cat >template.toml <<'END'
-{inner}
-END
-mvm kernel add /packages/kernel.deb --name k
-mvm template build --config template.toml --snapshot
-mvm run inner -d --name vm
-mvm exec vm -- /bin/busybox echo answers
-mvm inspect vm | grep -q mvm.slice
+runuser -u other -- grep . /run/mvm/generation # this guest's own, which mvm's agent has put there
 """
 
 HAS_POOL = """
+mvm template snapshot inner
 mvm pool set inner --size 1
 systemctl is-active mvmd.service # it keeps the pool
 i=0
@@ -101,28 +126,31 @@ systemctl start mvmd.socket
 curl -sSf --unix-socket /run/mvm/mvmd.sock http://localhost/v1/templates | grep inner
 """
 
-ALL_GOES_ON = """
-test "$(mvm inspect vm --json | tr -d ' \\n' | grep -o '"supervisor_pid":[0-9]*')" = "$(cat /root/supervisor)"
-mvm exec vm -- /bin/busybox echo goes on
-mvm template list | grep inner
+# An upgrade restarts mvmd, and nothing else.
+AGAIN = """
+before=$(systemctl show -P MainPID mvmd.service)
+apt-get install -y --reinstall --no-install-recommends {packages}
 systemctl is-active mvmd.socket mvmd.service
-test "$(readlink /proc/$(systemctl show -P MainPID mvmd.service)/exe)" = /usr/bin/mvmd
+after=$(systemctl show -P MainPID mvmd.service)
+test "$after" != "$before"
+test "$(readlink /proc/$after/exe)" = /usr/bin/mvmd
+mvm exec vm -- /bin/busybox echo goes on
 """
 
 PURGES = """
 test -f /root/.mvm/mvm-data.json
 test ! -e /usr/bin/mvm
 test ! -e /run/mvm/mvmd.sock
-pgrep -f mvm-supervisor # the VM goes on
+busybox pgrep -f mvm-supervisor # the VM goes on
 export DEBIAN_FRONTEND=noninteractive
 apt-get purge -y mvm mvmd
 test -f /root/.mvm/mvm-data.json # nobody has answered
-apt-get install -y --no-install-recommends /packages/new/*.deb
+apt-get install -y --no-install-recommends {packages}
 mvm exec vm -- /bin/busybox echo still here
 echo 'mvm mvm/purge-data boolean true' | debconf-set-selections
 apt-get purge -y mvm mvmd
 test -f /root/.mvm/mvm-data.json # the VM runs
-apt-get install -y --no-install-recommends /packages/new/*.deb
+apt-get install -y --no-install-recommends {packages}
 mvm stop vm
 echo 'mvm mvm/purge-data boolean true' | debconf-set-selections
 apt-get purge -y mvm mvmd
@@ -206,48 +234,46 @@ class Packages(harness.TestCase):
             raise
         return tar
 
-    def older(self, folder):
-        """The packages again, as of an older version."""
-        os.makedirs(folder)
-        for name in INSIDE:
-            tree = self.path("older")
-            run("dpkg-deb", "-R", self.package(name), tree)
-            with open(tree + "/DEBIAN/control", encoding="utf-8") as file:
-                control = file.read()
-            version = re.search(r"^Version: (\S+)", control, re.M).group(1)
-            self.write("older/DEBIAN/control", control.replace(version, OLDER))
-            run("dpkg-deb", "--root-owner-group", "-b", tree, f"{folder}/{name}_{OLDER}_amd64.deb")
-            shutil.rmtree(tree)
+    def last_release(self):
+        """A package of the last release, which made none itself."""
+        tree = self.path("old")
+        os.makedirs(tree)
+        build = last_release.build(tree)
+        root = self.path("old-root")
+        for name, folder in ("mvm", "bin"), ("mvm-supervisor", "libexec/mvm"), ("mvm-agent", "libexec/mvm"):
+            os.makedirs(f"{root}/usr/{folder}", exist_ok=True)
+            run("install", "-s", f"{build}/{name}", f"{root}/usr/{folder}/{name}")
+        self.write("old-root/DEBIAN/control", CONTROL.format(version=last_release.VERSION))
+        run("dpkg-deb", "--root-owner-group", "-b", root, self.path("packages/old.deb"))
 
     @harness.needs_guests
     @harness.needs_program("mmdebstrap")
     def test_their_life_under_a_real_systemd(self):
-        packages = self.path("packages")
-        self.older(packages + "/old")
-        os.makedirs(packages + "/new")
-        for name in INSIDE:
-            shutil.copy(self.package(name), packages + "/new")
-        shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], packages + "/kernel.deb")
+        os.makedirs(self.path("packages"))
+        self.last_release()
+        names = [shutil.copy(self.package(name), self.path("packages")) for name in INSIDE]
+        values = {"packages": " ".join("/packages/" + os.path.basename(name) for name in names)}
+        shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], self.path("packages/kernel.deb"))
         self.mvm_ok("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian")
         self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=self.system())))
         self.mvm_ok("run", "debian", "-d", "--name", "outer")
         self.addCleanup(self.mvm, "rm", "--force", "outer")
-        self.mvm_ok("cp", packages, "outer:/")
-        steps = (
-            ("install", "apt-get install -y --no-install-recommends /packages/old/*.deb\nmvm version"),
-            ("units", HAS_UNITS),
-            ("group", HAS_GROUP),
-            ("vm", HAS_VM.format(inner=INNER)),
-            ("pool", HAS_POOL),
-            ("upgrade", "mvm inspect vm --json | tr -d ' \\n' | grep -o '\"supervisor_pid\":[0-9]*' >/root/supervisor\n"
-                        "apt-get install -y --no-install-recommends /packages/new/*.deb"),
-            ("goes on", ALL_GOES_ON),
-            ("remove", "apt-get remove -y libmvm1 mvm mvmd"),
-            ("purge", PURGES),
-        )
-        for name, script in steps:
+        self.mvm_ok("cp", self.path("packages"), "outer:/")
+        version = self.mvm_ok("version").split()[1]
+        steps = {
+            "last release": HAS_OLD_VM.format(version=last_release.VERSION, inner=INNER),
+            "upgrade": UPGRADE.format(version=version, **values),
+            "units": HAS_UNITS,
+            "group": HAS_GROUP,
+            "pool": HAS_POOL,
+            "again": AGAIN.format(**values),
+            "remove": "apt-get remove -y libmvm1 mvm mvmd",
+            "purge": PURGES.format(**values),
+        }
+        for name, script in steps.items():
+            began = time.monotonic()
             done = self.mvm("exec", "outer", "--", "/bin/bash", "-exc", BEGIN + script, timeout=3000)
-            print(f"# {name}: status {done.returncode}", flush=True)
+            print(f"# {name}: status {done.returncode}, {time.monotonic() - began:.0f} s", flush=True)
             self.assertEqual(done.returncode, 0, f"{name}: {done.stdout[-6000:]}{done.stderr[-9000:]}")
 
 

@@ -9,8 +9,8 @@ import tempfile
 import unittest
 
 import harness
+import last_release
 
-RELEASED = "3ba875a7" # 0.2.0
 CONFIG = """
 template_id = "web"
 flake_ref = "dir:root"
@@ -23,31 +23,16 @@ mem_mib = 128
 """
 
 
-def why_not():
-    done = subprocess.run(["git", "-C", harness.SOURCE_DIR, "cat-file", "-e", RELEASED + "^{commit}"],
-                          capture_output=True, check=False) if shutil.which("git") else None
-    return None if done and done.returncode == 0 else "the sources have no history with the last release"
-
-
 @harness.needs_guests
-@unittest.skipIf(why_not(), why_not())
+@unittest.skipIf(last_release.why_not(), last_release.why_not())
 class Upgrade(harness.TestCase):
     timeout = 900
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.old = os.environ.get("MVM_TEST_OLD") # that release's build/mvm
-        if cls.old:
-            return
         tree = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="mvm-test-"))
-        tar = subprocess.run(["git", "-C", harness.SOURCE_DIR, "archive", RELEASED], stdout=subprocess.PIPE, check=True)
-        subprocess.run(["tar", "-xf", "-", "-C", tree], input=tar.stdout, check=True)
-        clean = {name: value for name, value in os.environ.items() if name not in ("BUILD", "MESON_FLAGS", "MAKEFLAGS")}
-        done = subprocess.run(["make", "-C", tree], env=clean, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise AssertionError(done.stdout[-9000:] + done.stderr[-9000:])
-        cls.old = tree + "/build/mvm"
+        cls.old = last_release.build(tree) + "/mvm"
 
     def with_old(self, *args):
         done = subprocess.run([self.old, *args], env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True,
@@ -62,7 +47,7 @@ class Upgrade(harness.TestCase):
     def test_vms_templates_and_snapshots_of_the_last_release_go_on(self):
         os.makedirs(self.path("root/bin"))
         shutil.copy("/bin/busybox", self.path("root/bin"))
-        self.assertEqual(self.with_old("version"), "mvm 0.2.0\n")
+        self.assertEqual(self.with_old("version"), f"mvm {last_release.VERSION}\n")
         self.with_old("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "k")
         self.with_old("template", "build", "--config", self.write("template.toml", CONFIG), "--snapshot")
         self.with_old("run", "--template", "web", "-d", "--name", "vm")
