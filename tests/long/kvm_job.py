@@ -16,11 +16,21 @@ import unittest
 
 import guests
 import harness
+import kvm_counts
 
 
 def told(mvm_json, name):
     """The row of `mvm backends` for one backend."""
     return next(row for row in mvm_json("backends") if row["name"] == name)
+
+
+def print_counts(case, backend):
+    if reason := kvm_counts.why_not(): # on a host with KVM, for a user who is not root
+        case.skipTest(reason)
+    counts = kvm_counts.of_restores(lambda: case.run_detached("web-worker", "--require-snapshot"),
+                                    lambda name: case.mvm_ok("rm", "--force", name))
+    for what, samples in counts.items():
+        print(f"# a restore on {backend}, {what}:", *samples)
 
 
 @harness.needs_guests
@@ -96,6 +106,9 @@ class OnQemu(guests.TestCase):
         self.assertIn("'kvm'", says)
         self.assertIn("'tcg'", says)
 
+    def test_what_a_restore_costs_is_counted(self):
+        print_counts(self, "QEMU")
+
     def test_twenty_restores_in_a_row_all_answer(self):
         times = []
         for i in range(20):
@@ -138,6 +151,9 @@ class OnFirecracker(guests.TestCase):
         self.assertTrue(told(self.mvm_json, "firecracker")["usable"])
         record = self.clone()
         self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
+
+    def test_what_a_restore_costs_is_counted(self):
+        print_counts(self, "Firecracker")
 
     def test_memory_is_copied_when_it_is_to_be_private(self):
         record = self.run_detached("web-worker", "--require-snapshot", "--private-memory")

@@ -49,6 +49,8 @@ mount -t sysfs none /sys
 mount -t devtmpfs none /dev
 mount -t cgroup2 none /sys/fs/cgroup
 echo "+memory +cpu +pids" >/sys/fs/cgroup/cgroup.subtree_control
+mount -t debugfs none /sys/kernel/debug
+mount -t tracefs none /sys/kernel/tracing
 mount -t tmpfs -o size=3g none /tmp
 for m in {modules}; do insmod /m/$m.ko; done
 chgrp {kvm_group} /dev/kvm; chmod 660 /dev/kvm # as udev does
