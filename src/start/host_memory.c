@@ -158,20 +158,19 @@ static uint64_t promised_bytes(struct mvm *mvm)
 	return sum;
 }
 
-void host_memory_note(struct mvm *mvm, uint32_t mem_mib, uint32_t n,
+void host_memory_note(struct mvm *mvm, const struct host_memory *m, uint32_t mem_mib, uint32_t n,
 		      const struct mvm_progress *progress)
 {
-	struct host_memory m;
 	char promised[32], wanted[32], available[32];
 
-	if (!progress || host_memory_read(&m) < 0)
+	if (!progress)
 		return;
 	uint64_t new_bytes = ((uint64_t)mem_mib << 20) * n, old_bytes = promised_bytes(mvm);
-	if (old_bytes + new_bytes <= m.available_bytes)
+	if (old_bytes + new_bytes <= m->available_bytes)
 		return;
 	str_bytes(new_bytes, wanted, sizeof(wanted));
 	str_bytes(old_bytes, promised, sizeof(promised));
-	str_bytes(m.available_bytes, available, sizeof(available));
+	str_bytes(m->available_bytes, available, sizeof(available));
 	progress_note(progress,
 		      "memory may run out: %s may take %s and the running VMs %s more, but only %s "
 		      "are available",

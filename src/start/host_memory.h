@@ -45,7 +45,7 @@ int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t lea
  *
  * Cost: reads each instance's record.
  */
-void host_memory_note(struct mvm *mvm, uint32_t mem_mib, uint32_t n,
+void host_memory_note(struct mvm *mvm, const struct host_memory *m, uint32_t mem_mib, uint32_t n,
 		      const struct mvm_progress *progress);
 
 #endif

@@ -275,16 +275,20 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	return 0;
 }
 
-/* Check, before the first one starts, that all fit into memory.  All do if the host's memory cannot
- * be read. */
+/* Check, before the first one starts, that all fit into memory, and say when it may run out.  All
+ * fit if the host's memory cannot be read. */
 static int check_room(const struct batch *b, struct mvm_error *err)
 {
 	struct host_memory m;
 	uint64_t least_mib = b->request.ops->caps.clone_least_mib;
 	if (!b->plan.restore)
 		least_mib += BOOT_LEAST_MIB;
-	return host_memory_read(&m) < 0 ? 0
-					: host_memory_check_many(&m, b->n, least_mib << 20, err);
+	if (host_memory_read(&m) < 0)
+		return 0;
+	int r = host_memory_check_many(&m, b->n, least_mib << 20, err);
+	if (r == 0)
+		host_memory_note(b->mvm, &m, b->plan.mem_mib, b->n, b->progress);
+	return r;
 }
 
 static bool is_utf8(const char *s)
@@ -412,7 +416,6 @@ static int start_batch(struct batch *b, struct mvm_error *err)
 		return mvm_error_cancelled(err, "the start");
 	if (r < 0)
 		return r;
-	host_memory_note(b->mvm, b->plan.mem_mib, b->n, b->progress);
 	name_servers_note(b);
 	return start_all(b, err);
 }

@@ -20,6 +20,7 @@
 
 /* Limit on the files in /proc that are read here. */
 #define PROC_MAX     ((size_t)16 << 20)
+#define PASSWD_MAX   ((size_t)16 << 20)
 #define OVERFLOW_UID 65534u /* proc(5): stands for users without a number in a user namespace */
 
 bool place_is_roots(void)
@@ -155,16 +156,19 @@ static bool is_same(const struct stat *a, const char *path)
 	return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
 
-/* Read /etc/passwd, since getpwuid(3) may ask the network, and every command comes here. */
+/* Read /etc/passwd, since getpwuid(3) may ask the network.  It is read at once, since every command
+ * comes here: fgetpwent(3) of the file itself makes two system calls for each user. */
 static bool is_home(const struct stat *st)
 {
+	AUTO_FREE char *text = NULL;
 	const struct passwd *user;
+	const uid_t uid = getuid(), euid = geteuid();
 	bool found = is_same(st, getenv("HOME"));
-	FILE *file = found ? NULL : fopen("/etc/passwd", "re");
-
+	if (found || file_read_at(AT_FDCWD, "/etc/passwd", PASSWD_MAX, &text, NULL) < 0)
+		return found;
+	FILE *file = fmemopen(text, strlen(text), "r");
 	while (file && !found && (user = fgetpwent(file)))
-		found = (user->pw_uid == getuid() || user->pw_uid == geteuid()) &&
-			is_same(st, user->pw_dir);
+		found = (user->pw_uid == uid || user->pw_uid == euid) && is_same(st, user->pw_dir);
 	if (file)
 		fclose(file);
 	return found;
