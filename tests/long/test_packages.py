@@ -227,7 +227,7 @@ class Packages(harness.TestCase):
         depends -= {"systemd-standalone-sysusers", "systemd-sysusers", "default-logind", "cdebconf", "debconf-2.0"}
         try:
             run("mmdebstrap", "--variant=minbase", f"--include={SYSTEM},{','.join(sorted(depends))}",
-                "--customize-hook=cd $1/etc/systemd/system && for unit in " + " ".join(MASKED) + "; do ln -sf /dev/null $unit; done",
+                f"--customize-hook=cd $1/etc/systemd/system && for unit in {' '.join(MASKED)}; do ln -sf /dev/null $unit; done",
                 "bookworm", tar)
         except AssertionError as error:
             if "unable to" in str(error).lower() or "resolve" in str(error).lower():
