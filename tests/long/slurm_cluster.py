@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slurm on this host: munged, slurmctld and two slurmd, with the files of examples/slurm.
 
-    with Cluster(folder, {"PATH": ...}, lines) as slurm:
+    with Cluster(folder, {"PATH": ...}, lines, cgroups=False) as slurm:
         slurm.run("srun", "hostname")
         slurm.node("n1")                -> {"NodeName": "n1", "State": "IDLE", ...}
 
 Every program is started here and ends with the cluster: nothing of the system's Slurm is used.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import time
 
 import harness
 
+CGROUPS = "/sys/fs/cgroup"
 EXAMPLE = os.path.join(harness.SOURCE_DIR, "examples", "slurm")
 NODES = "n1", "n2"
 
@@ -28,6 +30,11 @@ def why_no_slurm():
         if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin"):
             return f"{package} is not installed"
     return None if os.geteuid() == 0 else "Slurm's daemons need root"
+
+
+def why_no_cgroups():
+    """None if two slurmd of one host can put jobs into cgroups here, else the reason."""
+    return None if os.path.exists(CGROUPS + "/memory/cgroup.procs") else "tried only with cgroups of version 1"
 
 
 def free_ports(n):
@@ -41,10 +48,10 @@ def free_ports(n):
 
 
 class Cluster:
-    """settings: lines of slurm.conf that replace those of the example."""
+    """settings: lines of slurm.conf that replace those of the example.  cgroups: a job gets one, with its memory."""
 
-    def __init__(self, folder, env, settings=()):
-        self.folder, self.settings = folder, dict(line.split("=", 1) for line in settings)
+    def __init__(self, folder, env, settings=(), cgroups=False):
+        self.folder, self.settings, self.cgroups = folder, dict(line.split("=", 1) for line in settings), cgroups
         self.conf = os.path.join(folder, "slurm.conf")
         self.env = {**env, "SLURM_CONF": self.conf}
         self.processes = {}
@@ -56,6 +63,9 @@ class Cluster:
         self.example()
         with open(self.conf, "w", encoding="utf-8") as out:
             out.write(self.config())
+        if self.cgroups:
+            with open(os.path.join(self.folder, "cgroup.conf"), "w", encoding="utf-8") as out:
+                out.write("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainCores=yes\n")
         try:
             self.start_munge()
             self.start("slurmctld", "slurmctld", "-D", "-i")
@@ -75,6 +85,13 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        if self.cgroups:
+            for top in glob.glob(f"{CGROUPS}/*/slurm_n[12]"):
+                for folder, _, _ in os.walk(top, topdown=False):
+                    try:
+                        os.rmdir(folder)
+                    except OSError:
+                        pass # a process is on its way out
 
     def example(self):
         """The files of the example, with the folders of this cluster's nodes."""
@@ -110,10 +127,10 @@ SlurmctldPidFile={self.folder}/slurmctld.pid
 SlurmdPidFile={self.folder}/%n/slurmd.pid
 SlurmctldLogFile={self.folder}/slurmctld.log
 SlurmdLogFile={self.folder}/%n/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+ProctrackType=proctrack/{"cgroup" if self.cgroups else "linuxproc"}
+TaskPlugin=task/{"cgroup" if self.cgroups else "none"}
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core{"_Memory" if self.cgroups else ""}
 MpiDefault=none
 ReturnToService=2
 SlurmctldTimeout=30

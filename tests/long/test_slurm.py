@@ -15,9 +15,9 @@ import harness
 import registries
 import slurm_cluster
 
-# Faster than the example's: the lease ends before the node counts as lost here, too.
-SETTINGS = "HealthCheckInterval=3", "SlurmdTimeout=45"
-LEASE = "20s"
+# More checks than the example's, and a longer lease for a busy host: it ends before the node counts as lost, too.
+SETTINGS = "HealthCheckInterval=3", "SlurmdTimeout=100"
+LEASE = "60s"
 WAITS = "echo on; while :; do sleep 0.1; done"
 
 
@@ -33,7 +33,8 @@ class Slurm(guests.TestCase):
         os.makedirs(bin_dir)
         os.symlink(harness.MVM, os.path.join(bin_dir, "mvm"))
         self.slurm = self.enterContext(slurm_cluster.Cluster(
-            self.folder, self.environment({"PATH": f"{bin_dir}:{os.environ['PATH']}:/usr/sbin:/sbin"}), SETTINGS))
+            self.folder, self.environment({"PATH": f"{bin_dir}:{os.environ['PATH']}:/usr/sbin:/sbin"}), SETTINGS,
+            cgroups="cgroup" in self._testMethodName))
         with open(self.path("mvm/mvm.env"), "a", encoding="utf-8") as out:
             out.write(f"lease_time={LEASE}\n")
 
@@ -139,6 +140,24 @@ class Slurm(guests.TestCase):
         slurm.wait("n2 is drained", lambda: "DRAIN" in slurm.node("n2")["State"])
         self.assertIn("Reason=mvm: qemu: ", slurm.run("scontrol", "-o", "show", "node", "n2").stdout)
 
+    @unittest.skipIf(slurm_cluster.why_no_cgroups(), slurm_cluster.why_no_cgroups())
+    def test_a_vm_stays_in_the_cgroup_of_its_job(self):
+        slurm = self.slurm
+        self.give_template("n1")
+        job = self.submit_waiting("--nodelist=n1", "--mem=192") # 128 MiB are the guest's
+        [vm] = self.vms("n1")
+        with open(f"/proc/{vm['vmm_pid']}/cgroup", encoding="ascii") as file:
+            cgroups = dict(line.strip().split(":", 2)[1:] for line in file)
+        step = f"/slurm_n1/uid_0/job_{job}/step_0"
+        self.assertEqual((cgroups["freezer"], cgroups["cpuset"], cgroups["memory"]), (step, step, step + "/task_0"))
+        with open(slurm_cluster.CGROUPS + "/memory" + step + "/memory.limit_in_bytes", encoding="ascii") as file:
+            self.assertEqual(int(file.read()), 192 << 20)
+        # whose slurmstepd is killed: slurmd ends what is in the cgroup
+        for pid in slurm.stepds(job):
+            os.kill(pid, 9)
+        slurm.run("scancel", job)
+        slurm.wait("its VM has ended", lambda: not guests.is_alive(vm["vmm_pid"]) and self.vms("n1") == [])
+
     def test_the_vm_of_a_lost_job_ends_before_its_successor_begins(self):
         slurm = self.slurm
         for node in slurm_cluster.NODES:
@@ -151,7 +170,7 @@ class Slurm(guests.TestCase):
         for pid in slurm.stepds(job):
             os.kill(pid, 9)
         self.assertTrue(guests.is_alive(lost["vmm_pid"])) # nobody has told it
-        slurm.wait("its job is requeued", lambda: slurm.job(job)["Restarts"] == "1")
+        slurm.wait("its job is requeued", lambda: slurm.job(job)["Restarts"] == "1", seconds=300)
         self.assertFalse(guests.is_alive(lost["vmm_pid"]), slurm.job(job))
         slurm.wait("it runs elsewhere", lambda: self.begun(job) and len(self.vms(other)) == 1)
         self.assertEqual((slurm.job(job)["NodeList"], self.vms(node)), (other, []))
