@@ -8,6 +8,7 @@
 """
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -29,15 +30,24 @@ def program():
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
+def high_pipe():
+    """A pipe whose descriptors are none of those that the browser gets, 3 and 4."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high
+
+
 class Browser:
     def __init__(self, folder, timeout):
         self.timeout, self.number, self.rest, self.pages = timeout, 0, b"", {}
-        commands, self.commands = os.pipe()
-        self.answers, answers = os.pipe()
+        commands, self.commands = high_pipe()
+        self.answers, answers = high_pipe()
         # as root it has no sandbox of its own; it only ever opens our pages
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", program(), f"--user-data-dir={folder}",
+            ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", program(), f"--user-data-dir={folder}",
              *root, *SWITCHES],
             pass_fds=(commands, answers), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | {"HOME": folder})
