@@ -34,8 +34,7 @@ struct mvm_artifact_result {
 	char signed_by[MVM_KEY_FINGERPRINT_SIZE];
 	/* push: the tag has snapshots of this revision for so many kinds of hosts */
 	size_t n_variants;
-	/* pull: the snapshot was left out, as it is for other kinds of hosts, and so are all others
-	 */
+	/* pull: the snapshot was left out, as this and all others are for other kinds of hosts */
 	bool snapshot_unfit;
 };
 #define MVM_ARTIFACT_RESULT_INIT MVM_STRUCT_INIT(struct mvm_artifact_result)

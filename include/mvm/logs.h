@@ -17,7 +17,7 @@ struct mvm_event {
 	const char *time; /* RFC 3339 with nanoseconds */
 	/* One of: started, healthy, unhealthy, paused, resumed, suspended, not-suspended, forked,
 	 * volumes, restarting, stopped, network, refused, network-down, network-up, disk-error,
-	 * exited, failed, renamed, removed.  Later versions may add some. */
+	 * exited, failed, ttl, renamed, removed.  Later versions may add some. */
 	const char *event;
 	const char *instance, *template_id;
 	const char *message;

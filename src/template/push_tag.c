@@ -154,8 +154,7 @@ static int put(struct session *s, const struct push_tag *what, const struct vari
 }
 
 /* Wait for pushes at the same time to have put theirs.  They take about as long as this one took
- * from its look to its put, and the more of them there are, the longer it takes until all are in.
- */
+ * from its look to its put, and longer the more of them there are. */
 static int wait_a_moment(unsigned tries, int64_t took_ns, const struct mvm_progress *progress,
 			 struct mvm_error *err)
 {

@@ -138,6 +138,18 @@ class Access(Case):
         self.assertTrue(self.wait_for(lambda: self.ask(headers=short)[0] == 401))
         self.assertEqual(self.local("DELETE", "/v1/instances/x")[0], 404)
 
+    def test_only_an_admin_names_ports_and_addresses_of_the_host(self):
+        kind = {"Content-Type": "application/json"}
+        tokens = {scope: self.token(scope, "--scope", scope) for scope in ("exec", "admin")}
+        for scope, ports, wanted in (("exec", ["8080:80"], 403), ("exec", ["0.0.0.0:0:80"], 403),
+                                     ("exec", ["0:80", "[::]:0:80/udp"], 403), ("exec", ["127.0.0.2:22:80"], 403),
+                                     ("exec", ["0:80", "[::1]:0:80", "127.0.0.2:0:80/udp"], 404),
+                                     ("admin", ["8080:80", "0.0.0.0:0:80"], 404)): # there is no such template
+            body = json.dumps({"template": "none", "ports": ports}).encode()
+            self.assertEqual(self.ask("POST", "/v1/instances", {**tokens[scope], **kind}, body)[0], wanted, (scope, ports))
+        body = json.dumps({"template": "none", "ports": ["8080:80"]}).encode()
+        self.assertEqual(self.local("POST", "/v1/instances", kind, body)[0], 404)
+
     def test_a_token_has_its_rate(self):
         fast = self.token("fast", "--max-rate", "2")
         answers = [self.ask(headers=fast) for _ in range(6)]
