@@ -146,8 +146,10 @@ static int make_devices(struct warden *w)
 	int dir_fd = w->saving.dir_fd;
 	AUTO_CLOSE int to_fd = openat(dir_fd, SAVED_DEVICES,
 				      O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to_fd < 0)
+		return -errno;
 	AUTO_CLOSE int from_fd = openat(dir_fd, SAVED_DEVICES, O_RDONLY | O_CLOEXEC);
-	if (to_fd < 0 || from_fd < 0)
+	if (from_fd < 0)
 		return -errno;
 	unlinkat(dir_fd, SAVED_DEVICES, 0);
 	w->devices_fds[0] = TAKE_FD(from_fd);
