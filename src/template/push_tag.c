@@ -12,6 +12,7 @@
 
 #define TRIES_MAX     6u
 #define LOOK_AGAIN_MS 250
+#define LOOK_MAX_MS   10000
 
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 
@@ -158,11 +159,13 @@ static int put(struct session *s, const struct push_tag *what, const struct vari
 static int wait_a_moment(unsigned tries, int64_t took_ns, const struct mvm_progress *progress,
 			 struct mvm_error *err)
 {
-	const int64_t least_ns = LOOK_AGAIN_MS * NS_PER_MS;
+	const int64_t least_ns = LOOK_AGAIN_MS * NS_PER_MS, most_ns = LOOK_MAX_MS * NS_PER_MS;
 	int64_t wait_ns = (2 * took_ns > least_ns ? 2 * took_ns : least_ns)
 			  << (tries < 3 ? tries : 3);
 	uint16_t more;
 
+	if (wait_ns > most_ns) /* the registry has made this push wait */
+		wait_ns = most_ns;
 	random_bytes(&more, sizeof(more));
 	wait_ns += wait_ns / 1024 * (more % 1024);
 	int r = progress_wait(progress, -1, clock_now_ns() + wait_ns);
@@ -192,7 +195,7 @@ int push_tag(struct session *s, const struct push_tag *what, const struct mvm_pr
 {
 	struct mvm_digest replaced;
 	struct variants put_last;
-	struct seen seen;
+	struct seen seen = { 0 };
 
 	*ret_variants = 0;
 	if (!what->has_snapshot)
