@@ -42,7 +42,7 @@ static int lock_name(const char *prefix, const char *id, char ret[LOCK_NAME_SIZE
 int store_lock(struct store *s, const char *what, const struct mvm_progress *progress)
 {
 	for (;;) {
-		int r = take(s, STORE_LOCK, LOCK_NOWAIT, what, NULL);
+		int r = take(s, STORE_LOCK, LOCK_NOWAIT | LOCK_PAST_LOOKS, what, NULL);
 		if (r != -EBUSY)
 			return r;
 		r = lock_await_at(locks_dir(s), STORE_LOCK, -1, DEADLINE_NONE, progress);
