@@ -201,13 +201,14 @@ struct mvm_pull_options {
  *   ret       may be NULL
  *
  * Of several snapshots of the revision the one for this host's CPU and VMM is taken.  If there is
- * none, the image comes alone, and a note says how to make one.
+ * none, the image comes alone, a note says so, and ret->snapshot_unfit is set.
  *
  * Only chunks that no local revision has are fetched.  A pull that was stopped goes on where it
  * was.  Two pulls of one artifact run one after the other.
  *
  * Returns 0, or with if_missing 1 if there was nothing to do; then ret->digest is "".
- * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO.
+ * Errors: as mvm_template_import(); -EACCES, -EBUSY (too many requests), -EREMOTEIO; -EPERM:
+ * registries.toml wants a signature by a trusted key.
  */
 MVM_API int mvm_template_pull(struct mvm *mvm, const char *from,
 			      const struct mvm_pull_options *options,
