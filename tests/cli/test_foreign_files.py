@@ -33,6 +33,7 @@ ARGUMENTS = {
     "template rollback": ["web"],
     "run": ["-T", "prod", "-d", "--name", "precious"],
     "cp": ["prod:/x", "copied"],
+    "update": ["prod", "--ttl", "1h"],
     "rm": ["--all", "--force"],
     "pool set": ["web", "--size", "0"],
     "kernel add": ["kernel", "--name", "precious", "--force"],

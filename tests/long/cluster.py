@@ -103,7 +103,7 @@ BinaryName = "{shutil.which('crun')}"
 """)
         self.write("kubelet.yaml", json.dumps({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"}, "address": "127.0.0.1", "port": registries.free_port(),
             "healthzPort": 0, "readOnlyPort": 0, "cgroupDriver": "cgroupfs", "cgroupRoot": "/" + self.cgroup,
             "enforceNodeAllocatable": [], "failCgroupV1": False, "failSwapOn": False,

@@ -31,6 +31,7 @@ def print_counts(case, backend):
                                     lambda name: case.mvm_ok("rm", "--force", name))
     for what, samples in counts.items():
         print(f"# a restore on {backend}, {what}:", *samples)
+    case.assertTrue(all(min(samples) > 0 for what, samples in counts.items() if "system calls" in what), counts)
 
 
 @harness.needs_guests

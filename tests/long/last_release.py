@@ -13,7 +13,9 @@ VERSION = "0.2.0"
 
 
 def why_not():
-    """None if it can be built here, else the reason."""
+    """None if it can be had here, else the reason."""
+    if os.environ.get("MVM_TEST_OLD"):
+        return None
     done = subprocess.run(["git", "-C", harness.SOURCE_DIR, "cat-file", "-e", COMMIT + "^{commit}"],
                           capture_output=True, check=False) if shutil.which("git") else None
     return None if done and done.returncode == 0 else "the sources have no history with the last release"

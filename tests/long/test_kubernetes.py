@@ -75,7 +75,7 @@ class Kubernetes(guests.TestCase):
         if not made:
             subprocess.run([os.path.join(EXAMPLE, "make-image")], check=True, stdout=subprocess.DEVNULL, timeout=1500,
                            env={**os.environ, "BUILD": os.path.dirname(harness.MVM)})
-            made = os.path.join(EXAMPLE, "image.tar")
+            made = shutil.move(os.path.join(EXAMPLE, "image.tar"), os.path.join(cls.shared, "mvm.tar"))
         return made
 
     @classmethod

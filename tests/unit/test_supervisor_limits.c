@@ -225,11 +225,11 @@ static void a_time_to_live_can_be_prolonged_and_shortened(void **state)
 {
 	struct world *x = *state;
 	struct control c;
-	x->record.ttl_ms = 300;
+	x->record.ttl_ms = 3000;
 	start_up(x);
 	connect_client(x, &c);
 	set_time_to_live(x, &c, 60000);
-	sleep_ms(500);
+	sleep_ms(3500);
 	assert_state(x, RECORD_RUNNING);
 	set_time_to_live(x, &c, 0);
 	set_time_to_live(x, &c, SHORT_MS);
@@ -248,14 +248,15 @@ static void a_new_time_to_live_takes_a_suspend_back(void **state)
 	struct control c;
 	x->record.ttl_ms = 100;
 	x->record.ttl_action = RECORD_THEN_SUSPEND;
-	x->suspend_again_ms = 300;
+	x->suspend_again_ms = 3000;
 	start_clone(x);
 	answer_call(x, expect_call(x, CALL_FREEZE), EBUSY, NULL); /* so it is to be tried again */
 	for (int i = 0; i < 1000 && !events(x, "not-suspended", NULL); i++)
 		sleep_ms(10);
+	assert_int_equal(events(x, "not-suspended", NULL), 1);
 	connect_client(x, &c);
 	set_time_to_live(x, &c, 60000);
-	sleep_ms(500); /* no second try, to which the world's guest would have to answer */
+	sleep_ms(3500); /* no second try, to which the world's guest would have to answer */
 	inspect(x, &r);
 	assert_int_equal(r.state, RECORD_RUNNING);
 	assert_null(r.suspend_problem);

@@ -135,9 +135,8 @@ static void a_second_suspend_finds_it_suspended(void **state)
 
 static const char staged[] = "../stage.0011223344556677"; /* from the instances' folder */
 
-/* Another folder takes the revision's place, as when its snapshot is taken anew, or they change
- *
- * back. */
+/* Another folder takes the revision's place, as when its snapshot is taken anew, or they
+ * change back. */
 static void exchange_revision(struct world *x)
 {
 	AUTO_FREE char *revision = str_printf("../%s", x->record.revision);
