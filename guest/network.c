@@ -123,7 +123,7 @@ static void expect_no_duplicates(const char *card)
 	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_dad", card);
 	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) /* else the guest has no IPv6 */
-		(void)file_write_all(fd, "0", 1);
+		file_write_all(fd, "0", 1);
 }
 
 /* Set the card's address.  To set the same address again changes nothing. */

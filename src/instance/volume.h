@@ -22,10 +22,11 @@ struct volume_places {
 	mode_t umask;				  /* for files from the guest */
 };
 
-/* Open them.  A place that cannot be opened fails when its copy begins.
+/*
+ * Open them.  A place that cannot be opened fails when its copy begins.
  *
- *   back  only those that are copied back; a missing folder is
- * made */
+ *   back  only those that are copied back; a missing folder is made
+ */
 void volume_places_open(const struct record *r, bool back, struct volume_places *ret);
 void volume_places_done(struct volume_places *p);
 DEFINE_AUTO_DONE(volume_places, volume_places_done)

@@ -37,9 +37,8 @@ static int parse_frame(const struct channel *c, struct frame *ret)
 	return 1;
 }
 
-/* -EPIPE when the peer has gone.  A vsock connection that did not survive a snapshot gives
- *
- * ENOTCONN. */
+/* -EPIPE when the peer has gone.  A vsock connection that did not survive a snapshot
+ * gives ENOTCONN. */
 static int error_of(int err)
 {
 	return err == ECONNRESET || err == ENOTCONN ? -EPIPE : -err;

@@ -231,8 +231,7 @@ static int make_artifacts(struct commit *c, struct mvm_error *err)
 }
 
 /* Does the template describe the VM that runs?  Then the settings of both give the same revision.
- * 1, 0 or
- * -errno. */
+ * Returns 1, 0 or -errno. */
 static int describes_vm(const struct commit *c, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) vm = { 0 };
