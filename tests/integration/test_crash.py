@@ -328,6 +328,8 @@ subprocess.run([mvm, "inspect", "one"], check=True)
 
     def test_a_copy_of_an_instance_is_a_users(self):
         self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "copied")
+        # its supervisor writes the event once the command has its answer
+        self.assertTrue(guests.wait_until(lambda: '"started"' in self.mvm_ok("events", "--json")))
         os.mkfifo(self.data("logs", "fifo")) # mvm does not wait to write an event, even into a FIFO
         os.rename(self.data("logs", "events.jsonl"), self.data("logs", "kept"))
         os.rename(self.data("logs", "fifo"), self.data("logs", "events.jsonl"))
