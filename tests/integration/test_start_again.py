@@ -135,8 +135,9 @@ class StartAgain(guests.TestCase):
         self.assertEqual(done, [{"name": "one", "result": "restarted"}])
         second = self.inspect("one")
         self.assertNotEqual(second["supervisor_pid"], first["supervisor_pid"])
-        events = [event for event in self.events() if event in ("started", "stopped")]
-        self.assertEqual(events[-3:], ["started", "stopped", "started"])
+        # the supervisor writes the last of them once the command has its answer
+        self.assertTrue(guests.wait_until(lambda: [event for event in self.events() if event in ("started", "stopped")]
+                                          [-3:] == ["started", "stopped", "started"]))
         self.end("one")
         self.mvm_ok("restart", "one") # one that has ended is only started
         self.assertEqual(self.exec("one", "echo", "yes"), "yes\n")
