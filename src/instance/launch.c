@@ -21,6 +21,8 @@
 #include "instance/saved.h"
 #include "model/name.h"
 
+#define LAST_STEPS_MS 2000 /* of a supervisor that has written its end */
+
 /* Parse an address of either family, with the port.  Returns its length, or 0 for no address. */
 static socklen_t parse_address(const struct vmm_forward *f, struct sockaddr_storage *ret)
 {
@@ -147,6 +149,10 @@ static int take_folder(int instances_fd, const struct record *rec, struct instan
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, rec->name);
 	int r = dir_fd < 0 ? dir_fd : instance_folder_take(instances_fd, dir_fd, rec, ret);
+	/* its supervisor has written the end, and is at its last steps */
+	if (r == -EBUSY && instance_folder_await(dir_fd, rec->name, -1,
+						 clock_deadline_ns(LAST_STEPS_MS), NULL, NULL) == 0)
+		r = instance_folder_take(instances_fd, dir_fd, rec, ret);
 	if (r == -EBUSY)
 		return mvm_error_reason(
 			err, mvm_error_set(err, r, "instance '%s' is running", rec->name),

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`start` and `restart`: instances that have ended start again, as they were started first."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import time
 
 import guests
 import harness
@@ -120,6 +122,15 @@ class StartAgain(guests.TestCase):
         self.status(start)
         self.assertTrue(guests.wait_until(self.ended))
         self.mvm_ok("start", "one")
+
+    def test_a_start_waits_for_the_supervisors_last_steps(self):
+        self.run_detached("web-worker", "--name", "one")
+        self.end("one")
+        with open(self.data("instances", "one", "lock"), "rb") as lock: # as a supervisor holds it that has written its end
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            start = self.start_mvm("start", "one")
+            time.sleep(0.5)
+        self.assertEqual(self.status(start), 0)
 
     def test_without_its_revision_it_stays_ended(self):
         self.own_data()
