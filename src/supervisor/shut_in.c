@@ -26,8 +26,6 @@
 
 extern char **environ;
 
-#define SIGNALS_MAX 64u
-
 /* of address space: STREAMS_MAX streams with full windows both ways need 512 MiB */
 #define MEMORY_MAX ((uint64_t)1 << 30)
 
@@ -225,12 +223,7 @@ static int limit_logs(const struct record *rec, bool same_uid)
 static int limit_resources(const struct record *rec, bool same_uid)
 {
 	const struct rlimit_most limits[] = {
-		{ RLIMIT_CORE, 0 },
-		{ RLIMIT_MEMLOCK, 0 },
-		{ RLIMIT_MSGQUEUE, 0 },
-		{ RLIMIT_RTPRIO, 0 },
-		{ RLIMIT_NICE, 0 },
-		{ RLIMIT_SIGPENDING, SIGNALS_MAX },
+		WALLS_RLIMITS,
 		{ RLIMIT_NPROC, 0 },
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes */
 		{ RLIMIT_AS, MEMORY_MAX },

@@ -19,7 +19,6 @@
 #include "vmm/vmm.h"
 
 #define ISOLATION_ENV "MVM_ISOLATION"
-#define SIGNALS_MAX   64u
 
 unsigned walls_there_are(void)
 {
@@ -106,12 +105,7 @@ static int limit_files(const struct walls *w)
 static int limit_resources(const struct walls *w)
 {
 	const struct rlimit_most limits[] = {
-		{ RLIMIT_CORE, 0 },
-		{ RLIMIT_MEMLOCK, 0 },
-		{ RLIMIT_MSGQUEUE, 0 },
-		{ RLIMIT_RTPRIO, 0 },
-		{ RLIMIT_NICE, 0 },
-		{ RLIMIT_SIGPENDING, SIGNALS_MAX },
+		WALLS_RLIMITS,
 		{ RLIMIT_NOFILE, w->files_max },
 		{ RLIMIT_FSIZE, w->file_max_bytes },
 		{ RLIMIT_NPROC, w->threads_max ? w->threads_max : RLIM_INFINITY },

@@ -9,6 +9,16 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
+
+/* Limits of every process behind walls, for a list of struct rlimit_most. */
+#define WALLS_SIGNALS_MAX 64u
+#define WALLS_RLIMITS                                                                              \
+	{ RLIMIT_CORE, 0 }, { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_RTPRIO, 0 },   \
+		{ RLIMIT_NICE, 0 },                                                                \
+	{                                                                                          \
+		RLIMIT_SIGPENDING, WALLS_SIGNALS_MAX                                               \
+	}
 
 struct walls {
 	const char *binary;	   /* the program; its libraries lie in lib beside its bin */
