@@ -273,6 +273,9 @@ enum agent_call {
 	CALL_TTL = 78,
 };
 
+/* The longest time of CALL_TTL: in nanoseconds it is an int64_t still. */
+#define TTL_MAX_MS (INT64_MAX / 1000000)
+
 enum agent_field {
 	FIELD_CALL = 1, /* number */
 	FIELD_STATUS,	/* number: 0 or a positive errno */

@@ -24,7 +24,6 @@
 
 #define KILL_GRACE_MS	  INT64_C(60000)
 #define PAUSE_DEADLINE_MS INT64_C(30000)
-#define TTL_MAX_MS	  (INT64_MAX / 1000000) /* as the supervisor has it */
 
 static int instances_dir(struct mvm *mvm, struct mvm_error *err)
 {

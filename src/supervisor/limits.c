@@ -23,8 +23,6 @@
 #define FAILED_TRIES 10u
 #define DOUBLINGS    6u
 
-#define TTL_MAX_MS ((uint64_t)INT64_MAX / 1000000) /* in nanoseconds it is an int64_t still */
-
 static void begin_ttl(struct supervisor *s)
 {
 	struct record *rec = &s->record;
