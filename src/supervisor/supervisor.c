@@ -266,7 +266,7 @@ static void await_starter(struct supervisor *s)
 static bool starter_stops(const struct supervisor *s)
 {
 	const struct job *const lists[] = { s->waiting, s->clients.jobs };
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(lists); i++) {
 		for (const struct job *j = lists[i]; j; j = j->next) {
 			if (j->call == CALL_STOP && j->client_id == s->clients.leash_id)
 				return true;

@@ -157,9 +157,9 @@ static int make_devices(struct warden *w)
 	return 0;
 }
 
-/* The same file for each state, emptied: a file keeps its blocks for as long as somebody has it
- * open, and a supervisor that a guest has broken into would fill the host's disk with many.  QEMU's
- * end can only write. */
+/* Empty the file of device state and use it again.  With a new file for each state, a supervisor
+ * that a guest has broken into could keep all of them open and fill the host's disk.  QEMU's end
+ * can only write. */
 static int open_devices(struct warden *w)
 {
 	int r = w->devices_fds[1] ? 0 : make_devices(w);

@@ -24,7 +24,8 @@ struct seen {
 
 /* ---- looking ---- */
 
-/* What is no template's is not kept, but a registry that does not answer is an error. */
+/* Does this error of a look say that the tag names no template?  A push replaces that.  Any other
+ * error, such as a registry that does not answer, ends the push. */
 static bool is_something_else(int r)
 {
 	return r == -EBADMSG || r == -EOPNOTSUPP || r == -EFBIG || r == -ENOENT;
