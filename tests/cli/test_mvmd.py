@@ -215,7 +215,8 @@ class Access(Case):
 class Sandboxes(Case):
     """E2B's wire, with an instance that is only played."""
 
-    def test_who_may_only_look_gets_no_access_token(self):
+    def played_sandbox(self):
+        """Its name and its tokens' secret."""
         name, secret = "i" + "0" * 20, "s" * 80
         instance = FakeInstance(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
         self.addCleanup(instance.close)
@@ -224,19 +225,16 @@ class Sandboxes(Case):
             json.dump({"id": name, "template": "web", "accessToken": secret, "trafficToken": secret, "startedAt": 1,
                        "end": time.time() + 3600, "endAt": time.time() + 3600}, file)
         self.start_mvmd(*self.options)
+        return name, secret
+
+    def test_who_may_only_look_gets_no_access_token(self):
+        name, secret = self.played_sandbox()
         for scope, has in ("read", False), ("exec", True):
             status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
             self.assertEqual((status, sandbox["sandboxID"], secret in json.dumps(sandbox)), (200, name, has))
 
     def test_the_length_of_a_message_is_bounded(self):
-        name, secret = "i" + "1" * 20, "s" * 80
-        instance = FakeInstance(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
-        self.addCleanup(instance.close)
-        self.end_mvmd()
-        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
-            json.dump({"id": name, "template": "web", "accessToken": secret, "trafficToken": secret, "startedAt": 1,
-                       "end": time.time() + 3600, "endAt": time.time() + 3600}, file)
-        self.start_mvmd(*self.options)
+        name, secret = self.played_sandbox()
         here = {"E2b-Sandbox-Id": name, "X-Access-Token": secret}
         call = "/filesystem.Filesystem/Stat"
         stream = {**here, "Content-Type": "application/connect+json"}
