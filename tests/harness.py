@@ -70,6 +70,14 @@ def needs_program(name):
     return unittest.skipUnless(shutil.which(name), f"{name} is not installed")
 
 
+def link_target(path):
+    """None: it is gone, as a descriptor is that a running process closes meanwhile."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
 def processes_of(folder):
     """{pid: command line} of live processes that name the folder, work in it or hold it open."""
     found = {}
@@ -82,10 +90,10 @@ def processes_of(folder):
                     continue
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read().replace(b"\0", b" ").decode(errors="replace")
-            paths = [os.readlink(f"/proc/{pid}/cwd")]
-            paths += [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = [f"/proc/{pid}/cwd", *(f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd"))]
         except OSError:
             continue # it has ended, or we may not read it
+        paths = [target for target in map(link_target, links) if target]
         if folder in command or any(path.startswith(folder) for path in paths):
             found[int(pid)] = command
     return found
