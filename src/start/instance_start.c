@@ -326,10 +326,12 @@ static int check_limits(struct batch *b, struct mvm_error *err)
 {
 	struct mvm_start_options *o = &b->options;
 	bool suspends = start_wants_suspend(o);
-	if ((suspends || o->on_idle_ms) && !b->request.ops->save_devices)
+	const struct vmm_ops *ops = b->request.ops;
+	if (suspends && !ops->save_devices)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot suspend a VM", ops->name);
+	if (o->on_idle_ms && !ops->caps.network_visits)
 		return mvm_error_set(err, -EOPNOTSUPP,
-				     "backend %s cannot suspend a VM, nor tell whether it is idle",
-				     b->request.ops->name);
+				     "backend %s cannot tell whether a VM is idle", ops->name);
 	if (suspends && !b->again)
 		o->kind = MVM_START_REQUIRE_SNAPSHOT;
 	return 0;

@@ -138,9 +138,29 @@ int agent_client_move(struct agent_client *a, struct loop *loop, int fd)
 	if (r < 0)
 		return r;
 	loop_source_free(a->source);
-	close(a->channel.fd);
+	a->first_fd = a->channel.fd;
 	a->source = source;
 	a->channel.fd = fd;
+	return 0;
+}
+
+int agent_client_move_back(struct agent_client *a, struct loop *loop)
+{
+	struct loop_source *source;
+	if (a->broken[0])
+		return -EPIPE;
+	if (!a->first_fd)
+		return 0; /* it has not been left */
+	int r = loop_add_fd(loop, a->first_fd, EPOLLIN, on_ready, a, &source);
+	if (r < 0)
+		return r;
+	loop_source_free(a->source);
+	close(a->channel.fd);
+	channel_done(&a->channel);
+	a->source = source;
+	a->channel = (struct channel){ .fd = a->first_fd };
+	a->first_fd = 0;
+	a->hello = false;
 	return 0;
 }
 
@@ -149,6 +169,8 @@ void agent_client_done(struct agent_client *a)
 	loop_source_free(a->source);
 	if (a->channel.fd > 0)
 		close(a->channel.fd);
+	if (a->first_fd > 0)
+		close(a->first_fd);
 	channel_done(&a->channel);
 	strbuf_done(&a->reply);
 	strbuf_done(&a->held);

@@ -36,6 +36,7 @@ struct agent_later {
 
 struct agent_client {
 	struct channel channel;
+	int first_fd; /* the first channel, when another one has replaced it; 0: none */
 	struct loop_source *source;
 	bool hello;	     /* the agent has introduced itself */
 	uint64_t protocol;   /* the agent's protocol version */
@@ -69,6 +70,11 @@ void agent_client_done(struct agent_client *a);
  * Returns 0, -EPIPE (the channel is broken) or -errno.
  */
 int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
+
+/* The connection is lost, and the agent will make another one, on which it introduces itself again:
+ * switch back to the first one until then.  What was under way in either direction is lost.
+ * Returns 0, -EPIPE or -errno. */
+int agent_client_move_back(struct agent_client *a, struct loop *loop);
 
 /* Send a frame of a client's stream.  -ENOBUFS when the guest takes no more bytes, -EBUSY while the
  * channel is quiet. */

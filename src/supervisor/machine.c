@@ -40,7 +40,8 @@ static void on_log(void *arg, const struct frame *f)
 static int on_agent(void *arg, int fd)
 {
 	struct machine *m = arg;
-	return agent_client_move(&m->agent, m->loop, fd);
+	return fd < 0 ? agent_client_move_back(&m->agent, m->loop)
+		      : agent_client_move(&m->agent, m->loop, fd);
 }
 
 /* Add the guest's last output to the error of a wait. */
@@ -292,6 +293,11 @@ static int state_dir(const struct machine *m, bool create)
 	if (!w)
 		return -1;
 	return create ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd;
+}
+
+int machine_map_memory(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
+{
+	return vmm_map_memory(m->vmm, state_dir(m, false), deadline_ns, err);
 }
 
 int machine_load(struct machine *m, int64_t deadline_ns, struct mvm_error *err)

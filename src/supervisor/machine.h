@@ -128,6 +128,9 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 int machine_capture(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
 		    int64_t *ret_prepare_ns, struct mvm_error *err);
 
+/* Get the memory ready for the saved pages. */
+int machine_map_memory(struct machine *m, int64_t deadline_ns, struct mvm_error *err);
+
 /* Load the state, and let the guest run.  For the two below. */
 int machine_load(struct machine *m, int64_t deadline_ns, struct mvm_error *err);
 void machine_stage(struct machine *m, const char *name, int64_t at_ns);

@@ -387,7 +387,9 @@ int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *
 {
 	char expected[DIGEST_HEX_SIZE];
 	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
-	int r = warden_load_saved(&s->warden, expected, err);
+	int r = machine_map_memory(&s->machine, deadline_ns, err);
+	if (r == 0)
+		r = warden_load_saved(&s->warden, expected, err);
 	if (r < 0)
 		return r;
 	r = fork ? run_fork(s, expected, deadline_ns, err)

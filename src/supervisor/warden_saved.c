@@ -229,12 +229,13 @@ static int save_pages(struct warden *w, struct mvm_error *err)
 
 static int save_state(const struct warden *w, struct saved *info, struct mvm_error *err)
 {
-	AUTO_CLOSE int base_fd = w->ops->open_state(w->memory_dir_fd, false);
+	AUTO_CLOSE int base_fd = openat(w->memory_dir_fd, SAVED_STATE,
+					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (base_fd < 0)
-		return mvm_error_set(err, base_fd, "cannot open the snapshot's device state: %s",
-				     strerror(-base_fd));
+		return mvm_error_set(err, -errno, "cannot open the snapshot's device state: %s",
+				     strerror(errno));
 	AUTO_CLOSE int fd = new_file(w->saving.dir_fd, SAVED_STATE, err);
-	int r = fd < 0 ? fd : w->ops->finish_state(base_fd, w->devices_fds[0], fd, err);
+	int r = fd < 0 ? fd : w->ops->finish_state(w->body, base_fd, w->devices_fds[0], fd, err);
 	if (r < 0)
 		return r;
 	r = note_file(fd, &info->state_sha256, &info->state_bytes);

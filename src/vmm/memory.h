@@ -2,7 +2,7 @@
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
 
-/* The memory file of a machine that will be captured. */
+/* Files of a machine's memory: the one that will be captured, and a clone's own pages. */
 
 #include "vmm/vmm.h"
 
@@ -16,5 +16,9 @@
  * Returns 0, -EEXIST, or -errno of open(2) or ftruncate(2).
  */
 int vmm_memory_make(const struct vmm_config *config, struct mvm_error *err);
+
+/* pages_save() and pages_load() (vmm/pages.h) of a VMM's process, with a sentence on failure. */
+int64_t vmm_memory_save(pid_t pid, int mem_fd, int to_fd, struct mvm_error *err);
+int vmm_memory_load(pid_t pid, int mem_fd, int from_fd, struct mvm_error *err);
 
 #endif

@@ -423,6 +423,16 @@ int vmm_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_erro
 	return in_context(v, v->ops->save_devices(v, fd, deadline_ns, err), err);
 }
 
+int vmm_map_memory(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->map_memory)
+		return 0;
+	int r = check_state(v, VMM_SPAWNED, err);
+	if (r < 0)
+		return r;
+	return in_context(v, v->ops->map_memory(v, dir_fd, deadline_ns, err), err);
+}
+
 int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (!v->ops->restore)

@@ -49,6 +49,7 @@ struct vmm_caps {
 	bool pause;
 	bool network_user;	     /* outbound NAT and port forwards; see network_obstacle() */
 	bool network_domains;	     /* rules for domains hold */
+	bool network_visits;	     /* tells when somebody uses a forwarded port */
 	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
 	const char *agent_transport; /* "virtio-serial", "vsock" */
 	uint32_t clone_least_mib;    /* memory that a clone takes at least until it answers */
@@ -157,12 +158,14 @@ struct vmm_config {
 	int work_fd;	  /* a folder of this VM's own, for the backend's files */
 	int agent_fd;	  /* the VMM's end of the agent channel; connected stream socket */
 	/*
-	 * For backends whose guest dials (over vsock).  Called once, from the loop, when the guest
-	 * has dialled: fd, connected and non-blocking, is the agent's channel from now on.  The
+	 * For backends whose guest dials (over vsock).  Called from the loop when the guest has
+	 * dialled: fd, connected and non-blocking, is the agent's channel from now on.  The
 	 * backend has passed on everything that was sent by agent_fd before.  If the callback
 	 * returns 0, it owns fd.  agent_fd hangs up only if the VMM ends before the guest dials.
-	 * NULL: the backend relays all bytes between fd and agent_fd, which costs a copy each.  A
-	 * backend that gives agent_fd to its VMM never calls this.
+	 * fd -1: the channel is lost, and the guest dials again once it runs; agent_fd is the
+	 * channel until then (save_devices()).  NULL: the backend relays all bytes between fd and
+	 * agent_fd, which costs a copy each.  A backend that gives agent_fd to its VMM never calls
+	 * this.
 	 */
 	int (*on_agent)(void *arg, int fd);
 	void *on_agent_arg;
@@ -335,14 +338,16 @@ struct vmm_ops {
 	 *
 	 * save_pages() writes the pages that the clone has of its own (vmm/pages.h) and returns
 	 * their number.  finish_state() makes a whole device state of what save_devices() has
-	 * written to raw_fd.
+	 * written.
 	 *
 	 *   base_fd  the snapshot's device state, from which the clone was restored
+	 *   raw_fd   the file that save_devices() got
 	 *   to_fd    a new, empty file
 	 */
 	int64_t (*save_pages)(const struct vmm_body *b, int to_fd, struct mvm_error *err);
 	int (*load_pages)(const struct vmm_body *b, int from_fd, struct mvm_error *err);
-	int (*finish_state)(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
+	int (*finish_state)(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+			    struct mvm_error *err);
 	/* The network's process has ended: another one.  Optional. */
 	int (*start_network)(struct vmm_body *b, const struct vmm_config *config,
 			     int *ret_control_fd, struct mvm_error *err);
@@ -381,9 +386,17 @@ struct vmm_ops {
 	 * and removes it on failure.  The caller fsyncs the memory file.  NULL if not supported. */
 	int (*snapshot)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
-	/* Write device state without memory to fd, which is empty.  State PAUSED, config.memory
-	 * CLONE; the VM may be resumed afterwards.  NULL if not supported. */
+	/* Write device state without memory to fd, which is empty, or have the VMM keep it for
+	 * finish_state().  State PAUSED, config.memory CLONE; the VM may be resumed afterwards.  A
+	 * guest that has dialled may have to dial again then: see config.on_agent.  NULL if not
+	 * supported. */
 	int (*save_devices)(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
+
+	/* For a VMM that maps the memory only when it loads a state: load it as restore() does, but
+	 * let no guest run before restore() is called too.  State SPAWNED, config.memory CLONE.
+	 * After a failure call only vmm_free.  NULL: the memory is mapped once the VMM has
+	 * answered. */
+	int (*map_memory)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
 	/* Load device state from "vmstate.bin" in dir_fd and let the guest run.  State SPAWNED,
 	 * config.memory CLONE.  After a failure call only vmm_free.  NULL if not supported. */
@@ -472,6 +485,8 @@ int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_erro
 int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 /* -EOPNOTSUPP for a VM that has booted, because its memory is in no snapshot. */
 int vmm_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
+/* 0 without that op, too. */
+int vmm_map_memory(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 /* -EADDRINUSE when the port cannot be bound. */
 int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		struct mvm_error *err);

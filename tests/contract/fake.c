@@ -337,8 +337,10 @@ static int fake_load_pages(const struct vmm_body *b, int from_fd, struct mvm_err
 	return r < 0 ? mvm_error_set(err, r, "the saved memory is damaged") : 0;
 }
 
-static int fake_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
+static int fake_finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+			     struct mvm_error *err)
 {
+	(void)b;
 	(void)base_fd;
 	int r = file_copy_fd(raw_fd, to_fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot make the device state") : 0;

@@ -224,7 +224,7 @@ int64_t keep(struct machine *m, const char *folder, struct mvm_error *err)
 		    base_fd >= 0);
 	int r = vmm_save_devices(m->vmm, devices_fd, soon(), err);
 	int64_t n = r < 0 ? r : B.ops->save_pages(m->body, pages_fd, err);
-	r = n < 0 ? (int)n : B.ops->finish_state(base_fd, raw_fd, state_fd, err);
+	r = n < 0 ? (int)n : B.ops->finish_state(m->body, base_fd, raw_fd, state_fd, err);
 	return r < 0 ? r : n;
 }
 
@@ -235,6 +235,8 @@ int go_on_from(struct machine *m, const char *folder, struct mvm_error *err)
 	AUTO_CLOSE int pages_fd = openat(dir_fd, "pages.bin", O_RDONLY | O_CLOEXEC);
 	assert_true(pages_fd >= 0);
 	int r = spawn(m, &c, soon(), err);
+	if (r == 0)
+		r = vmm_map_memory(m->vmm, dir_fd, soon(), err);
 	if (r == 0)
 		r = B.ops->load_pages(m->body, pages_fd, err);
 	return r < 0 ? r : vmm_restore(m->vmm, dir_fd, soon(), err);

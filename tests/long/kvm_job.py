@@ -274,13 +274,32 @@ class OnFirecracker(guests.TestCase):
         server.terminate()
         server.wait(harness.PATIENCE_S)
 
-    def test_a_state_that_cannot_be_kept_is_refused_and_the_vm_runs_on(self):
-        record = self.clone()
-        for command in ("suspend", "fork"):
-            done = self.mvm(command, record["name"])
-            self.assertNotEqual(done.returncode, 0)
-            self.assertIn("firecracker cannot keep the state of a running VM", done.stderr)
-        self.assertEqual(self.exec(record["name"], "echo", "here"), "here\n")
+    def test_a_suspended_vm_goes_on_as_the_same(self):
+        record = self.clone("-p", "0:8080")
+        name, port = record["name"], record["forwards"][0]["host_port"]
+        ids = ("cat", "/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/tmp/pid", "/tmp/file",
+               "/data/file")
+        self.exec(name, "sh", "-c", "echo kept >/tmp/file; echo kept >/data/file; "
+                  "(while :; do cat /proc/uptime >/tmp/up; sleep 0.05; done) >/dev/null 2>&1 & "
+                  "echo $! >/tmp/pid")
+        before = self.exec(name, *ids)
+        for _ in range(2): # what was resumed can be suspended again
+            self.mvm_ok("suspend", name)
+            self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)))
+            self.assertEqual(links(), [])
+            self.assertLess(os.stat(self.data("instances", name, "saved", "pages.bin")).st_size,
+                            64 << 20)
+            self.mvm_ok("resume", name)
+            self.assertEqual(self.inspect(name)["backend"], "firecracker")
+            self.assertEqual(self.exec(name, *ids), before)
+            self.assertLess(self.clock_off_ms(name), 2000)
+            self.exec(name, "sh", "-c", "rm /tmp/up; until test -s /tmp/up; do sleep 0.1; done")
+            self.assertIn("<title>mvm", guests.get(port))
+
+    def test_what_cannot_tell_that_it_is_idle_says_so(self):
+        done = self.mvm("run", "-T", "web-worker", "-d", "--on-idle", "1m")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("firecracker cannot tell whether a VM is idle", done.stderr)
 
     def test_the_files_of_a_running_vm_become_a_template(self):
         record = self.clone()
@@ -288,6 +307,19 @@ class OnFirecracker(guests.TestCase):
         self.mvm_ok("commit", record["name"], "committed")
         self.assertEqual(self.mvm_ok("run", "--template", "committed", "--", "cat", "/etc/mine"),
                          "mine\n")
+
+    def test_a_running_vm_becomes_a_snapshot(self):
+        record = self.clone()
+        self.exec(record["name"], "sh", "-c", "echo mine > /etc/mine; sleep 1000 >/dev/null 2>&1 & "
+                  "echo $! > /tmp/pid")
+        self.mvm_ok("commit", "-s", record["name"], "going-on")
+        self.assertEqual(self.exec(record["name"], "cat", "/etc/mine"), "mine\n")
+        clone = self.run_detached("going-on", "--require-snapshot")
+        self.assertEqual((clone["backend"], clone["start"]), ("firecracker", "restore"))
+        self.assertEqual(self.exec(clone["name"], "sh", "-c", "cat /etc/mine; kill -0 $(cat /tmp/pid) "
+                                   "&& echo runs"), "mine\nruns\n")
+        machine_ids = {self.exec(r["name"], "cat", "/etc/machine-id") for r in (record, clone)}
+        self.assertEqual(len(machine_ids), 2)
 
     def test_a_killed_supervisor_takes_its_whole_vm_along(self):
         record = self.clone("-p", "0:8080")

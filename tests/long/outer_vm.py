@@ -128,6 +128,8 @@ class Image:
         """Add this Python; returns its path."""
         python = os.path.realpath(sys.executable)
         self.add_program(python)
+        self.add_folder("usr/bin")
+        self.entries.append(("usr/bin/python3", 0o120777, python.encode()))
         library = sysconfig.get_path("stdlib")
         self.add_tree(library)
         for name in os.listdir(os.path.join(library, "lib-dynload")):

@@ -29,6 +29,7 @@ import summary
 STEPS = (
     ("contract", 600, "/mvm/contract"),
     ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
+    ("kept", 1800, "/src/tests/long/kvm_kept.py"),
     ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
     ("seals", 1800, "/src/tests/integration/test_seals.py"),
     ("confine", 120, "/mvm/confine"),

@@ -2,11 +2,11 @@
 /*
  * Makes a VM's network and runs a program in it that acts as the VMM:
  *
- *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... [+RULE|-RULE]... -- PROGRAM ARG...
+ *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... [+RULE|-RULE]... [held] -- PROGRAM ARG...
  *
- * +RULE allows and -RULE denies.  A line "+RULE -RULE" on standard input replaces the rules; the
- * answer is "rules".  Prints "ready" at first.  Ends, and ends the program, when standard input
- *ends.
+ * +RULE allows and -RULE denies; "held" holds everything back until other rules.  A line "+RULE
+ *-RULE" on standard input replaces the rules; the answer is "rules".  Prints "ready" at first.
+ *Ends, and ends the program, when standard input ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -77,6 +77,7 @@ int main(int argc, char **argv)
 	struct vmm_forward forwards[FORWARDS_MAX] = { 0 };
 	struct mvm_error err = { 0 };
 	static struct host h;
+	bool held = false;
 	size_t n = 0;
 	int i = 1;
 	h.rules = (struct vmm_network){ .allow = h.allow, .deny = h.deny };
@@ -84,6 +85,10 @@ int main(int argc, char **argv)
 		unsigned host = 0, guest = 0;
 		if (argv[i][0] == '+' || argv[i][0] == '-') {
 			add_rule(&h, argv[i]);
+			continue;
+		}
+		if (str_eq(argv[i], "held")) {
+			held = true;
 			continue;
 		}
 		if (sscanf(argv[i], "%u:%u", &host, &guest) != 2)
@@ -102,7 +107,7 @@ int main(int argc, char **argv)
 	if (loop_new(&loop) < 0)
 		return 1;
 	int64_t began = clock_now_ns();
-	if (netns_new(loop, forwards, n, &h.rules, (uid_t)-1, &netns, &err) < 0)
+	if (netns_new(loop, forwards, n, &h.rules, (uid_t)-1, held, &netns, &err) < 0)
 		return fail(&err);
 	fprintf(stderr, "made in %lld us\n", (long long)(clock_now_ns() - began) / 1000);
 	struct process_spec spec = {

@@ -282,6 +282,23 @@ class Network(harness.TestCase):
         self.closed(18080, "tcp 93.184.215.2 7 30")
         self.assertEqual(self.ask(18080, "udp 10.0.2.3 53 x"), "93.184.215.1 asked x")
 
+    def test_nothing_passes_while_it_is_held(self):
+        process = self.vm("one", "18080:8080", "held")
+        self.assertEqual(self.ask_held(18080), "")
+        self.set_rules(process, "")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
+
+    def ask_held(self, port):
+        return self.client(f"""
+            try:
+                with socket.create_connection(("127.0.0.1", {port}), timeout=3) as sock:
+                    sock.sendall(b"hello\\n")
+                    print(sock.recv(100).decode(), end="")
+            except OSError:
+                pass
+            """)
+
     def test_many_rules(self):
         rules = [f"+9.9.{i}.0/24:{i + 1}-65535" for i in range(128)] + \
                 [f"-93.184.{i + 100}.0/24" for i in range(127)] + ["-93.184.215.2:7"]

@@ -240,8 +240,10 @@ static int load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *e
 	return 0;
 }
 
-static int finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
+static int finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+			struct mvm_error *err)
 {
+	(void)b;
 	(void)base_fd;
 	(void)raw_fd;
 	(void)to_fd;

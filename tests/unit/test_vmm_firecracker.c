@@ -108,7 +108,7 @@ static void a_clone_gets_the_rate_of_its_own_start(void **state)
 	(void)state;
 	struct mvm_error err;
 	AUTO_DONE(fc_requests) requests = { 0 };
-	assert_int_equal(fc_requests_load(&rated, &requests, &err), 0);
+	assert_int_equal(fc_requests_run(FC_LOAD, &rated, &requests, &err), 0);
 	assert_requests(&requests,
 			"PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\",\"mem_backend\":"
 			"{\"backend_type\":\"File\",\"backend_path\":\"mem.bin\"},"
@@ -122,7 +122,7 @@ static void a_rate_of_0_is_no_limit(void **state)
 	static const struct vmm_network bytes_alone = { .bytes_per_s = 1 };
 	struct mvm_error err;
 	AUTO_DONE(fc_requests) requests = { 0 };
-	assert_int_equal(fc_requests_load(&bytes_alone, &requests, &err), 0);
+	assert_int_equal(fc_requests_run(FC_LOAD, &bytes_alone, &requests, &err), 0);
 	assert_non_null(
 		strstr(requests.v[1].body,
 		       "\"tx_rate_limiter\":{\"bandwidth\":{\"size\":1,\"refill_time\":1000},"
@@ -168,6 +168,11 @@ static void actions_are_single_calls(void **state)
 		{ FC_SNAPSHOT_FULL, "PUT /snapshot/create {\"snapshot_type\":\"Full\","
 				    "\"snapshot_path\":\"vmstate.bin\","
 				    "\"mem_file_path\":\"mem.bin\"}\n" },
+		{ FC_SAVE_DEVICES, "PUT /snapshot/create {\"snapshot_type\":\"Diff\","
+				   "\"snapshot_path\":\"devices.bin\",\"mem_file_path\":\".\"}\n" },
+		{ FC_LOAD_PAUSED, "PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\","
+				  "\"mem_backend\":{\"backend_type\":\"File\","
+				  "\"backend_path\":\"mem.bin\"},\"resume_vm\":false}\n" },
 		{ FC_CTRL_ALT_DEL, "PUT /actions {\"action_type\":\"SendCtrlAltDel\"}\n" },
 		{ FC_LOAD, "PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\","
 			   "\"mem_backend\":{\"backend_type\":\"File\","
@@ -267,6 +272,12 @@ static void the_working_folder_links_to_the_vms_files(void **state)
 
 	c.initrd = c.kernel; /* one file for two uses */
 	assert_int_equal(fc_folder_make(&c, NULL, NULL, &folder, &err), 0);
+	fc_folder_done(&folder);
+
+	/* a clone's own image */
+	c.drives[0].name = "snapshot/rootfs.ext4";
+	assert_int_equal(fc_folder_make(&c, NULL, NULL, &folder, &err), 0);
+	assert_link(&folder, "rootfs.ext4", "/proc/self/fd/3/snapshot/rootfs.ext4");
 	fc_folder_done(&folder);
 
 	/* names from outside must not lead elsewhere */
@@ -436,8 +447,31 @@ static void only_the_first_connection_counts(void **state)
 	int guest = dial(r);
 	assert_int_equal(send(guest, "1", 1, 0), 1);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
-	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ECONNREFUSED);
+	int another = dial(r);
+	assert_int_equal(receive(r, another, got, sizeof(got)), 0);
+	close(another);
 	close(guest);
+}
+
+static void the_next_call_counts_when_the_connection_is_lost(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	int guest = dial(r);
+	assert_int_equal(send(guest, "1", 1, 0), 1);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
+	int before = dial(r); /* it was not heard yet */
+	assert_int_equal(fc_agent_again(&r->agent), 0);
+	assert_int_equal(receive(r, before, got, sizeof(got)), 0);
+	assert_int_equal(send(r->agent_fd, "early", 5, 0), 5);
+	int again = dial(r);
+	assert_int_equal(receive(r, again, got, sizeof(got)), 5);
+	assert_int_equal(send(again, "2", 1, 0), 1);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
+	assert_int_equal(got[0], '2');
+	close(guest);
+	close(before);
+	close(again);
 }
 
 static void the_end_comes_after_the_last_bytes(void **state)
@@ -509,8 +543,9 @@ static void a_connection_is_handed_over_to_its_taker(void **state)
 	assert_int_equal(recv(guest, got, sizeof(got), 0), 5);
 	assert_int_equal(send(guest, "hello", 5, 0), 5);
 	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */
-	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
-	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ECONNREFUSED);
+	int another = dial(r);
+	assert_int_equal(receive(r, another, got, sizeof(got)), 0);
+	close(another);
 	close(guest);
 }
 
@@ -550,6 +585,8 @@ int main(void)
 						set_up_with_a_taker, tear_down),
 		cmocka_unit_test_setup_teardown(only_the_first_connection_counts, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(the_next_call_counts_when_the_connection_is_lost,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_end_comes_after_the_last_bytes, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(the_end_goes_the_other_way_too, set_up, tear_down),

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,11 +27,17 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "vmm/firecracker/firecracker.h"
+#include "vmm/pages.h"
+
+#define OWN_PAGE 5
 
 #define NO_CONTENT "HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
 #define FAULT                                                                                      \
 	"HTTP/1.1 400 \r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"            \
 	"{\"fault_message\":\"not today\"}"
+#define NO_MEMORY                                                                                  \
+	"HTTP/1.1 400 \r\nContent-Type: application/json\r\nContent-Length: 74\r\n\r\n"            \
+	"{\"fault_message\":\"Cannot perform open on the memory backing file: EISDIR\"}"
 #define NO_REASON "HTTP/1.1 500 \r\nContent-Length: 4\r\n\r\nOops"
 
 /* ---- the peer ---- */
@@ -51,12 +58,52 @@ static void write_state(const char *name, bool good)
 		file_create_at(AT_FDCWD, name, text, sizeof(text), 0600);
 }
 
-static void call_as_the_guest(void)
+static int call_as_the_guest(const char *text)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = FC_AGENT_SOCKET };
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-		answer(fd, "hi"); /* and the connection stays */
+		answer(fd, text); /* and the connection stays */
+	return fd;
+}
+
+/* What a clone that is kept asks for, besides its answers. */
+static struct {
+	char *memory; /* mapped */
+	bool saved;   /* the connection is lost */
+} clone_of;
+
+/* The guest's memory is mapped, and its agent and somebody else call. */
+static void load(void)
+{
+	int fd = open(FC_MEMORY_FILE, O_RDONLY);
+	clone_of.memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	close(fd);
+	call_as_the_guest("hi");
+	call_as_the_guest("not me");
+}
+
+/* The guest counts its pauses and resumes.  After a save its agent calls again, and repeats the
+ * word that waits for it. */
+static void count(const char *body)
+{
+	char word[5] = "";
+	if (!clone_of.memory)
+		return;
+	clone_of.memory[OWN_PAGE * PAGES_SIZE]++;
+	if (!clone_of.saved || !strstr(body, "Resumed"))
+		return;
+	clone_of.saved = false;
+	int fd = call_as_the_guest("");
+	(void)!recv(fd, word, 4, MSG_WAITALL);
+	answer(fd, word);
+}
+
+static void save_devices(void)
+{
+	unlink(FC_DEVICES_FILE);
+	write_state(FC_DEVICES_FILE, true);
+	clone_of.saved = true;
 }
 
 /* Do what the script says, or give the normal answer. */
@@ -82,8 +129,8 @@ static void act(int fd, const char *what, const char *path)
 		pause();
 }
 
-/* Read one request, and return its path. */
-static void read_request(int fd, char path[64])
+/* Read one request, and return its path and its body. */
+static void read_request(int fd, char path[64], char ret_body[256])
 {
 	static char text[65536];
 	static size_t len;
@@ -94,6 +141,7 @@ static void read_request(int fd, char path[64])
 			body = strtoul(field + 16, NULL, 10);
 		if (end && len >= head + body) {
 			sscanf(text, "%*s %63s", path);
+			snprintf(ret_body, 256, "%.*s", (int)body, text + head);
 			len -= head + body;
 			memmove(text, text + head + body, len);
 			return;
@@ -108,18 +156,28 @@ static void read_request(int fd, char path[64])
 static _Noreturn void serve(int fd, const char *what, const char *where)
 {
 	for (;;) {
-		char path[64] = "";
-		read_request(fd, path);
+		char path[64] = "", body[256] = "";
+		read_request(fd, path, body);
 		bool here = str_eq(path, where);
 		bool links = here && str_eq(what, "link-state");
-		if (str_eq(path, "/snapshot/create") && !(here && str_eq(what, "no-state")))
+		bool saves = strstr(body, FC_DEVICES_FILE);
+		if (str_eq(path, "/snapshot/load"))
+			load();
+		if (str_eq(path, "/vm"))
+			count(body);
+		if (saves)
+			save_devices();
+		else if (str_eq(path, "/snapshot/create") && !(here && str_eq(what, "no-state")))
 			write_state(links ? "state" : FC_STATE_FILE,
 				    !(here && str_eq(what, "bad-state")));
 		if (links)
 			(void)!symlink("state", FC_STATE_FILE);
 		if (str_eq(path, "/actions"))
-			call_as_the_guest();
-		act(fd, here ? what : "", path);
+			call_as_the_guest("hi");
+		if (saves && !here)
+			answer(fd, NO_MEMORY);
+		else
+			act(fd, here ? what : "", path);
 	}
 }
 
@@ -170,28 +228,48 @@ static _Noreturn void be_the_peer(char **argv)
 static struct {
 	char path[64];
 	int dir_fd, snap_fd, agent_fd;
+	int first_fd; /* the first channel, when there is another; else -1 */
 	struct loop *loop;
 	struct vmm *vmm;
-	bool takes_over; /* the test takes the guest's connection over */
-	char *binary;	 /* NULL: this program */
+	struct vmm_body *body; /* a clone's */
+	bool takes_over;       /* the test takes the guest's connection over */
+	char *binary;	       /* NULL: this program */
 } T;
 
 static int take_over(void *arg, int fd)
 {
 	(void)arg;
-	close(T.agent_fd);
+	if (fd < 0) {
+		close(T.agent_fd);
+		T.agent_fd = TAKE_FD(T.first_fd);
+		return 0;
+	}
+	T.first_fd = T.agent_fd;
 	T.agent_fd = fd;
 	return 0;
 }
 
-static char version[] = "1.15.1", format[] = "10.0.0", self[] = "/proc/self/exe";
+/* vmm_spawn() by its two halves, so that there is the body. */
+static int spawn_apart(const struct vmm_probe *probe, const struct vmm_config *c,
+		       int64_t deadline_ns, struct mvm_error *err)
+{
+	struct vmm_ends ends = VMM_ENDS_NONE;
+	int r = vmm_start(&vmm_firecracker, probe, c, T.loop, &T.body, &ends, err);
+	if (r < 0)
+		return r;
+	const struct vmm_keeper keeper = vmm_keeper_of(T.body);
+	return vmm_attach(&vmm_firecracker, c, &ends, &keeper, T.loop, deadline_ns, &T.vmm, err);
+}
+
+static char old_release[] = "1.15.1", *release = old_release, format[] = "10.0.0",
+	    self[] = "/proc/self/exe";
 
 static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *err)
 {
 	const struct vmm_probe probe = {
 		.usable = true,
 		.binary = T.binary ? T.binary : self,
-		.version = version,
+		.version = release,
 		.state_format = format,
 	};
 	int pair[2];
@@ -214,7 +292,9 @@ static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *
 		.console_fd = pair[1],
 		.log_fd = -1,
 	};
-	int r = vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, deadline_ns, &T.vmm, err);
+	int r = memory == VMM_MEMORY_CLONE
+			? spawn_apart(&probe, &c, deadline_ns, err)
+			: vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, deadline_ns, &T.vmm, err);
 	close(pair[1]);
 	T.agent_fd = pair[0];
 	return r;
@@ -225,6 +305,8 @@ static void drop(void)
 	vmm_free(TAKE_PTR(T.vmm));
 	if (T.agent_fd >= 0)
 		close(TAKE_FD(T.agent_fd));
+	if (T.first_fd >= 0)
+		close(TAKE_FD(T.first_fd));
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
 }
@@ -400,6 +482,116 @@ static void a_failed_clone_repeats_firecrackers_message(void **state)
 	remove_snapshot();
 }
 
+/* Wait for the agent's words. */
+static void hear(const char *words)
+{
+	char got[64] = "";
+	for (size_t len = 0; len < strlen(words);) {
+		ssize_t n = recv(T.agent_fd, got + len, sizeof(got) - 1 - len, MSG_DONTWAIT);
+		if (n < 0)
+			assert_int_equal(loop_run_once(T.loop, soon()), 0);
+		len += n < 0 ? 0 : (size_t)n;
+	}
+	assert_string_equal(got, words);
+}
+
+/* The files of a clone that is kept. */
+struct kept {
+	int pages_fd, state_dir_fd;
+};
+
+static struct kept keep(void)
+{
+	struct mvm_error err = { 0 };
+	struct kept k = {
+		.pages_fd = openat(T.dir_fd, "pages.bin", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+				   0600),
+		.state_dir_fd = dir_make_at(T.dir_fd, "kept"),
+	};
+	if (vmm_save_devices(T.vmm, -1, soon(), &err) < 0)
+		fail_msg("%s", err.text);
+	if (vmm_firecracker.save_pages(T.body, k.pages_fd, &err) != 1)
+		fail_msg("%s", err.text);
+	AUTO_CLOSE int fd = openat(k.state_dir_fd, FC_STATE_FILE,
+				   O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (vmm_firecracker.finish_state(T.body, -1, -1, fd, &err) < 0)
+		fail_msg("%s", err.text);
+	return k;
+}
+
+/* Forget a clone that was kept; returns what it has counted. */
+static char forget(struct kept *k)
+{
+	char counted = 0;
+	assert_int_equal(pread(k->pages_fd, &counted, 1, PAGES_SIZE), 1); /* after its map */
+	close(k->pages_fd);
+	close(k->state_dir_fd);
+	assert_int_equal(tree_remove_at(T.dir_fd, "kept"), 0);
+	assert_int_equal(unlinkat(T.dir_fd, "pages.bin", 0), 0);
+	return counted;
+}
+
+static void a_clone_is_kept_and_goes_on_here_and_elsewhere(void **state)
+{
+	(void)state;
+	static char with_signals[] = "1.16.1";
+	struct mvm_error err = { 0 };
+	assert_int_equal(setenv("PEER", "", 1), 0);
+	assert_int_equal(capture(&err), 0);
+	drop();
+	for (int i = 0; i < 4; i++) {
+		T.takes_over = i & 1;
+		release = i & 2 ? with_signals : old_release;
+		assert_int_equal(restore(&err), 0);
+		hear("hi");
+		assert_int_equal(vmm_pause(T.vmm, soon(), &err), 0);
+		struct kept k = keep();
+		/* the agent dials again, and gets what was sent before */
+		assert_int_equal(send(T.agent_fd, "thaw", 4, MSG_NOSIGNAL), 4);
+		if (vmm_resume(T.vmm, soon(), &err) < 0)
+			fail_msg("%s", err.text);
+		hear("thaw");
+		drop();
+		/* elsewhere, from the pause on */
+		assert_int_equal(spawn(VMM_MEMORY_CLONE, soon(), &err), 0);
+		if (vmm_map_memory(T.vmm, k.state_dir_fd, soon(), &err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(T.vmm->state, VMM_SPAWNED);
+		assert_int_equal(vmm_firecracker.load_pages(T.body, k.pages_fd, &err), 0);
+		assert_int_equal(vmm_restore(T.vmm, k.state_dir_fd, soon(), &err), 0);
+		assert_int_equal(forget(&k), 1);
+		assert_int_equal(vmm_pause(T.vmm, soon(), &err), 0);
+		k = keep();
+		assert_int_equal(forget(&k), 3);
+		drop();
+		assert_no_folder_is_left();
+	}
+	release = old_release;
+	T.takes_over = false;
+	remove_snapshot();
+}
+
+static void a_clone_that_cannot_be_kept_goes_on(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	assert_int_equal(setenv("PEER", "", 1), 0);
+	assert_int_equal(capture(&err), 0);
+	drop();
+	assert_int_equal(setenv("PEER", "refuse /snapshot/create", 1), 0);
+	assert_int_equal(restore(&err), 0);
+	hear("hi");
+	assert_int_equal(vmm_pause(T.vmm, soon(), &err), 0);
+	assert_int_equal(vmm_save_devices(T.vmm, -1, soon(), &err), -EREMOTEIO);
+	assert_string_equal(err.text,
+			    "VM 'web': Firecracker refused PUT /snapshot/create: not today");
+	assert_int_equal(send(T.agent_fd, "thaw", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(vmm_resume(T.vmm, soon(), &err), 0);
+	hear("thaw");
+	drop();
+	remove_snapshot();
+}
+
 /* The short deadline begins after an answer, so the peer is known to be up. */
 static void silence_ends_with_the_deadline(void **state)
 {
@@ -550,7 +742,7 @@ static int set_up(void **state)
 	assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
 	snprintf(T.path, sizeof(T.path), "/tmp/mvm-firecracker.XXXXXX");
 	assert_non_null(mkdtemp(T.path));
-	T.agent_fd = -1;
+	T.agent_fd = T.first_fd = -1;
 	T.dir_fd = open(T.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	T.snap_fd = dir_make_at(T.dir_fd, "snapshot");
 	assert_true(T.snap_fd >= 0);
@@ -577,6 +769,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_machine_is_captured_and_cloned),
 		cmocka_unit_test(every_failure_repeats_firecrackers_message),
 		cmocka_unit_test(a_failed_clone_repeats_firecrackers_message),
+		cmocka_unit_test(a_clone_is_kept_and_goes_on_here_and_elsewhere),
+		cmocka_unit_test(a_clone_that_cannot_be_kept_goes_on),
 		cmocka_unit_test(silence_ends_with_the_deadline),
 		cmocka_unit_test(a_jail_is_given_no_folder_of_the_hosts),
 		cmocka_unit_test(network_is_refused_with_a_message),

@@ -256,9 +256,10 @@ static void every_machine_is_described_as_published(void **state)
 static void every_action_is_as_published(void **state)
 {
 	(void)state;
-	static const enum fc_action actions[] = { FC_START,	    FC_PAUSE,	      FC_RESUME,
-						  FC_SNAPSHOT_DIFF, FC_SNAPSHOT_FULL, FC_LOAD,
-						  FC_CTRL_ALT_DEL };
+	static const enum fc_action actions[] = {
+		FC_START, FC_PAUSE,	   FC_RESUME,	   FC_SNAPSHOT_DIFF, FC_SNAPSHOT_FULL,
+		FC_LOAD,  FC_CTRL_ALT_DEL, FC_LOAD_PAUSED, FC_SAVE_DEVICES
+	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(actions); i++) {
 		AUTO_DONE(fc_requests) requests = { 0 };
 		assert_int_equal(fc_requests_action(actions[i], &requests, NULL), 0);
@@ -277,7 +278,7 @@ static void a_rate_is_given_as_published(void **state)
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(rates); i++) {
 		AUTO_DONE(fc_requests) requests = { 0 };
-		assert_int_equal(fc_requests_load(&rates[i], &requests, NULL), 0);
+		assert_int_equal(fc_requests_run(FC_LOAD, &rates[i], &requests, NULL), 0);
 		assert_int_equal(requests.n, 2);
 		check_all(&requests);
 	}

@@ -7,9 +7,10 @@
  *
  * The guest dials; Firecracker then connects to a Unix socket where the supervisor listens.
  * config.on_agent gets that connection.  Without on_agent, this file relays its bytes to
- * config.agent_fd and back, so bytes sent before the guest has dialled wait there.  Only the first
- * connection counts: the agent makes it before any workload runs, and the supervisor then stops
- * listening.
+ * config.agent_fd and back, so bytes sent before the guest has dialled wait there.
+ *
+ * Only the first connection counts: the agent makes it before any workload runs.  Whoever else of
+ * the guest dials is hung up on.  After fc_agent_again() the next one counts.
  */
 
 #include "base/loop.h"
@@ -21,6 +22,7 @@ struct fc_agent {
 	struct loop *loop;
 	int listen_fd;
 	int host_fd; /* the channel's end until the guest dials */
+	bool awaits; /* the guest's call */
 	struct loop_source *listen_source;
 	struct link *link; /* relays the connection; NULL when on_agent has it */
 	int (*on_agent)(void *arg, int fd);
@@ -41,6 +43,10 @@ struct fc_agent {
  */
 int fc_agent_wait(struct fc_agent *a, struct loop *loop, int listen_fd, int host_fd,
 		  const struct vmm_config *config);
+
+/* The connection is lost, and the agent dials again once its guest runs, before any other process
+ * of the guest does: the guest is frozen and paused.  Returns 0 or -errno. */
+int fc_agent_again(struct fc_agent *a);
 
 void fc_agent_done(struct fc_agent *a);
 

@@ -194,7 +194,8 @@ static int start(struct fc_body *f, const struct vmm_config *c, struct loop *loo
 			readlinkat(f->folder.fd, FC_MEMORY_FILE, &byte, 1) > 0;
 	if (r == 0 && c->network)
 		r = netns_new(loop, c->forwards, c->n_forwards, &c->network_rules,
-			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, &f->netns, err);
+			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, c->network_held,
+			      &f->netns, err);
 	if (r < 0)
 		return r;
 	f->isolation = (f->jail.jailer ? JAILED : UNJAILED) |
@@ -215,6 +216,15 @@ static int make_memory(const struct vmm_config *c, struct mvm_error *err)
 	return r;
 }
 
+/* The file that the clone maps, which fc_save_pages() and fc_load_pages() look for. */
+static int open_memory(struct fc_body *f, const struct vmm_config *c, struct mvm_error *err)
+{
+	f->memory_fd = openat(c->memory_dir_fd, c->memory_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return f->memory_fd < 0 ? mvm_error_set(err, -errno, "cannot open '%s': %s", c->memory_name,
+						strerror(errno))
+				: 0;
+}
+
 int fc_start(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
 	     struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err)
 {
@@ -231,7 +241,10 @@ int fc_start(const struct vmm_probe *probe, const struct vmm_config *c, struct l
 	f->state_format = str_dup(probe->state_format, &failed);
 	f->pause_breaks_vsock = fc_pause_breaks_vsock(probe->version);
 	f->captured = c->memory == VMM_MEMORY_CAPTURE;
+	f->memory_fd = -1;
 	int r = failed ? mvm_error_oom(err) : make_memory(c, err);
+	if (r == 0 && c->memory == VMM_MEMORY_CLONE)
+		r = open_memory(f, c, err);
 	if (r == 0) {
 		r = start(f, c, loop, &ends, err);
 		if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
@@ -329,6 +342,7 @@ void fc_end(struct vmm_body *b)
 	netns_free(f->netns);
 	fc_jail_done(&f->jail);
 	fc_folder_done(&f->folder);
+	auto_close(&f->memory_fd);
 	free(f->binary);
 	free(f->state_format);
 	free(f);

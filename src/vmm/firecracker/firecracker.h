@@ -7,8 +7,8 @@
  *
  * requests.c makes the requests, probe.c finds the version, folder.c lays out the working folder,
  * body.c starts and ends Firecracker, process.c talks to it, api.c sends the requests, agent.c
- * carries the agent's vsock connection, snapshot.c saves and loads device state, crc64.c checks it,
- * jail.c uses the jailer, walls.c stands in for it.
+ * carries the agent's vsock connection, snapshot.c saves and loads device state, saved.c keeps
+ * clones that run, crc64.c checks device state, jail.c uses the jailer, walls.c stands in for it.
  *
  * A snapshot names its disk and sockets by path, and a restore finds them at the same paths.  So
  * every path is a bare name in the working folder, and each VM has a working folder of its own.
@@ -32,6 +32,8 @@ extern const struct vmm_ops vmm_firecracker;
 #define FC_BINARY_ENV "MVM_FIRECRACKER"
 
 #define FC_STATE_FILE "vmstate.bin" /* as vmm.h has it */
+/* of a clone that is kept: the other one belongs to mvm in a clone's folder, not to Firecracker */
+#define FC_DEVICES_FILE "devices.bin"
 
 /* Firecracker's process: body.c.  Nothing there reads a byte that Firecracker sends, but for the
  * checks of its device state. */
@@ -46,6 +48,7 @@ struct fc_body {
 	bool pause_breaks_vsock; /* see fc_pause_breaks_vsock() */
 	bool captured;		 /* its memory is to be */
 	bool needs_proc;	 /* to find the file of its memory */
+	int memory_fd;		 /* a clone's memory file; else -1 */
 	bool connected;		 /* to its API */
 };
 
@@ -79,6 +82,8 @@ struct firecracker {
 	struct fc_agent agent;
 	struct vmm_keeper keeper;
 	bool network;
+	bool loaded;		 /* by map_memory(): restore() only lets the guest run */
+	bool paused;		 /* by Firecracker itself, where the process is stopped elsewhere */
 	struct vmm_network rate; /* its bytes_per_s and packets_per_s alone */
 };
 
@@ -111,16 +116,22 @@ enum fc_action {
 	FC_RESUME,
 	FC_SNAPSHOT_DIFF,
 	FC_SNAPSHOT_FULL,
+	FC_SAVE_DEVICES, /* a snapshot without its memory: see saved.c */
 	FC_CTRL_ALT_DEL,
 	FC_LOAD,
+	FC_LOAD_PAUSED,
 };
 
 int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mvm_error *err);
 
-/* FC_LOAD, and then the network's rate, in place of the one in the snapshot.  Firecracker changes a
- * rate once the machine runs.  rules: NULL without a network. */
-int fc_requests_load(const struct vmm_network *rules, struct fc_requests *ret,
-		     struct mvm_error *err);
+/* Let a clone run, by FC_LOAD or FC_RESUME, and then the network's rate, in place of the one in the
+ * snapshot.  Firecracker changes a rate once the machine runs.  rules: NULL without a network. */
+int fc_requests_run(enum fc_action action, const struct vmm_network *rules, struct fc_requests *ret,
+		    struct mvm_error *err);
+
+/* The name in the working folder of a drive's file, which may lie in a folder of the revision: a
+ * clone's own image has the name of the one that its guest was captured with. */
+const char *fc_drive_name(const struct vmm_drive *drive);
 
 /* The VM's name as Firecracker accepts it: letters, digits and hyphens, at most 64. */
 #define FC_ID_SIZE 65
@@ -191,9 +202,21 @@ int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_err
 
 /* ---- snapshot.c ---- */
 
+/* Read device state from a folder, and check that it is whole.  ret: the caller's. */
+int fc_read_state(int dir_fd, const char *name, char **ret, size_t *ret_len, struct mvm_error *err);
+
 int fc_move_state(struct vmm_body *b, int dir_fd, bool store, struct mvm_error *err);
 int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+int fc_map_memory(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+
+/* ---- saved.c: the ops of these names ---- */
+
+int fc_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
+int64_t fc_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err);
+int fc_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err);
+int fc_finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+		    struct mvm_error *err);
 
 /* ---- crc64.c ---- */
 

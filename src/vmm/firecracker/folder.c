@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "vmm/firecracker/firecracker.h"
 
 static bool leads_to(int dir_fd, const char *name, const char *target)
 {
@@ -25,7 +26,7 @@ static int add_link(int dir_fd, const char *name, enum fc_fd through, const char
 	AUTO_FREE char *target = str_printf("/proc/self/fd/%d/%s", through, file);
 	if (!target)
 		return mvm_error_oom(err);
-	if (strchr(name, '/'))
+	if (strchr(name, '/') || strstr(file, ".."))
 		return mvm_error_set(err, -EINVAL, "'%s' is no plain file name", name);
 	if (symlinkat(target, dir_fd, name) == 0 ||
 	    (errno == EEXIST && leads_to(dir_fd, name, target))) /* two uses of one file */
@@ -80,7 +81,8 @@ static int add_files(const struct files *f, struct mvm_error *err)
 	for (size_t i = 0; r == 0 && i < c->n_drives; i++) {
 		const struct vmm_drive *drive = &c->drives[i];
 		r = add_file(f, drive->own ? FC_FD_OWN_DIR : FC_FD_REVISION, drive->name,
-			     drive->name, drive->read_only ? FC_JAIL_READ : FC_JAIL_WRITE, err);
+			     fc_drive_name(drive), drive->read_only ? FC_JAIL_READ : FC_JAIL_WRITE,
+			     err);
 	}
 	return r;
 }

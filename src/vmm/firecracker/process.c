@@ -217,7 +217,12 @@ static int fc_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 
 static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	return halt(v, false, deadline_ns, err);
+	struct firecracker *f = fc_of(v);
+	if (!f->paused)
+		return halt(v, false, deadline_ns, err);
+	int r = act(v, FC_RESUME, deadline_ns, err);
+	f->paused = r < 0;
+	return r;
 }
 
 static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
@@ -269,6 +274,9 @@ const struct vmm_ops vmm_firecracker = {
 	.seal = fc_seal,
 	.take_back = fc_take_back,
 	.end = fc_end,
+	.save_pages = fc_save_pages,
+	.load_pages = fc_load_pages,
+	.finish_state = fc_finish_state,
 	.connect = fc_connect,
 	.halt = fc_halt,
 	.host_swaps = fc_host_swaps,
@@ -283,6 +291,8 @@ const struct vmm_ops vmm_firecracker = {
 	.network_rules = fc_network_rules,
 	.power_button = fc_power_button,
 	.snapshot = fc_snapshot,
+	.save_devices = fc_save_devices,
+	.map_memory = fc_map_memory,
 	.restore = fc_restore,
 	.free = fc_free,
 };

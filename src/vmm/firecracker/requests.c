@@ -17,6 +17,8 @@
 #define INTERFACE_PATH "/network-interfaces/" INTERFACE
 #define BUCKET_MS      1000
 
+#define NO_FILE "." /* a folder, so no file can be opened or made there */
+
 void fc_requests_done(struct fc_requests *l)
 {
 	for (size_t i = 0; i < l->n; i++) {
@@ -49,6 +51,12 @@ static int add(struct fc_requests *l, const char *method, const char *path, json
 	return mvm_error_oom(err);
 }
 
+const char *fc_drive_name(const struct vmm_drive *drive)
+{
+	const char *slash = strrchr(drive->name, '/');
+	return slash ? slash + 1 : drive->name;
+}
+
 static int add_machine(struct fc_requests *l, const struct vmm_config *c, struct mvm_error *err)
 {
 	int r = add(l, "PUT", "/machine-config",
@@ -75,8 +83,9 @@ static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_
 	snprintf(path, sizeof(path), "/drives/%s", id);
 	return add(l, "PUT", path,
 		   json_pack("{s:s, s:s, s:b, s:b, s:s}", "drive_id", id, "path_on_host",
-			     drive->name, "is_root_device", 0, "is_read_only", drive->read_only,
-			     "cache_type", drive->read_only ? "Unsafe" : "Writeback"),
+			     fc_drive_name(drive), "is_root_device", 0, "is_read_only",
+			     drive->read_only, "cache_type",
+			     drive->read_only ? "Unsafe" : "Writeback"),
 		   err);
 }
 
@@ -125,10 +134,17 @@ int fc_requests_config(const struct vmm_config *c, struct fc_requests *ret, stru
 	return 0;
 }
 
-static json_t *snapshot_body(const char *type)
+static json_t *snapshot_body(const char *type, const char *state, const char *memory)
 {
-	return json_pack("{s:s, s:s, s:s}", "snapshot_type", type, "snapshot_path", FC_STATE_FILE,
-			 "mem_file_path", FC_MEMORY_FILE);
+	return json_pack("{s:s, s:s, s:s}", "snapshot_type", type, "snapshot_path", state,
+			 "mem_file_path", memory);
+}
+
+static json_t *load_body(bool resume)
+{
+	return json_pack("{s:s, s:{s:s, s:s}, s:b}", "snapshot_path", FC_STATE_FILE, "mem_backend",
+			 "backend_type", "File", "backend_path", FC_MEMORY_FILE, "resume_vm",
+			 resume);
 }
 
 int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mvm_error *err)
@@ -142,26 +158,29 @@ int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mv
 	case FC_RESUME:
 		return add(ret, "PATCH", "/vm", json_pack("{s:s}", "state", "Resumed"), err);
 	case FC_SNAPSHOT_DIFF:
-		return add(ret, "PUT", "/snapshot/create", snapshot_body("Diff"), err);
+		return add(ret, "PUT", "/snapshot/create",
+			   snapshot_body("Diff", FC_STATE_FILE, FC_MEMORY_FILE), err);
 	case FC_SNAPSHOT_FULL:
-		return add(ret, "PUT", "/snapshot/create", snapshot_body("Full"), err);
+		return add(ret, "PUT", "/snapshot/create",
+			   snapshot_body("Full", FC_STATE_FILE, FC_MEMORY_FILE), err);
+	case FC_SAVE_DEVICES:
+		return add(ret, "PUT", "/snapshot/create",
+			   snapshot_body("Diff", FC_DEVICES_FILE, NO_FILE), err);
 	case FC_CTRL_ALT_DEL:
 		return add(ret, "PUT", "/actions",
 			   json_pack("{s:s}", "action_type", "SendCtrlAltDel"), err);
+	case FC_LOAD_PAUSED:
+		return add(ret, "PUT", "/snapshot/load", load_body(false), err);
 	case FC_LOAD:
 		break;
 	}
-	return add(ret, "PUT", "/snapshot/load",
-		   json_pack("{s:s, s:{s:s, s:s}, s:b}", "snapshot_path", FC_STATE_FILE,
-			     "mem_backend", "backend_type", "File", "backend_path", FC_MEMORY_FILE,
-			     "resume_vm", 1),
-		   err);
+	return add(ret, "PUT", "/snapshot/load", load_body(true), err);
 }
 
-int fc_requests_load(const struct vmm_network *rules, struct fc_requests *ret,
-		     struct mvm_error *err)
+int fc_requests_run(enum fc_action action, const struct vmm_network *rules, struct fc_requests *ret,
+		    struct mvm_error *err)
 {
-	int r = fc_requests_action(FC_LOAD, ret, err);
+	int r = fc_requests_action(action, ret, err);
 	if (r < 0 || !rules)
 		return r;
 	return add(ret, "PATCH", INTERFACE_PATH,
@@ -187,7 +206,7 @@ int fc_device_layout(const struct vmm_config *c, char **ret, struct mvm_error *e
 	AUTO_DONE(strbuf) text = { 0 };
 	for (size_t i = 0; i < c->n_drives; i++)
 		strbuf_addf(&text, "drive%zu:%s:%s ", i, c->drives[i].read_only ? "ro" : "rw",
-			    c->drives[i].name);
+			    fc_drive_name(&c->drives[i]));
 	if (c->network)
 		strbuf_adds(&text, "net:" GUEST_MAC " ");
 	strbuf_addf(&text, "vsock:%d entropy", GUEST_CID);

@@ -20,17 +20,15 @@
 #define STATE_MAX (64u << 20)
 #define ASK_MS	  30000
 
-/* Read a folder's device state, and check that it is whole. */
-static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error *err)
+int fc_read_state(int dir_fd, const char *name, char **ret, size_t *ret_len, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
-	int r = file_read_below(dir_fd, FC_STATE_FILE, STATE_MAX, &text, &len);
+	int r = file_read_below(dir_fd, name, STATE_MAX, &text, &len);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot read '" FC_STATE_FILE "': %s", strerror(-r));
+		return mvm_error_set(err, r, "cannot read '%s': %s", name, strerror(-r));
 	if (len < 8 || crc64_jones(0, text, len) != 0)
-		return mvm_error_set(err, -EBADMSG,
-				     "'" FC_STATE_FILE "' is damaged: its checksum is wrong");
+		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: its checksum is wrong", name);
 	*ret = TAKE_PTR(text);
 	*ret_len = len;
 	return 0;
@@ -69,7 +67,7 @@ static int store_state(const struct fc_body *f, int dir_fd, struct mvm_error *er
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
-	int r = read_state(f->folder.fd, &text, &len, err);
+	int r = fc_read_state(f->folder.fd, FC_STATE_FILE, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600); /* whole, or not at all */
@@ -85,7 +83,7 @@ static int lay_state(const struct fc_body *f, int dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
-	int r = read_state(dir_fd, &text, &len, err);
+	int r = fc_read_state(dir_fd, FC_STATE_FILE, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = file_replace_unsynced_at(f->folder.fd, FC_STATE_FILE, text, len, 0644);
@@ -124,19 +122,33 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 	return r < 0 ? r : move_state(f, dir_fd, true, err);
 }
 
+int fc_map_memory(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct firecracker *f = (struct firecracker *)v;
+	int r = move_state(f, dir_fd, false, err);
+	if (r == 0)
+		r = do_action(f, FC_LOAD_PAUSED, deadline_ns, err);
+	f->loaded = r == 0;
+	v->loaded_ns = clock_now_ns();
+	return r;
+}
+
 int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct firecracker *f = (struct firecracker *)v;
 	AUTO_DONE(fc_requests) requests = { 0 };
-	int r = move_state(f, dir_fd, false, err);
+	int r = f->loaded ? 0 : move_state(f, dir_fd, false, err);
 	if (r == 0)
-		r = fc_requests_load(f->network ? &f->rate : NULL, &requests, err);
+		r = fc_requests_run(f->loaded ? FC_RESUME : FC_LOAD, f->network ? &f->rate : NULL,
+				    &requests, err);
 	if (r == 0)
 		r = fc_do(f, &requests, deadline_ns, err);
 	if (r == 0)
 		r = f->keeper.seal(f->keeper.arg, err);
 	if (r < 0)
 		return r;
-	v->loaded_ns = v->resumed_ns = clock_now_ns(); /* FC_LOAD does both */
+	v->resumed_ns = clock_now_ns();
+	if (!f->loaded)
+		v->loaded_ns = v->resumed_ns; /* FC_LOAD does both */
 	return 0;
 }

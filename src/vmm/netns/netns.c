@@ -276,11 +276,12 @@ int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_err
 		return r;
 	take_dns(n, rules);
 	close_inner_ports(n);
-	return add_inner_ports(n, wall, err);
+	r = add_inner_ports(n, wall, err);
+	return r < 0 ? r : netns_parts_let_go(&n->parts, err);
 }
 
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
-	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
+	      const struct vmm_network *rules, uid_t tap_uid, bool held, struct netns **ret,
 	      struct mvm_error *err)
 {
 	const char *obstacle = netns_obstacle();
@@ -297,7 +298,7 @@ int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_fo
 	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first what fails most often */
 		r = netns_forward(n, &forwards[i], err);
 	if (r == 0)
-		r = netns_build(&n->parts, tap_uid, wall, err);
+		r = netns_build(&n->parts, tap_uid, held, wall, err);
 	if (r == 0)
 		r = add_inner_ports(n, wall, err);
 	if (r < 0)

@@ -45,11 +45,12 @@ const char *netns_obstacle(void);
  *   forwards  bound at once: -EADDRINUSE names the port
  *   rules     what the guest may reach; -EOPNOTSUPP for domains
  *   tap_uid   user who may open the tap device, besides root; (uid_t)-1: only root
+ *   held      nothing passes until netns_rules()
  *
  * Costs about as much as starting a process.
  */
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
-	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
+	      const struct vmm_network *rules, uid_t tap_uid, bool held, struct netns **ret,
 	      struct mvm_error *err);
 
 /* Other rules from now on, for every connection.  -EINVAL and -EOPNOTSUPP name the rule. */

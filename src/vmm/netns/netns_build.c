@@ -170,8 +170,9 @@ static int configure_host(int route_fd, int index)
 	return nl_do(route_fd, &m);
 }
 
-/* Called in the VM's namespace. */
-static int configure_vm(int route_fd, int index)
+/* Called in the VM's namespace.  held: the tap device stays down, where it takes no packet from
+ * either side. */
+static int configure_vm(int route_fd, int index, bool held)
 {
 	struct nl m = { 0 };
 	unsigned lo = if_nametoindex("lo"), up = if_nametoindex(UPLINK),
@@ -179,7 +180,8 @@ static int configure_vm(int route_fd, int index)
 	if (!lo || !up || !tap)
 		return -errno;
 	set_up(&m, lo, NULL);
-	set_up(&m, tap, tap_mac);
+	if (!held)
+		set_up(&m, tap, tap_mac);
 	add_address(&m, tap, constant(NETNS_GATEWAY), GUEST_BITS);
 	add_address(&m, tap, constant(NETNS_DNS), GUEST_BITS);
 	add_address(&m, up, pool_address(index, 2), LINK_BITS);
@@ -223,7 +225,7 @@ static int finish_inside(const struct netns_parts *p, int route_fd)
 	int r = netns_enter(p);
 	if (r < 0)
 		return r;
-	r = configure_vm(route_fd, p->index);
+	r = configure_vm(route_fd, p->index, p->held);
 	int left = netns_leave(p);
 	return r < 0 ? r : left;
 }
@@ -265,10 +267,11 @@ static int build(struct netns_parts *p, uid_t tap_uid, const char **ret_what)
 	return r;
 }
 
-int netns_build(struct netns_parts *p, uid_t tap_uid, const struct wall *wall,
+int netns_build(struct netns_parts *p, uid_t tap_uid, bool held, const struct wall *wall,
 		struct mvm_error *err)
 {
 	const char *what;
+	p->held = held;
 	int r = build(p, tap_uid, &what);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make the VM's %s: %s", what, strerror(-r));
@@ -290,6 +293,32 @@ int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm
 	return r < 0 ? mvm_error_set(err, r, "cannot make the rules of the VM's network: %s",
 				     strerror(-r))
 		     : 0;
+}
+
+/* Called in the VM's namespace. */
+static int raise_tap(void)
+{
+	struct nl m = { 0 };
+	AUTO_CLOSE int route_fd = nl_open(NETLINK_ROUTE);
+	unsigned tap = if_nametoindex(NETNS_TAP);
+	if (route_fd < 0 || !tap)
+		return route_fd < 0 ? route_fd : -errno;
+	set_up(&m, tap, tap_mac);
+	return nl_do(route_fd, &m);
+}
+
+int netns_parts_let_go(struct netns_parts *p, struct mvm_error *err)
+{
+	if (!p->held)
+		return 0;
+	int r = netns_enter(p);
+	if (r == 0) {
+		r = raise_tap();
+		int left = netns_leave(p);
+		r = r < 0 ? r : left;
+	}
+	p->held = r < 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot open the VM's network: %s", strerror(-r)) : 0;
 }
 
 void netns_parts_done(struct netns_parts *p)

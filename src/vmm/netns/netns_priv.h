@@ -6,6 +6,7 @@
  * The parts of a VM's network that the kernel holds: the namespace, devices, addresses, NAT.
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -20,6 +21,7 @@ struct netns_parts {
 	int host_nat_fd, vm_nat_fd;	   /* sockets that own the NAT rules of each namespace */
 	unsigned n_host_rules, n_vm_rules; /* how often they were set */
 	int index; /* number of the pair of links, for its name and addresses; -1: no links */
+	bool held; /* the tap device is down, so nothing passes */
 };
 #define NETNS_PARTS_NONE                                                                           \
 	{                                                                                          \
@@ -27,13 +29,16 @@ struct netns_parts {
 	}
 
 /* Make all parts.  *p is NETNS_PARTS_NONE; netns_parts_done() it, also after a failure.  tap_uid as
- * in netns.h. */
-int netns_build(struct netns_parts *p, uid_t tap_uid, const struct wall *wall,
+ * and held as in netns.h. */
+int netns_build(struct netns_parts *p, uid_t tap_uid, bool held, const struct wall *wall,
 		struct mvm_error *err);
 void netns_parts_done(struct netns_parts *p);
 
 /* Hold the guest to rules from now on, for connections that are open too. */
 int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm_error *err);
+
+/* Hold nothing back any more. */
+int netns_parts_let_go(struct netns_parts *p, struct mvm_error *err);
 
 /* Move this thread into the VM's namespace, and back.  The caller must not wait in between. */
 int netns_enter(const struct netns_parts *p);

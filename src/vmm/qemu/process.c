@@ -243,6 +243,7 @@ const struct vmm_ops vmm_qemu = {
 		.pause = true,
 		.network_user = true,
 		.network_domains = true,
+		.network_visits = true,
 		.shared_memory_clones = true,
 		.agent_transport = "virtio-serial",
 		.clone_least_mib = 12,

@@ -180,6 +180,7 @@ int qemu_batch_wait(struct qemu *q, const struct qemu_batch *b, int64_t deadline
 int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
 int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err);
 int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err);
-int qemu_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
+int qemu_finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+		      struct mvm_error *err);
 
 #endif

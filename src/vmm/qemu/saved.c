@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "vmm/pages.h"
+#include "vmm/memory.h"
 #include "vmm/qemu/qemu.h"
 
 #define SET 1 /* the number under which QEMU gets the file */
@@ -54,24 +54,12 @@ int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_err
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
-/* The pages are read and written from outside, which takes the right to trace QEMU. */
-static int refused(int r, const char *what, struct mvm_error *err)
-{
-	if (r == -EBADMSG)
-		return mvm_error_set(err, r, "the saved memory is damaged");
-	bool trace = r == -EPERM || r == -EACCES;
-	return mvm_error_set(err, r, "cannot %s the VM's memory: %s%s", what, strerror(-r),
-			     trace ? "; mvm needs the right to trace its VMM (CAP_SYS_PTRACE)"
-				   : "");
-}
-
 int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_error *err)
 {
 	const struct qemu_body *q = (const struct qemu_body *)b;
 	if (!q)
 		return mvm_error_set(err, -ESRCH, "there is no QEMU");
-	int64_t r = pages_save(b->process.pid, q->memory.file_fd, to_fd);
-	return r < 0 ? refused((int)r, "save", err) : r;
+	return vmm_memory_save(b->process.pid, q->memory.file_fd, to_fd, err);
 }
 
 int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err)
@@ -79,8 +67,7 @@ int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err
 	const struct qemu_body *q = (const struct qemu_body *)b;
 	if (!q)
 		return mvm_error_set(err, -ESRCH, "there is no QEMU");
-	int r = pages_load(b->process.pid, q->memory.file_fd, from_fd);
-	return r < 0 ? refused(r, "load", err) : 0;
+	return vmm_memory_load(b->process.pid, q->memory.file_fd, from_fd, err);
 }
 
 /* Length of the part of the snapshot's stream before the section with which the saved ones begin.
@@ -97,8 +84,10 @@ static size_t find_sections(const char *base, size_t base_len, const char *raw, 
 	return at ? (size_t)(at - base) : 0;
 }
 
-int qemu_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
+int qemu_finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd,
+		      struct mvm_error *err)
 {
+	(void)b;
 	/* an empty description of the machine */
 	static const char end[] = { 0x06, 0, 0, 0, 0 };
 	AUTO_FREE char *base = NULL, *raw = NULL;

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor's end of the agent's channel, when the guest dials: once, and again after its
+ * connection was lost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "net/wire.h"
+#include "supervisor/agent_client.h"
+
+/* Returns our end. */
+static int make_pair(int *ret_theirs)
+{
+	int fds[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
+	*ret_theirs = fds[1];
+	return fds[0];
+}
+
+static int64_t soon(void)
+{
+	return clock_deadline_ns(60000);
+}
+
+/* The guest introduces itself on a connection. */
+static void say_hello(struct agent_client *a, struct loop *loop, int fd)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	AUTO_DONE(channel) guest = { .fd = fd };
+	struct mvm_error err = { 0 };
+	wire_put_u64(&text, FIELD_PROTOCOL, AGENT_PROTOCOL);
+	assert_int_equal(channel_send(&guest, FRAME_HELLO, 0, text.data, text.len), 0);
+	assert_int_equal(agent_client_wait_hello(a, loop, NULL, soon(), &err), 0);
+}
+
+/* What was sent before the guest has dialled waits in the first channel. */
+static void assert_waits(struct agent_client *a, int first)
+{
+	uint8_t got[FRAME_HEADER_SIZE + 8];
+	assert_int_equal(agent_client_send(a, FRAME_DATA, 7, "early", 5), 0);
+	assert_int_equal(recv(first, got, sizeof(got), 0), FRAME_HEADER_SIZE + 5);
+}
+
+static void an_agent_is_heard_again_when_its_connection_was_lost(void **state)
+{
+	(void)state;
+	struct agent_client a = { 0 };
+	AUTO(loop) loop = NULL;
+	int first, lost, again;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
+	assert_waits(&a, first);
+	assert_int_equal(agent_client_move_back(&a, loop), 0); /* it has not dialled yet */
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
+	say_hello(&a, loop, lost);
+	/* a part of a frame comes, and no more */
+	assert_int_equal(send(lost, "part", 4, 0), 4);
+	loop_run_once(loop, clock_deadline_ns(1));
+	assert_int_equal(agent_client_move_back(&a, loop), 0);
+	assert_int_equal(recv(lost, (char[1]){ 0 }, 1, 0), 0); /* hung up */
+	assert_false(a.hello);
+	assert_waits(&a, first);
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&again)), 0);
+	say_hello(&a, loop, again);
+	assert_string_equal(a.broken, "");
+	agent_client_done(&a);
+	assert_int_equal(recv(again, (char[1]){ 0 }, 1, 0), 0);
+	assert_int_equal(recv(first, (char[1]){ 0 }, 1, 0), 0);
+	close(first);
+	close(lost);
+	close(again);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_agent_is_heard_again_when_its_connection_was_lost),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
