@@ -4,14 +4,17 @@
 Needs root, debugfs and tracefs, as the VM of outer_vm.py has them.
 """
 
+import collections
 import contextlib
 import glob
 import os
 import re
 
 SYS_ENTER = "/sys/kernel/tracing/events/raw_syscalls/sys_enter"
-EXITS = ("exits", "io_exits", "mmio_exits", "halt_exits") # all; of these for ports, devices, sleep
+# all; of these for ports, devices, sleep, and for pages that the guest touches first
+EXITS = ("exits", "io_exits", "mmio_exits", "halt_exits", "pf_taken")
 SAMPLES = 5
+CALLS = re.compile(r"common_pid: *(\d+), id: sys_(\w+) *\[ *\d+\] *} hitcount: *(\d+)")
 
 
 def why_not():
@@ -26,19 +29,20 @@ def counted_calls():
     def tell(text):
         with open(f"{SYS_ENTER}/trigger", "w", encoding="ascii") as file:
             file.write(text)
-    tell("hist:keys=common_pid")
+    tell("hist:keys=common_pid,id.syscall")
     try:
         yield
     finally:
-        tell("!hist:keys=common_pid")
+        tell("!hist:keys=common_pid,id.syscall")
 
 
 def calls_of(pid):
-    """The system calls of a process's threads, from the first one's fork on."""
+    """{name: number} of the system calls of a process's threads, from the first one's fork on."""
+    threads, calls = set(os.listdir(f"/proc/{pid}/task")), collections.Counter()
     with open(f"{SYS_ENTER}/hist", encoding="ascii") as file:
-        calls = {int(thread): int(n) for thread, n in
-                 re.findall(r"common_pid: *(\d+) *} hitcount: *(\d+)", file.read())}
-    return sum(calls.get(int(thread), 0) for thread in os.listdir(f"/proc/{pid}/task"))
+        for thread, name, n in CALLS.findall(file.read()):
+            calls[name] += int(n) if thread in threads else 0
+    return calls
 
 
 def faults_of(pid):
@@ -57,14 +61,16 @@ def exits_of(pid):
 
 
 def of_restores(run, remove):
-    """{what: the counts of some restores, in order}; run() restores a VM and returns its record."""
+    """{what: the counts of some restores, in order}, and {name: number} of the VMM's system calls in the
+    last one; run() restores a VM and returns its record."""
     samples = []
     for _ in range(SAMPLES):
         with counted_calls():
             record = run()
             pid = record["vmm_pid"]
+            calls = calls_of(pid)
             samples.append({**exits_of(pid), "page faults of the VMM": faults_of(pid),
-                            "system calls of the VMM": calls_of(pid),
-                            "system calls of the supervisor": calls_of(record["supervisor_pid"])})
+                            "system calls of the VMM": calls.total(),
+                            "system calls of the supervisor": calls_of(record["supervisor_pid"]).total()})
         remove(record["name"])
-    return {what: sorted(sample[what] for sample in samples) for what in samples[0]}
+    return {what: sorted(sample[what] for sample in samples) for what in samples[0]}, calls

@@ -27,10 +27,11 @@ def told(mvm_json, name):
 def print_counts(case, backend):
     if reason := kvm_counts.why_not(): # on a host with KVM, for a user who is not root
         case.skipTest(reason)
-    counts = kvm_counts.of_restores(lambda: case.run_detached("web-worker", "--require-snapshot"),
-                                    lambda name: case.mvm_ok("rm", "--force", name))
+    counts, calls = kvm_counts.of_restores(lambda: case.run_detached("web-worker", "--require-snapshot"),
+                                           lambda name: case.mvm_ok("rm", "--force", name))
     for what, samples in counts.items():
         print(f"# a restore on {backend}, {what}:", *samples)
+    print("# of these", *(f"{name} {n}" for name, n in calls.most_common(12)))
     case.assertTrue(all(min(samples) > 0 for what, samples in counts.items() if "system calls" in what), counts)
 
 
