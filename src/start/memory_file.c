@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/str.h"
+#include "vmm/memory.h"
 
 #define PAGE  4096u
 #define CHUNK (1u << 20)
@@ -91,4 +92,11 @@ int memory_file_identity(int fd, char **ret)
 		return -ENOMEM;
 	*ret = text;
 	return 0;
+}
+
+int memory_file_share(int fd, const char *backend)
+{
+	const struct vmm_ops *ops;
+	bool known = backend && vmm_backend_find(backend, &ops, NULL) == 0;
+	return known ? vmm_memory_set_mode(ops, fd) : 0;
 }

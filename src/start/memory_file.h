@@ -22,4 +22,8 @@ int memory_file_punch(int fd, struct progress_step *step, struct mvm_error *err)
 /* The identity as text, the caller's. */
 int memory_file_identity(int fd, char **ret);
 
+/* Let the clones of its backend read the file.  backend: NULL or one that this mvm does not know:
+ * no VM starts from the snapshot, and the file stays as it is.  Changes the identity. */
+int memory_file_share(int fd, const char *backend);
+
 #endif

@@ -13,6 +13,7 @@
 #include "start/facts.h"
 #include "store/blob.h"
 #include "template/capture.h"
+#include "vmm/memory.h"
 #include "vmm/pages.h"
 
 static int failed(int r, const char *name, struct mvm_error *err)
@@ -48,6 +49,8 @@ static int make_memory(const struct capture *c, const struct capture_source *fro
 	/* capture_finish_memory() syncs it */
 	AUTO_CLOSE int fd = copy_file(from->base->dir_fd, "snapshot/mem.bin", c, "mem.bin", err);
 	int r = fd < 0 ? fd : pages_flatten(pages_fd, fd);
+	if (r == 0)
+		r = vmm_memory_set_mode(c->ops, fd);
 	return r < 0 && fd >= 0 ? failed(r, "mem.bin", err) : r;
 }
 

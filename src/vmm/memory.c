@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "vmm/pages.h"
 
-int vmm_memory_make(const struct vmm_config *c, struct mvm_error *err)
+int vmm_memory_make(const struct vmm_ops *ops, const struct vmm_config *c, struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = openat(c->memory_dir_fd, c->memory_name,
 				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -19,7 +20,15 @@ int vmm_memory_make(const struct vmm_config *c, struct mvm_error *err)
 	if (ftruncate(fd, (off_t)c->mem_mib << 20) < 0)
 		return mvm_error_set(err, -errno, "cannot size '%s': %s", c->memory_name,
 				     strerror(errno));
-	return 0;
+	int r = vmm_memory_set_mode(ops, fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot change the mode of '%s': %s", c->memory_name,
+				     strerror(-r))
+		     : 0;
+}
+
+int vmm_memory_set_mode(const struct vmm_ops *ops, int fd)
+{
+	return fchmod(fd, ops->caps.memory_mode) < 0 ? -errno : 0;
 }
 
 /* The pages are read and written from outside, which takes the right to trace the VMM. */

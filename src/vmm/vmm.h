@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <mvm/digest.h>
 #include <mvm/progress.h>
@@ -53,6 +54,7 @@ struct vmm_caps {
 	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
 	const char *agent_transport; /* "virtio-serial", "vsock" */
 	uint32_t clone_least_mib;    /* memory that a clone takes at least until it answers */
+	mode_t memory_mode;	     /* of a snapshot's memory file: may clones read it by name? */
 };
 
 /* Walls between a VMM that a guest has taken over and the host; see doc/isolation.md. */

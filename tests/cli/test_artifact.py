@@ -235,6 +235,17 @@ class Snapshots(Crafted):
             self.assertEqual(json.load(file)["snapshot"]["compat"], {"arch": "y"})
 
 
+    def test_the_vmms_of_its_backend_can_read_its_memory(self):
+        """In a jail Firecracker is a user of its own, and opens the file by name."""
+        plain = self.layout
+        for backend, mode in ("firecracker", 0o644), ("qemu", 0o600), ("unheard-of", 0o600):
+            self.layout = shutil.copytree(plain, self.path(backend))
+            self.add_snapshot({"snapshot/vmstate.bin": b"evil", "snapshot/mem.bin": 4096 * b"m"},
+                              compat={"host": "x", "backend": backend})
+            self.mvm_ok("template", "import", self.layout, backend)
+            self.assertEqual(os.stat(self.current(backend, "snapshot/mem.bin")).st_mode & 0o777, mode)
+
+
 class Hostile(Crafted):
     """What strangers' files say is not believed."""
 

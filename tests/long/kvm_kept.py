@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of suspend and fork, on Firecracker; test_nested_kvm.py runs them in a VM with KVM."""
+"""The tests of what is kept and moved, on Firecracker: suspended VMs, forks, the snapshot of a running VM,
+a snapshot in a file.  test_nested_kvm.py runs them in a VM with KVM."""
 
 import os
 import unittest
 
 import guests
 import harness
+import test_artifact_guest
+import test_commit_memory
 import test_fork
 import test_suspend
 
@@ -36,6 +39,20 @@ class Suspend(OnFirecracker, test_suspend.Suspend):
 @harness.needs_kvm
 @unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
 class Fork(OnFirecracker, test_fork.Fork):
+    pass
+
+
+@harness.needs_guests
+@harness.needs_kvm
+@unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
+class Commit(OnFirecracker, test_commit_memory.CommitMemory):
+    pass
+
+
+@harness.needs_guests
+@harness.needs_kvm
+@unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
+class Moved(OnFirecracker, test_artifact_guest.Snapshots):
     pass
 
 

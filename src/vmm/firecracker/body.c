@@ -204,18 +204,6 @@ static int start(struct fc_body *f, const struct vmm_config *c, struct loop *loo
 	return r < 0 ? r : start_process(f, c, ends, err);
 }
 
-/* Clones in jails read it as users of their own; the folders above keep others out. */
-static int make_memory(const struct vmm_config *c, struct mvm_error *err)
-{
-	if (c->memory != VMM_MEMORY_CAPTURE)
-		return 0;
-	int r = vmm_memory_make(c, err);
-	if (r == 0 && fchmodat(c->memory_dir_fd, c->memory_name, 0644, 0) < 0)
-		return mvm_error_set(err, -errno, "cannot change the mode of '%s': %s",
-				     c->memory_name, strerror(errno));
-	return r;
-}
-
 /* The file that the clone maps, which fc_save_pages() and fc_load_pages() look for. */
 static int open_memory(struct fc_body *f, const struct vmm_config *c, struct mvm_error *err)
 {
@@ -242,7 +230,9 @@ int fc_start(const struct vmm_probe *probe, const struct vmm_config *c, struct l
 	f->pause_breaks_vsock = fc_pause_breaks_vsock(probe->version);
 	f->captured = c->memory == VMM_MEMORY_CAPTURE;
 	f->memory_fd = -1;
-	int r = failed ? mvm_error_oom(err) : make_memory(c, err);
+	int r = failed ? mvm_error_oom(err) : 0;
+	if (r == 0 && c->memory == VMM_MEMORY_CAPTURE)
+		r = vmm_memory_make(&vmm_firecracker, c, err);
 	if (r == 0 && c->memory == VMM_MEMORY_CLONE)
 		r = open_memory(f, c, err);
 	if (r == 0) {

@@ -260,6 +260,8 @@ const struct vmm_ops vmm_firecracker = {
 		.shared_memory_clones = true,
 		.agent_transport = "vsock",
 		.clone_least_mib = 2,
+		/* those in jails have users of their own; the folders above keep others out */
+		.memory_mode = 0644,
 	},
 	.binary = FC_BINARY,
 	.binary_env = FC_BINARY_ENV,

@@ -141,7 +141,7 @@ int qemu_start(const struct vmm_probe *probe, const struct vmm_config *c, struct
 	q->memory = (struct lend)LEND_NONE;
 	q->net = (struct net_process)NET_PROCESS_NONE;
 	bool captures = c->memory == VMM_MEMORY_CAPTURE;
-	int r = captures ? vmm_memory_make(c, err) : 0;
+	int r = captures ? vmm_memory_make(&vmm_qemu, c, err) : 0;
 	if (r == 0) {
 		r = start(q, probe, c, loop, &ends, err);
 		if (r < 0 && captures)

@@ -247,6 +247,7 @@ const struct vmm_ops vmm_qemu = {
 		.shared_memory_clones = true,
 		.agent_transport = "virtio-serial",
 		.clone_least_mib = 12,
+		.memory_mode = 0600, /* it gets a descriptor */
 	},
 	.binary = QEMU_BINARY,
 	.binary_env = QEMU_BINARY_ENV,
