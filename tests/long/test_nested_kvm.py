@@ -79,7 +79,7 @@ def make_vm(folder):
     image.add_file(deb, "/mvm/" + os.path.basename(deb))
     for part in ("tests/integration", "tests/long", "examples/http/rootfs"):
         image.add_tree(os.path.join(SOURCE_DIR, part), "/src/" + part)
-    for name in ("tests/harness.py", "doc/network.md"):
+    for name in ("tests/harness.py", "tests/registries.py", "doc/network.md"):
         image.add_file(os.path.join(SOURCE_DIR, name), "/src/" + name)
 
     guest = os.path.join(folder, "guest")
