@@ -9,11 +9,13 @@ containerd each.
         node.kill()
 
 A node has cgroups and mounts of its own, so it can be lost with all that runs on it.
+Every port asks for a secret of this run, since who has the API or etcd has the host: tokens, and for etcd the key.
 kube-binaries builds the programs.  Root only; the folder's path must be short (sockets).
 """
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -177,7 +179,7 @@ exec containerd --config {self.folder}/containerd.toml""", "unshare", "--mount",
 
 class Cluster:
     def __init__(self, folder):
-        self.folder, self.nodes, self.children = folder, [], []
+        self.folder, self.nodes, self.children, self.tokens = folder, [], [], {}
         self.port = registries.free_port()
         self.server = f"https://127.0.0.1:{self.port}"
 
@@ -210,11 +212,11 @@ class Cluster:
     def kubeconfig(self, user):
         """The file with which a user's program talks to the API."""
         path = self.path(user.replace(":", "-") + ".kubeconfig")
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8") as file: # in the folder, which is for its owner alone
             json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "test",
                        "clusters": [{"name": "test", "cluster": {
                            "server": self.server, "certificate-authority": self.path("ca.crt")}}],
-                       "users": [{"name": "test", "user": {"token": f"token-of-{user}"}}],
+                       "users": [{"name": "test", "user": {"token": self.tokens[user]}}],
                        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]}, file)
         return path
 
@@ -231,17 +233,20 @@ class Cluster:
                      "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "ca.key", "-out", "ca.crt")
         self.openssl("genrsa", "-out", "account.key", "2048")
         with open(self.path("tokens.csv"), "w", encoding="ascii") as file:
-            file.write("token-of-admin,admin,1,system:masters\n")
-            for name in "n1", "n2":
-                file.write(f"token-of-system:node:{name},system:node:{name},{name},system:nodes\n")
+            for user, group in ("admin", "masters"), ("system:node:n1", "nodes"), ("system:node:n2", "nodes"):
+                self.tokens[user] = secrets.token_hex()
+                file.write(f"{self.tokens[user]},{user},{user},system:{group}\n")
         admin = self.kubeconfig("admin")
         client, peer = registries.free_port(), registries.free_port()
         self.start("etcd", f"{BINARIES}/etcd", "--data-dir", self.path("etcd"), "--unsafe-no-fsync",
-                   "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls",
-                   f"http://127.0.0.1:{client}", "--listen-peer-urls", f"http://127.0.0.1:{peer}",
-                   "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}", "--initial-cluster",
-                   f"default=http://127.0.0.1:{peer}")
-        self.start("apiserver", f"{BINARIES}/kube-apiserver", f"--etcd-servers=http://127.0.0.1:{client}",
+                   "--listen-client-urls", f"https://127.0.0.1:{client}", "--advertise-client-urls",
+                   f"https://127.0.0.1:{client}", "--listen-peer-urls", f"https://127.0.0.1:{peer}",
+                   "--initial-advertise-peer-urls", f"https://127.0.0.1:{peer}", "--initial-cluster",
+                   f"default=https://127.0.0.1:{peer}",
+                   *(f"--{side}{word}" for side in ("", "peer-") for word in (
+                       "client-cert-auth", "trusted-ca-file=ca.crt", "cert-file=ca.crt", "key-file=ca.key")))
+        self.start("apiserver", f"{BINARIES}/kube-apiserver", f"--etcd-servers=https://127.0.0.1:{client}",
+                   "--etcd-cafile=ca.crt", "--etcd-certfile=ca.crt", "--etcd-keyfile=ca.key",
                    "--bind-address=127.0.0.1", f"--secure-port={self.port}", "--tls-cert-file=ca.crt",
                    "--tls-private-key-file=ca.key", "--token-auth-file=tokens.csv", "--authorization-mode=Node,RBAC",
                    "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
