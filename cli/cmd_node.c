@@ -10,12 +10,6 @@
 #include "progress.h"
 #include "text.h"
 
-static const char *const starts[] = {
-	[MVM_START_IMPOSSIBLE] = "none",
-	[MVM_START_WOULD_BOOT] = "boot",
-	[MVM_START_WOULD_RESTORE] = "restore",
-};
-
 static int look(struct cli_context *c, struct mvm_node **ret)
 {
 	AUTO(mvm) mvm = NULL;
@@ -35,8 +29,8 @@ static int print_templates(const struct mvm_node *n)
 	table_row(&t, "TEMPLATE", "REVISION", "START", "REASON");
 	for (size_t i = 0; i < n->n_templates; i++) {
 		const struct mvm_node_template *m = n->templates[i];
-		table_row(&t, m->template_id, m->revision ? m->revision : "-", starts[m->start],
-			  m->reason);
+		table_row(&t, m->template_id, m->revision ? m->revision : "-",
+			  mvm_start_outlook_name(m->start), m->reason);
 	}
 	return table_print(&t, stdout);
 }

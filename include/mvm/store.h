@@ -148,6 +148,9 @@ enum mvm_start_outlook {
 	MVM_START_WOULD_RESTORE,
 };
 
+/* The outlook as it appears in JSON: "none", "boot" or "restore".  Static. */
+MVM_API const char *mvm_start_outlook_name(enum mvm_start_outlook start);
+
 /* A template and one of its revisions.  The library makes these, and later versions may append
  * members; the struct owns its strings and lists. */
 struct mvm_template_details {

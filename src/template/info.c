@@ -235,15 +235,20 @@ int mvm_template_details(struct mvm *mvm, const char *ref, const struct mvm_prog
 
 /* ---- as JSON ---- */
 
-static json_t *start_json(const struct details *d)
+const char *mvm_start_outlook_name(enum mvm_start_outlook start)
 {
-	static const char *const words[] = {
+	static const char *const names[] = {
 		[MVM_START_IMPOSSIBLE] = "none",
 		[MVM_START_WOULD_BOOT] = "boot",
 		[MVM_START_WOULD_RESTORE] = "restore",
 	};
-	return json_pack("{s:s?, s:s, s:s?}", "backend", d->backend, "start", words[d->start],
-			 "reason", d->start_reason);
+	return (size_t)start < MVM_ARRAY_SIZE(names) ? names[start] : "?";
+}
+
+static json_t *start_json(const struct details *d)
+{
+	return json_pack("{s:s?, s:s, s:s?}", "backend", d->backend, "start",
+			 mvm_start_outlook_name(d->start), "reason", d->start_reason);
 }
 
 int mvm_template_info(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,

@@ -14,17 +14,12 @@ static void put_text(struct json_out *out, json_t *o, const char *key, const cha
 
 static json_t *template_json(struct json_out *out, const struct mvm_node_template *t)
 {
-	static const char *const starts[] = {
-		[MVM_START_IMPOSSIBLE] = "none",
-		[MVM_START_WOULD_BOOT] = "boot",
-		[MVM_START_WOULD_RESTORE] = "restore",
-	};
 	json_t *o = json_new(out);
 	put_text(out, o, "template_id", t->template_id);
 	put_text(out, o, "revision_hash", t->revision);
 	put_text(out, o, "digest", t->digest);
 	json_put(out, o, "has_snapshot", json_boolean(t->has_snapshot));
-	put_text(out, o, "start", starts[t->start]);
+	put_text(out, o, "start", mvm_start_outlook_name(t->start));
 	put_text(out, o, "reason", t->reason);
 	json_put_u64(out, o, "disk_bytes", t->disk_bytes);
 	return o;
