@@ -199,7 +199,9 @@ class Kubernetes(guests.TestCase):
         for name in os.listdir(os.path.join(os.path.dirname(cluster.BINARIES), "crds")):
             self.cluster.kubectl("apply", "--server-side", "-f",
                                  os.path.join(os.path.dirname(cluster.BINARIES), "crds", name))
-        self.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        # kubectl fails if it comes before their status
+        self.cluster.wait(lambda: self.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all",
+                                                       check=False).returncode == 0, "the API has the sandboxes")
         self.cluster.start("agent-sandbox", CONTROLLER, "--kubeconfig", self.cluster.path("admin.kubeconfig"),
                            "--extensions", "--leader-elect=false", "--enable-webhook=false",
                            f"--metrics-bind-address=127.0.0.1:{registries.free_port()}",

@@ -13,11 +13,14 @@ import unittest
 
 import harness
 import last_release
+import systemd_box
 
 DEB = os.path.join(harness.SOURCE_DIR, "scripts", "deb")
 NAMES = ["libmvm-dev", "libmvm1", "mvm", "mvmd"]
 INSIDE = NAMES[1:] # in the guest, which has no -dev packages
 KEEP = os.environ.get("MVM_TEST_PACKAGES_KEEP") # a folder to keep packages and the base system in
+STEP_S = 3000
+WHY_NO_GUEST = None if os.environ.get("MVM_TEST_LONG") else harness.why_no_kvm() # emulated, it takes hours
 # What Debian's own packages bring, for guests without a network
 SYSTEM = "systemd,systemd-sysv,dbus,curl,adduser,debconf,man-db,qemu-system-x86,busybox-static"
 # What else would take a guest's time, above all that of an emulated one
@@ -235,7 +238,7 @@ class Packages(harness.TestCase):
             raise
         return tar
 
-    def last_release(self):
+    def package_of_last_release(self):
         """A package of the last release, which made none itself."""
         tree = self.path("old")
         os.makedirs(tree)
@@ -247,20 +250,16 @@ class Packages(harness.TestCase):
         self.write("old-root/DEBIAN/control", CONTROL.format(version=last_release.VERSION))
         run("dpkg-deb", "--root-owner-group", "-b", root, self.path("packages/old.deb"))
 
-    @harness.needs_guests
-    @harness.needs_program("mmdebstrap")
-    @unittest.skipIf(last_release.why_not(), last_release.why_not())
-    def test_their_life_under_a_real_systemd(self):
+    def prepare(self):
+        """Fill a folder with the packages; returns what the steps of their life call them."""
         os.makedirs(self.path("packages"))
-        self.last_release()
+        self.package_of_last_release()
         names = [shutil.copy(self.package(name), self.path("packages")) for name in INSIDE]
-        values = {"packages": " ".join("/packages/" + os.path.basename(name) for name in names)}
         shutil.copy(os.environ["MVM_TEST_KERNEL_DEB"], self.path("packages/kernel.deb"))
-        self.mvm_ok("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian")
-        self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=self.system())))
-        self.mvm_ok("run", "debian", "-d", "--name", "outer")
-        self.addCleanup(self.mvm, "rm", "--force", "outer")
-        self.mvm_ok("cp", self.path("packages"), "outer:/")
+        return {"packages": " ".join("/packages/" + os.path.basename(name) for name in names)}
+
+    def live(self, values, execute):
+        """The packages' life, in a Debian in which execute() runs scripts."""
         version = self.mvm_ok("version").split()[1]
         steps = {
             "boot": "until systemctl is-system-running --wait | grep -e running -e degraded; do sleep 2; done",
@@ -275,9 +274,33 @@ class Packages(harness.TestCase):
         }
         for name, script in steps.items():
             began = time.monotonic()
-            done = self.mvm("exec", "outer", "--", "/bin/bash", "-exc", BEGIN + script, timeout=3000)
+            done = execute(BEGIN + script)
             print(f"# {name}: status {done.returncode}, {time.monotonic() - began:.0f} s", flush=True)
             self.assertEqual(done.returncode, 0, f"{name}: {done.stdout[-6000:]}{done.stderr[-9000:]}")
+
+    @harness.needs_guests
+    @harness.needs_program("mmdebstrap")
+    @unittest.skipIf(systemd_box.why_none(), systemd_box.why_none())
+    @unittest.skipIf(last_release.why_not(), last_release.why_not())
+    def test_their_life_under_a_real_systemd(self):
+        values = self.prepare()
+        with systemd_box.Box(self.path("box"), self.system()) as box:
+            shutil.copytree(self.path("packages"), box.root + "/packages", dirs_exist_ok=True)
+            box.run("mkdir -p /run/mvm; echo 1 > /run/mvm/generation") # as mvm's agent in a guest
+            self.live(values, lambda script: box.run(script, timeout=STEP_S))
+
+    @harness.needs_guests
+    @harness.needs_program("mmdebstrap")
+    @unittest.skipIf(WHY_NO_GUEST, WHY_NO_GUEST)
+    @unittest.skipIf(last_release.why_not(), last_release.why_not())
+    def test_their_life_in_a_guest(self):
+        values = self.prepare()
+        self.mvm_ok("kernel", "add", os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian")
+        self.mvm_ok("template", "build", "--config", self.write("template.toml", TEMPLATE.format(tar=self.system())))
+        self.mvm_ok("run", "debian", "-d", "--name", "outer")
+        self.addCleanup(self.mvm, "rm", "--force", "outer")
+        self.mvm_ok("cp", self.path("packages"), "outer:/")
+        self.live(values, lambda script: self.mvm("exec", "outer", "--", "/bin/bash", "-exc", script, timeout=STEP_S))
 
 
 if __name__ == "__main__":
