@@ -13,6 +13,9 @@
 #include "base/syscalls.h"
 #include "lazy/lazy.h"
 
+/* of address space; its map takes 32 MiB of it for each TiB of files */
+#define MEMORY_BYTES ((uint64_t)1 << 30)
+
 /* It reads files and /dev/fuse, writes to /dev/fuse and sockets, and needs memory. */
 static const uint16_t calls[] = {
 	SYS_read,	    SYS_readv,	      SYS_pread64,
@@ -34,6 +37,9 @@ int lazy_confine(struct mvm_error *err)
 		{ RLIMIT_MSGQUEUE, 0 },
 		{ RLIMIT_NPROC, 0 },
 		{ RLIMIT_FSIZE, 0 },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes */
+		{ RLIMIT_AS, MEMORY_BYTES },
+#endif
 	};
 
 	mlockall(MCL_CURRENT); /* a VM waits for us: without it only longer */

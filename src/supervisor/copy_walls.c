@@ -11,6 +11,7 @@
 #include "base/rlimit.h"
 #include "base/syscalls.h"
 #include "vmm/privilege.h"
+#include "vmm/walls.h"
 
 /* Before it Landlock let nobody link or rename across folders. */
 #define LANDLOCK_OF_LINKS 2
@@ -39,6 +40,18 @@ static const uint16_t calls[] = {
 	SYS_exit_group,
 };
 
+static int limit_resources(void)
+{
+	const struct rlimit_most limits[] = {
+		WALLS_RLIMITS,
+		{ RLIMIT_NPROC, 0 },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes */
+		{ RLIMIT_AS, COPY_MEMORY_MAX },
+#endif
+	};
+	return rlimit_lower_all(limits, MVM_ARRAY_SIZE(limits));
+}
+
 /* Its folders may belong to anybody; else it needs no right of root's. */
 static int give_up_rights(void)
 {
@@ -47,9 +60,7 @@ static int give_up_rights(void)
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(needed); i++)
 		kept |= privilege_has(needed[i]) ? UINT64_C(1) << needed[i] : 0;
 	int r = privilege_keep_only(kept);
-	if (r == 0)
-		r = rlimit_lower(RLIMIT_NPROC, 0);
-	return r < 0 ? r : rlimit_lower(RLIMIT_CORE, 0);
+	return r < 0 ? r : limit_resources();
 }
 
 static int allow_places(int rules_fd, const struct volume_places *places, bool back)

@@ -13,6 +13,10 @@
 
 #include "instance/volume.h"
 
+/* Of address space.  What the guest sends takes some MiB.  The names of a folder of the host take
+ * more: about 310 bytes each, so three million in one folder fit. */
+#define COPY_MEMORY_MAX ((uint64_t)1 << 30)
+
 /*
  * Enter them, with no descriptor open but those that the copy needs.
  *

@@ -114,6 +114,8 @@ class LazyStart(guests.TestCase):
         self.assertEqual(self.inspect(name)["start"], "restore")
         self.assertEqual(self.exec(name, "busybox", "echo", "hello"), "hello\n")
         self.assertTrue(gate.asked.wait(harness.PATIENCE_S))
+        with open(f"/proc/{self.helper('mvm-lazy')}/limits", encoding="ascii") as file:
+            self.assertRegex(file.read(), r"Max address space +1073741824 ")
         # another start joins the same pull
         self.assertEqual(self.mvm_ok("run", "--template", self.ref, "--require-snapshot", "--", "busybox", "echo", "two"),
                          "two\n")

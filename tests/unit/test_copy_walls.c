@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -122,6 +123,8 @@ static int try_attacks(const char *scratch, const struct volume_place *p, bool b
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0,
 		syscall(SYS_io_uring_setup, 1, 0) >= 0 || errno != ENOSYS,
 		syscall(SYS_setresuid, geteuid(), geteuid(), geteuid()) == 0,
+		mmap(NULL, COPY_MEMORY_MAX, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+			MAP_FAILED,
 		!back && openat(p->fd, "old", O_WRONLY | O_CLOEXEC) >= 0,
 		!back && unlinkat(p->fd, "old", 0) == 0,
 		!back && openat(p->fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600) >= 0,
