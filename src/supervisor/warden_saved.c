@@ -159,7 +159,10 @@ static int make_devices(struct warden *w)
 
 /* Empty the file of device state and use it again.  With a new file for each state, a supervisor
  * that a guest has broken into could keep all of them open and fill the host's disk.  QEMU's end
- * can only write. */
+ * can only write.
+ *
+ * No write of an earlier save is under way: QEMU obeys in order, and a guest whose QEMU does not
+ * let it go on after a save is ended. */
 static int open_devices(struct warden *w)
 {
 	int r = w->devices_fds[1] ? 0 : make_devices(w);

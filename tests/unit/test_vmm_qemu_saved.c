@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What QEMU is told when its state is saved, and one of the commands cannot be sent. */
+/* What QEMU is told when its state is saved or its CPUs are stopped, and that fails. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 /* The control connection: what was sent, and the command that it does not take. */
 static struct {
-	const char *fails;
+	const char *fails, *hangs;
 	char sent[256];
 	unsigned n_sent, n_waited;
 } line;
@@ -23,6 +23,8 @@ int __wrap_qmp_send(struct qmp *q, const char *command, json_t *args, int pass_f
 		    struct mvm_error *err);
 int __wrap_qmp_wait(struct qmp *q, int64_t id, int64_t deadline_ns, json_t **ret,
 		    struct mvm_error *err);
+int __wrap_qmp_call(struct qmp *q, const char *command, json_t *args, int pass_fd,
+		    int64_t deadline_ns, json_t **ret, struct mvm_error *err);
 bool __wrap_qmp_is_dead(const struct qmp *q);
 
 int __wrap_qmp_send(struct qmp *q, const char *command, json_t *args, int pass_fd, int64_t *ret_id,
@@ -48,6 +50,17 @@ int __wrap_qmp_wait(struct qmp *q, int64_t id, int64_t deadline_ns, json_t **ret
 	(void)err;
 	line.n_waited++;
 	return 0;
+}
+
+int __wrap_qmp_call(struct qmp *q, const char *command, json_t *args, int pass_fd,
+		    int64_t deadline_ns, json_t **ret, struct mvm_error *err)
+{
+	int64_t id;
+	(void)deadline_ns;
+	(void)ret;
+	int r = __wrap_qmp_send(q, command, args, pass_fd, &id, err);
+	bool hangs = line.hangs && strcmp(command, line.hangs) == 0;
+	return hangs ? mvm_error_set(err, -ETIMEDOUT, "QEMU did not answer") : r;
 }
 
 bool __wrap_qmp_is_dead(const struct qmp *q)
@@ -80,10 +93,33 @@ static void qemu_keeps_no_file_of_a_state(void **state)
 	}
 }
 
+static void a_qemu_that_stops_too_late_goes_on(void **state)
+{
+	static const struct {
+		const char *fails, *hangs, *sent;
+		int r;
+	} cases[] = {
+		{ NULL, NULL, "stop ", 0 },
+		{ "stop", NULL, "", -EBUSY },
+		{ NULL, "stop", "stop cont ", -ETIMEDOUT },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct mvm_error err = { 0 };
+		struct qemu q = { .vmm = { .state = VMM_RUNNING } };
+		memset(&line, 0, sizeof(line));
+		line.fails = cases[i].fails;
+		line.hangs = cases[i].hangs;
+		assert_int_equal(vmm_qemu.pause(&q.vmm, clock_deadline_ns(1000), &err), cases[i].r);
+		assert_string_equal(line.sent, cases[i].sent);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(qemu_keeps_no_file_of_a_state),
+		cmocka_unit_test(a_qemu_that_stops_too_late_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

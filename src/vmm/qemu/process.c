@@ -213,9 +213,14 @@ static int qemu_cont(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return simple_call(v, "cont", deadline_ns, err);
 }
 
+/* A QEMU that does not stop in time obeys later, when nobody expects it.  So it is told to go on
+ * then. */
 static int qemu_stop(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	return simple_call(v, "stop", deadline_ns, err);
+	int r = simple_call(v, "stop", deadline_ns, err);
+	if (r == -ETIMEDOUT)
+		qmp_call(qemu_of(v)->qmp, "cont", NULL, -1, clock_deadline_ns(0), NULL, NULL);
+	return r;
 }
 
 /* This is an ACPI event.  The guest needs a driver for its button, and a program that listens. */
