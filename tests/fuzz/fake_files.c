@@ -46,9 +46,12 @@ static struct pipe pipes[FDS];
 static struct file files[FDS];
 static struct file *fds[FDS];
 static struct watch watches[FDS]; /* of the one epoll */
+static bool idle;
 
 ssize_t __real_read(int fd, void *buf, size_t n);
 ssize_t __real_write(int fd, const void *buf, size_t n);
+ssize_t __real_send(int fd, const void *buf, size_t n, int flags);
+ssize_t __real_recv(int fd, void *buf, size_t n, int flags);
 int __real_close(int fd);
 int __real_fcntl64(int fd, int cmd, ...);
 int __real_ioctl(int fd, unsigned long request, ...);
@@ -114,6 +117,11 @@ unsigned fake_files_count(void)
 	for (unsigned i = 0; i < FDS; i++)
 		n += fds[i] != NULL;
 	return n;
+}
+
+bool fake_files_idle(void)
+{
+	return idle;
 }
 
 int __wrap_pipe2(int ret[2], int flags)
@@ -199,6 +207,22 @@ ssize_t __wrap_write(int fd, const void *buf, size_t n)
 	memcpy(p->data + p->at + p->len, buf, n);
 	p->len += n;
 	return (ssize_t)n;
+}
+
+ssize_t __wrap_send(int fd, const void *buf, size_t n, int flags)
+{
+	return find(fd) ? __wrap_write(fd, buf, n) : __real_send(fd, buf, n, flags);
+}
+
+ssize_t __wrap_recv(int fd, void *buf, size_t n, int flags)
+{
+	return find(fd) ? __wrap_read(fd, buf, n) : __real_recv(fd, buf, n, flags);
+}
+
+ssize_t __wrap___recv_chk(int fd, void *buf, size_t n, size_t size, int flags)
+{
+	assert(n <= size);
+	return __wrap_recv(fd, buf, n, flags);
 }
 
 int __wrap_fcntl64(int fd, int cmd, ...)
@@ -315,5 +339,6 @@ int __wrap_epoll_wait(int epoll_fd, struct epoll_event *ret, int max, int timeou
 			ret[n++] = (struct epoll_event){ .events = events, .data = w->wanted.data };
 	}
 	assert(n > 0 || timeout_ms >= 0); /* it would wait for ever */
+	idle = n == 0;
 	return n;
 }

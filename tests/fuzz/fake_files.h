@@ -8,10 +8,15 @@
  * are the kernel's.  Nothing blocks, and nothing becomes ready by itself.
  */
 
+#include <stdbool.h>
+
 /* A descriptor that is always readable, and has nothing to read. */
 int fake_files_ready(void);
 
 /* How many descriptors are open? */
 unsigned fake_files_count(void);
+
+/* Was nothing ready when epoll_wait(2) was last called? */
+bool fake_files_idle(void);
 
 #endif

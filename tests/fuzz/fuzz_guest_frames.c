@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a hostile guest may send to its supervisor, while a client has a command and a call open. */
+/* What a hostile guest may send to its supervisor, while a client has a command and a call open.
+ * Their sockets are files of fake_files.h. */
 #include <assert.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/sock.h"
+#include "fake_files.h"
 #include "net/wire.h"
 #include "supervisor/clients.h"
 
@@ -26,11 +28,12 @@ static void open_calls(int fd)
 	channel_done(&c);
 }
 
-/* Run the loop for more turns than it has work for. */
 static void settle(struct loop *loop)
 {
-	for (int i = 0; i < 8; i++)
+	int turns = 8; /* more than it has work for */
+	do
 		loop_run_once(loop, 0);
+	while (--turns > 0 && !fake_files_idle());
 }
 
 static void drain(int fd)
@@ -44,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct agent_client agent = { 0 };
 	struct clients clients;
-	AUTO(loop) loop = NULL;
+	struct loop *loop = NULL;
 	int guest[2], leash[2];
 
 	if (loop_new(&loop) < 0 || sock_pair(guest) < 0 || sock_pair(leash) < 0)
@@ -71,5 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	clients_done(&clients);
 	agent_client_done(&agent);
 	close(leash[1]);
+	loop_free(loop);
+	assert(fake_files_count() == 0); /* no descriptor is lost */
 	return 0;
 }
