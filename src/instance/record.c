@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -268,6 +270,37 @@ int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read %s: %s", RECORD_NAME, strerror(-r));
 	return record_parse(text, len, ret, err);
+}
+
+/* The value of a top-level member.  No string of JSON has a raw newline, and members further in are
+ * indented further. */
+static const char *value_in(const char *text, const char *line)
+{
+	const char *at = strstr(text, line);
+	return at ? at + strlen(line) : NULL;
+}
+
+int record_read_memory(int instances_fd, const char *name, uint32_t *ret_mem_mib,
+		       int64_t *ret_vmm_pid)
+{
+	AUTO_FREE char *text = NULL;
+	char path[NAME_MAX + sizeof("/" RECORD_NAME)];
+
+	snprintf(path, sizeof(path), "%s/" RECORD_NAME, name);
+	int r = file_read_at(instances_fd, path, RECORD_MAX_BYTES, &text, NULL);
+	if (r < 0)
+		return r;
+	const char *state = value_in(text, "\n  \"state\": \"");
+	const char *mem_mib = value_in(text, "\n  \"mem_mib\": ");
+	const char *vmm_pid = value_in(text, "\n  \"vmm_pid\": ");
+	if (!state || !mem_mib || !vmm_pid)
+		return -EBADMSG;
+	bool over = false;
+	for (enum record_state s = RECORD_EXITED; s <= RECORD_SUSPENDED; s++)
+		over |= str_starts(state, state_names[s]);
+	*ret_mem_mib = over ? 0 : (uint32_t)strtoul(mem_mib, NULL, 10);
+	*ret_vmm_pid = strtoll(vmm_pid, NULL, 10);
+	return 0;
 }
 
 int record_parse(const char *text, size_t len, struct record *ret, struct mvm_error *err)

@@ -13,7 +13,8 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "instance/confine.h"
-#include "instance/instance.h"
+#include "instance/record.h"
+#include "model/name.h"
 #include "start/context.h"
 
 #define FILE_MAX ((size_t)64 * 1024)
@@ -124,23 +125,39 @@ int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t lea
 	return mvm_error_reason(err, r, "host-memory-full", NULL);
 }
 
-/* Private memory of a VMM; 0 when it has just ended.  Source: proc_pid_statm(5). */
-static uint64_t taken_bytes(int64_t vmm_pid)
+/* Read a VMM's private memory.  false: it has ended.  Source: proc_pid_statm(5). */
+static bool taken_bytes(int64_t vmm_pid, uint64_t *ret)
 {
 	char dir[48];
 	unsigned long long size, resident, shared;
 
 	snprintf(dir, sizeof(dir), "/proc/%" PRId64, vmm_pid);
-	AUTO_FREE char *text = vmm_pid > 0 ? read_text(dir, "statm") : NULL;
+	AUTO_FREE char *text = read_text(dir, "statm");
 	/* NOLINTNEXTLINE(cert-err34-c): the kernel prints numbers of these types */
 	if (!text || sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 ||
 	    resident < shared)
-		return 0;
-	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+		return false;
+	*ret = (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+	return true;
 }
 
-/* How much more memory the running instances may come to take. */
-static uint64_t promised_bytes(struct mvm *mvm)
+/* How much more memory one instance may come to take. */
+static uint64_t promised_bytes(int instances_fd, const char *name)
+{
+	uint32_t mem_mib;
+	int64_t vmm_pid;
+	uint64_t taken = 0;
+
+	if (record_read_memory(instances_fd, name, &mem_mib, &vmm_pid) < 0 ||
+	    (vmm_pid > 0 && !taken_bytes(vmm_pid, &taken)))
+		return 0;
+	uint64_t whole = (uint64_t)mem_mib << 20;
+	return taken < whole ? whole - taken : 0;
+}
+
+/* How much more the running instances may come to take.  A sum above the limit is not the whole:
+ * every start asks, with hundreds of instances. */
+static uint64_t all_promised_bytes(struct mvm *mvm, uint64_t limit_bytes)
 {
 	AUTO_DONE(strv) names = { 0 };
 	uint64_t sum = 0;
@@ -148,13 +165,8 @@ static uint64_t promised_bytes(struct mvm *mvm)
 	if (store_dir_names(mvm->store, STORE_INSTANCES, &names, NULL) < 0)
 		return 0;
 	int fd = store_dir(mvm->store, STORE_INSTANCES);
-	for (size_t i = 0; i < names.n; i++) {
-		AUTO_DONE(record) rec = { 0 };
-		if (instance_load(fd, names.v[i], &rec, NULL, NULL) < 0 || record_is_over(&rec))
-			continue;
-		uint64_t whole = (uint64_t)rec.mem_mib << 20, taken = taken_bytes(rec.vmm_pid);
-		sum += taken < whole ? whole - taken : 0;
-	}
+	for (size_t i = 0; i < names.n && sum <= limit_bytes; i++)
+		sum += name_valid(NAME_INSTANCE, names.v[i]) ? promised_bytes(fd, names.v[i]) : 0;
 	return sum;
 }
 
@@ -165,14 +177,16 @@ void host_memory_note(struct mvm *mvm, const struct host_memory *m, uint32_t mem
 
 	if (!progress)
 		return;
-	uint64_t new_bytes = ((uint64_t)mem_mib << 20) * n, old_bytes = promised_bytes(mvm);
+	uint64_t new_bytes = ((uint64_t)mem_mib << 20) * n;
+	uint64_t left = new_bytes < m->available_bytes ? m->available_bytes - new_bytes : 0;
+	uint64_t old_bytes = all_promised_bytes(mvm, left);
 	if (old_bytes + new_bytes <= m->available_bytes)
 		return;
 	str_bytes(new_bytes, wanted, sizeof(wanted));
 	str_bytes(old_bytes, promised, sizeof(promised));
 	str_bytes(m->available_bytes, available, sizeof(available));
 	progress_note(progress,
-		      "memory may run out: %s may take %s and the running VMs %s more, but only %s "
-		      "are available",
+		      "memory may run out: %s may take %s and the running VMs at least %s more, "
+		      "but only %s are available",
 		      n > 1 ? "these VMs" : "this VM", wanted, promised, available);
 }

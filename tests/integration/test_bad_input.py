@@ -476,7 +476,7 @@ class Starts(guests.TestCase):
         note = process.stderr.readline() # the VM starts after this note; the test does not wait for it
         process.terminate()
         process.communicate(timeout=harness.PATIENCE_S)
-        self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the running VMs "
+        self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the running VMs at least "
                          r"\S+ B more, but only \S+ GiB are available")
         self.leave_no_instance() # the start ended before it had a supervisor, or the supervisor removed the instance
         self.assertNotIn("memory may run out", self.mvm("run", "--template", "web-worker", "--",

@@ -8,10 +8,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "instance/record.h"
+#include "scratch.h"
 
 /* a record of an older supervisor plus an unknown last member; a rewrite keeps it unchanged */
 static const char full[] = "{\n"
@@ -241,6 +243,34 @@ static void bytes_of_a_guest_become_text(void **state)
 	assert_non_null(strstr(text, "\"health_message\": \"a?\""));
 }
 
+static void its_memory_is_read_without_the_rest(void **state)
+{
+	AUTO_DONE(record) rec = { 0 };
+	uint32_t mem_mib = 0;
+	int64_t vmm_pid = -1;
+	int fd = scratch_fd(state);
+
+	assert_int_equal(mkdirat(fd, "vm", 0700), 0);
+	AUTO_CLOSE int dir_fd = dir_open_at(fd, "vm");
+	assert_int_equal(parse(full, &rec, NULL), 0);
+	free(rec.reason); /* comes before the member */
+	rec.reason = strdup("\n  \"mem_mib\": 7,\n  \"state\": \"exited\"");
+	rec.vmm_pid = 4711;
+	assert_int_equal(record_save(dir_fd, &rec, NULL), 0);
+	assert_int_equal(record_read_memory(fd, "vm", &mem_mib, &vmm_pid), 0);
+	assert_int_equal(mem_mib, 256);
+	assert_int_equal(vmm_pid, 4711);
+	for (int s = RECORD_STARTING; s <= RECORD_SUSPENDED; s++) {
+		rec.state = (enum record_state)s;
+		assert_int_equal(record_save(dir_fd, &rec, NULL), 0);
+		assert_int_equal(record_read_memory(fd, "vm", &mem_mib, &vmm_pid), 0);
+		assert_int_equal(mem_mib, record_is_over(&rec) ? 0 : 256);
+	}
+	assert_int_equal(file_replace_unsynced_at(dir_fd, RECORD_NAME, "{}", 2, 0600), 0);
+	assert_int_equal(record_read_memory(fd, "vm", &mem_mib, &vmm_pid), -EBADMSG);
+	assert_int_equal(record_read_memory(fd, "none", &mem_mib, &vmm_pid), -ENOENT);
+}
+
 static void damaged_records_name_the_key(void **state)
 {
 	(void)state;
@@ -284,6 +314,8 @@ int main(void)
 		cmocka_unit_test(usage_is_written_and_not_read),
 		cmocka_unit_test(bytes_of_a_guest_become_text),
 		cmocka_unit_test(damaged_records_name_the_key),
+		cmocka_unit_test_setup_teardown(its_memory_is_read_without_the_rest, scratch_setup,
+						scratch_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
