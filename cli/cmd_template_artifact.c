@@ -24,6 +24,7 @@ static int print_json(const struct mvm_artifact_result *r, enum way way)
 	if (way == RECEIVED) {
 		jsonw_bool(&j, "new_revision", r->new_revision);
 		jsonw_bool(&j, "new_snapshot", r->new_snapshot);
+		jsonw_bool(&j, "snapshot_unfit", r->snapshot_unfit);
 		jsonw_u64(&j, "reused_bytes", r->reused_bytes);
 		jsonw_string(&j, "signed_by", r->signed_by[0] ? r->signed_by : NULL);
 	}
@@ -93,13 +94,16 @@ static int print_sent(const struct cli_context *c, const struct mvm_artifact_res
 static void note_unfit(const struct cli_context *c, const struct mvm_artifact_result *r,
 		       const char *ref)
 {
+	const size_t len = strcspn(ref, "@");
+	const char *slash = memrchr(ref, '/', len);
+	bool has_tag = slash && memchr(slash, ':', len - (size_t)(slash - ref));
 	char text[1024];
 
 	snprintf(
 		text, sizeof(text),
 		"'mvm template snapshot %s' makes a snapshot for this host, and 'mvm template push "
-		"%s %.*s' adds it there",
-		r->template_id, r->template_id, (int)strcspn(ref, "@"), ref);
+		"%s %.*s%s' adds it there",
+		r->template_id, r->template_id, (int)len, ref, ref[len] && !has_tag ? ":TAG" : "");
 	note(c, text);
 }
 

@@ -51,6 +51,7 @@ json_t *artifact_result_json(const struct mvm_artifact_result *a)
 	json_put(&out, o, "has_snapshot", json_boolean(a->has_snapshot));
 	json_put(&out, o, "new_revision", json_boolean(a->new_revision));
 	json_put(&out, o, "new_snapshot", json_boolean(a->new_snapshot));
+	json_put(&out, o, "snapshot_unfit", json_boolean(a->snapshot_unfit));
 	json_put(&out, o, "signed_by", text_or_null(a->signed_by));
 	json_put_u64(&out, o, "reused_bytes", a->reused_bytes);
 	json_put_u64(&out, o, "file_bytes", a->file_bytes);

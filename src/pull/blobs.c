@@ -303,9 +303,9 @@ static int check_platform(const struct pull *p, const char *text, size_t len, st
 	int r = oci_config_parse(text, len, p->name, &config, err);
 	if (r < 0 || oci_platform_fits(&here, config.os, config.arch))
 		return r;
-	return mvm_error_set(err, -ENOENT, "'%s:%s' is an image for %.50s/%.50s, not linux/%s",
-			     p->name, p->ref.tag, config.os ? config.os : "?",
-			     config.arch ? config.arch : "?", here.arch);
+	return mvm_error_set(err, -ENOENT, "'%s' is an image for %.50s/%.50s, not linux/%s",
+			     p->place, config.os ? config.os : "?", config.arch ? config.arch : "?",
+			     here.arch);
 }
 
 int pull_make_folder(int dir_fd, struct mvm_error *err)

@@ -33,6 +33,7 @@ int pull_open(struct store *store, const char *image, uint64_t max_bytes,
 {
 	AUTO(pull) p = calloc(1, sizeof(*p));
 	AUTO_DONE(settings) settings = { 0 };
+	char digest[DIGEST_TEXT_SIZE];
 
 	if (!p)
 		return mvm_error_oom(err);
@@ -51,7 +52,9 @@ int pull_open(struct store *store, const char *image, uint64_t max_bytes,
 	strv_add(&p->hosts, p->ref.host);
 	p->must_be_signed = settings_want_signature(&settings, p->ref.host, p->ref.path);
 	p->name = str_printf("%s/%s", p->ref.host, p->ref.path);
-	p->place = str_printf("%s:%s", p->name ? p->name : "", p->ref.tag);
+	digest_text(&p->ref.digest, digest);
+	p->place = str_printf("%s%c%s", p->name ? p->name : "", p->ref.has_digest ? '@' : ':',
+			      p->ref.has_digest ? digest : p->ref.tag);
 	if (p->hosts.failed || !p->name || !p->place)
 		return mvm_error_oom(err);
 	*ret = TAKE_PTR(p);
@@ -328,6 +331,31 @@ int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err)
 		return r;
 	*ret = found;
 	return 0;
+}
+
+int pull_recall(struct pull *p, const struct mvm_digest *root, struct pull_found *ret,
+		char **ret_config, size_t *ret_len)
+{
+	struct pull_found found = { .manifest = *root };
+	struct artifact_manifest m;
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	int r = pull_read_stored(p, root, &text, &len);
+	if (r <= 0)
+		return r;
+	r = choose_variant(p, text, len, &found, NULL);
+	if (r > 0) {
+		found.index = *root;
+		*ret_config = NULL;
+	} else if (r == 0) {
+		r = artifact_manifest_parse(text, len, p->name, &m, NULL);
+		if (r == 0)
+			r = pull_read_stored(p, &m.config.digest, ret_config, ret_len);
+	}
+	if (r > 0)
+		*ret = found;
+	return r < 0 && r != -ENOMEM ? 0 : r;
 }
 
 int pull_is_artifact(struct pull *p, struct mvm_error *err)

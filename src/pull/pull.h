@@ -67,6 +67,18 @@ void pull_choose(struct pull *p, const struct variant_key *keys, size_t n);
  * platform), -EACCES, -EBUSY (too many requests), -EBADMSG, -EREMOTEIO, ... */
 int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err);
 
+/*
+ * Tell from the documents that earlier pulls have left what a digest names.  Asks nobody.
+ *
+ *   root        an index of variants, or a template's manifest
+ *   ret         as of pull_resolve(); set with 1
+ *   ret_config  the manifest's configuration, the caller's; NULL: it is an index
+ *
+ * Returns 1, 0 (the documents are not all here, or are others) or -ENOMEM.
+ */
+int pull_recall(struct pull *p, const struct mvm_digest *root, struct pull_found *ret,
+		char **ret_config, size_t *ret_len);
+
 /* Is what the reference means a template's artifact, and no image?  1, 0, or as pull_resolve(),
  * which fetches no document again afterwards. */
 int pull_is_artifact(struct pull *p, struct mvm_error *err);
@@ -145,7 +157,8 @@ bool pull_must_be_signed(const struct pull *p);
 /* "reg.example/team/web".  Borrowed. */
 const char *pull_name(const struct pull *p);
 
-/* Of the reference: "reg.example/team/web:v1", without a digest.  Borrowed. */
+/* Of the reference: "reg.example/team/web:v1", or "reg.example/team/web@sha256:..." if it has a
+ * digest, as its tag then means nothing.  Borrowed. */
 const char *pull_place(const struct pull *p);
 
 /* Of the reference: its repository's last part, "web" in reg.example/team/web:v1.  Borrowed. */

@@ -21,7 +21,7 @@ struct pull {
 	struct image_ref ref;
 	char *name;	     /* "docker.io/library/debian", for messages */
 	bool must_be_signed; /* if it is a template */
-	char *place;	     /* the name with its tag */
+	char *place;	     /* the name with its digest, or else its tag */
 	struct strv hosts;   /* the mirrors, then the registry */
 	size_t host;	     /* the one that is asked */
 	struct session session;

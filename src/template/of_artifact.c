@@ -9,7 +9,6 @@
 #include "base/extend.h"
 #include "base/progress.h"
 #include "build/committed.h"
-#include "codec/sha256.h"
 #include "model/image_ref.h"
 #include "model/model_json.h"
 #include "model/name.h"
@@ -17,6 +16,7 @@
 #include "start/start.h"
 #include "store/revision.h"
 #include "template/lazy.h"
+#include "template/recall.h"
 
 /* May a pull replace the template's current revision?  1: it came from a registry or a file; 0: it
  * does not exist; -EEXIST: somebody made it here. */
@@ -37,29 +37,18 @@ static int look_at(struct mvm *mvm, const char *id, const char *ref, struct mvm_
 			     id, spec.flake_ref, ref);
 }
 
-/* Is a revision what a pull of one of its variants would leave here?  Without one for this host
- * any variant's image is; and a snapshot that was made here stays. */
-static bool is_variant(const struct mvm_template_revision *rev, const struct pull_found *found)
-{
-	return str_eq(rev->revision_hash, found->revision) &&
-	       (!found->fits || (rev->has_snapshot && !rev->snapshot.origin));
-}
-
-/* Find the revision that came with this manifest.  1 or 0. */
+/* Find the revision that a pull would leave here.  1 or 0. */
 static int find(struct mvm *mvm, const char *id, const struct pull_found *found,
 		char ret[MVM_REVISION_SIZE], struct mvm_error *err)
 {
-	char digest[DIGEST_TEXT_SIZE], source[DIGEST_TEXT_SIZE + sizeof(RECEIVED_PREFIX)];
 	AUTO_DONE(strv) revisions = { 0 };
 
-	digest_text(&found->manifest, digest);
-	snprintf(source, sizeof(source), RECEIVED_PREFIX "%s", digest);
 	int r = store_revision_list(mvm->store, id, &revisions, err);
 	for (size_t i = 0; r == 0 && i < revisions.n; i++) {
 		AUTO_DONE(mvm_template_revision) rev = { 0 };
 		const char *hash = revisions.v[i];
 		if (store_revision_load(mvm->store, id, hash, &rev, NULL, NULL) < 0 ||
-		    (!str_eq(rev.flake_ref, source) && !is_variant(&rev, found)))
+		    !recall_is(&rev, found))
 			continue;
 		snprintf(ret, MVM_REVISION_SIZE, "%s", hash);
 		return 1;
@@ -80,11 +69,17 @@ static int is_here(struct mvm *mvm, struct pull *p, const char *id, const char *
 		r = look_at(mvm, id, ref, err);
 	if (r <= 0)
 		return r;
-	r = context_keys(mvm, progress, keys, err);
-	if (r < 0)
-		return r;
-	pull_choose(p, keys, (size_t)r);
+	const int n_keys = context_keys(mvm, progress, keys, err);
+	if (n_keys < 0)
+		return n_keys;
+	pull_choose(p, keys, (size_t)n_keys);
 	r = pull_resolve(p, &found, err);
+	/* its snapshot may not be for this host, and then stays there; a signature must be asked
+	 * for */
+	if (r == 0 && str_empty(found.revision) && !pull_must_be_signed(p))
+		r = recall(p, &found.manifest, keys, (size_t)n_keys, &found);
+	if (r == -ENOMEM)
+		mvm_error_oom(err);
 	return r < 0 ? r : find(mvm, id, &found, ret, err);
 }
 

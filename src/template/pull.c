@@ -7,14 +7,13 @@
 #include "base/error.h"
 #include "base/extend.h"
 #include "base/progress.h"
-#include "build/committed.h"
-#include "codec/sha256.h"
 #include "model/image_ref.h"
 #include "model/name.h"
 #include "start/start.h"
 #include "store/keys.h"
 #include "template/lazy.h"
 #include "template/pull_files.h"
+#include "template/recall.h"
 
 static int find_signer(struct mvm *mvm, struct pull *p, struct artifact *a, int dir_fd,
 		       char ret[DIGEST_HEX_SIZE], struct mvm_error *err)
@@ -96,21 +95,35 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 	return r < 0 ? mvm_error_context(err, r, "'%s'", from) : 0;
 }
 
-/* Did the revision come with this manifest? */
-static bool came_with(const struct mvm_template_revision *rev, const struct mvm_digest *manifest)
+/* Is a revision what the digest of a reference names? */
+static int is_of_digest(struct mvm *mvm, const char *from, const struct mvm_digest *digest,
+			const struct mvm_template_revision *rev,
+			const struct mvm_progress *progress, struct mvm_error *err)
 {
-	char digest[DIGEST_TEXT_SIZE];
+	struct pull_found found = { .manifest = *digest };
+	struct variant_key keys[CONTEXT_KEYS_MAX];
+	AUTO(pull) p = NULL;
 
-	digest_text(manifest, digest);
-	return str_eq(rev->snapshot.origin, digest) ||
-	       (str_starts(rev->flake_ref, RECEIVED_PREFIX) &&
-		str_eq(rev->flake_ref + strlen(RECEIVED_PREFIX), digest));
+	if (recall_is(rev, &found))
+		return 1;
+	int r = pull_open(mvm->store, image_ref_bare(from), 0, progress, &p, err);
+	const int n_keys = r < 0 ? r : context_keys(mvm, progress, keys, err);
+	if (n_keys < 0)
+		return n_keys;
+	if (pull_must_be_signed(p)) /* the registry has the signatures */
+		return 0;
+	pull_choose(p, keys, (size_t)n_keys);
+	r = recall(p, digest, keys, (size_t)n_keys, &found);
+	if (r < 0)
+		return mvm_error_oom(err);
+	return r > 0 && recall_is(rev, &found);
 }
 
 /* Is what the reference names here, as far as that can be said without the registry?  1, 0 or
  * -errno.  A revision that cannot be read is not. */
 static int is_here(struct mvm *mvm, const char *from, const struct mvm_pull_options *options,
-		   struct mvm_artifact_result *result, struct mvm_error *err)
+		   const struct mvm_progress *progress, struct mvm_artifact_result *result,
+		   struct mvm_error *err)
 {
 	AUTO_DONE(image_ref) ref = { 0 };
 	AUTO_DONE(revision) here = REVISION_NONE;
@@ -125,9 +138,11 @@ static int is_here(struct mvm *mvm, const char *from, const struct mvm_pull_opti
 	if (r < 0)
 		return r;
 	if (store_current_get(mvm->store, id, result->revision, NULL) < 0 ||
-	    revision_look(mvm, id, result->revision, &here, NULL) < 0 ||
-	    (ref.has_digest && !came_with(&here.rev, &ref.digest)))
+	    revision_look(mvm, id, result->revision, &here, NULL) < 0)
 		return 0;
+	r = ref.has_digest ? is_of_digest(mvm, from, &ref.digest, &here.rev, progress, err) : 1;
+	if (r <= 0)
+		return r;
 	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
 	result->has_snapshot = here.rev.has_snapshot;
 	return 1;
@@ -147,7 +162,7 @@ int mvm_template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_o
 		r = progress_take(&watch, &progress, err);
 	bool here = r == 0 && taken.if_missing;
 	if (here) {
-		r = is_here(mvm, from, &taken, &result, err);
+		r = is_here(mvm, from, &taken, progress, &result, err);
 		here = r > 0;
 	}
 	if (r == 0)

@@ -28,7 +28,10 @@ static int check_snapshot(const struct image_ref *ref, const struct remote_about
 				      "'%s' has %zu snapshots, each with a manifest of its own: "
 				      "sign those that are yours by their digests",
 				      ref->path, about->variants.n);
-		AUTO_FREE char *subject = str_printf("%s/%s:%s", ref->host, ref->path, ref->tag);
+		digest_text(&ref->digest, digest);
+		AUTO_FREE char *subject = str_printf("%s/%s%c%s", ref->host, ref->path,
+						     ref->has_digest ? '@' : ':',
+						     ref->has_digest ? digest : ref->tag);
 		return mvm_error_reason(err, r, "artifact-variants", subject);
 	}
 	if (!about->has_snapshot || ref->has_digest)

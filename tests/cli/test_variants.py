@@ -149,9 +149,57 @@ class Variants(VariantsCase):
         got = self.mvm_json("template", "pull", self.there)
         self.assertEqual((got["digest"], got["has_snapshot"], got["new_snapshot"]), (one["digest"], False, False))
         self.assertLess(got["moved_bytes"], one["blob_bytes"] - (1 << 20)) # not the memory
+        self.assertTrue(got["snapshot_unfit"])
         # nobody knows what a host without a VMM is for
         self.data_dir = self.path("none")
         self.assertTrue(self.mvm_json("template", "pull", self.there, env={"MVM_QEMU": "/none", "MVM_FIRECRACKER": "/none"})["new_snapshot"])
+
+    def started(self, ref):
+        """What a start of the reference asks the registry for."""
+        self.registry.requests()
+        self.mvm("run", "--template", ref, "--", "true", status=125, env={"MVM_ISOLATION": "x"})
+        return self.registry.requests()
+
+    def test_one_that_was_found_unfit_is_not_looked_at_again(self):
+        for n in 1, 2:
+            self.push(f"7.2.{n}", n, self.there)
+        new = self.there.replace(":v1", ":v2")
+        self.push("7.2.1", 5, new) # a single manifest of that revision
+        self.on("7.2.3")
+        os.symlink(os.path.join(os.path.dirname(harness.MVM), "mvm-pull"), self.path("lib/mvm-pull"))
+        key = self.mvm_json("key", "generate", "mine") # a pull asks for signatures by it
+        self.mvm_ok("key", "trust", key["path"])
+        for ref in self.there, new:
+            self.mvm_ok("template", "pull", ref)
+            self.assertEqual(self.started(ref), [f"HEAD /v2/team/web/manifests/{ref[-2:]}"])
+        # once it fits, it is pulled
+        data = self.data_dir
+        self.on("7.2.1")
+        self.data_dir = data
+        self.assertNotEqual([line for line in self.started(new) if "/blobs/" in line], [])
+        self.assertIsNotNone(self.snapshot()[1])
+
+    def test_the_digest_of_an_index_is_known_as_well(self):
+        for n in 1, 2:
+            self.push(f"7.2.{n}", n, self.there)
+        digest = "sha256:" + hashlib.sha256(self.tag()[1]).hexdigest()
+        ref = self.there.replace(":v1", "@" + digest)
+        pull = ["template", "pull", "--if-missing", ref]
+        for version in "7.2.1", "7.2.3": # one of them fits, and none
+            self.on(version)
+            self.data_dir = self.path("third-" + version)
+            done = self.mvm(*pull, status=0)
+            self.registry.requests()
+            self.assertIsNone(self.mvm_json(*pull)["digest"])
+            self.assertEqual(self.registry.requests(), [])
+        # the tag to push to is the user's to name
+        self.assertIn(f"push web {self.registry.host}/team/web:TAG'", done.stderr)
+        # another index is not here
+        self.push("7.2.2", 7, self.there)
+        self.on("7.2.1")
+        self.data_dir = self.path("third-7.2.1")
+        digest = "sha256:" + hashlib.sha256(self.tag()[1]).hexdigest()
+        self.assertIsNotNone(self.mvm_json("template", "pull", "--if-missing", self.there.replace(":v1", "@" + digest))["digest"])
 
     def test_what_replaces_what(self):
         one = self.push("7.2.1", 1, self.there)
