@@ -104,12 +104,17 @@ static int fetch(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_kernel) kernel = NULL;
+	const char *from = args_at(a, 0), *name = args_string(a, "name");
+	if (from && args_given(a, "download"))
+		return cli_usage(c, "--download is for Debian's package, not for REF");
 	if (args_given(a, "download"))
 		return download(c, args_string(a, "download"));
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_kernel_fetch(mvm, args_string(a, "name"), args_flag(a, "force"),
-				     &c->progress, &kernel, &c->err);
+		r = from ? mvm_kernel_pull(mvm, from, name, args_flag(a, "force"), &c->progress,
+					   &kernel, &c->err)
+			 : mvm_kernel_fetch(mvm, name, args_flag(a, "force"), &c->progress, &kernel,
+					    &c->err);
 	return r < 0 ? r : print_added(c, kernel, r);
 }
 
@@ -216,14 +221,22 @@ const struct command command_kernel_add = {
 
 const struct command command_kernel_fetch = {
 	.path = "kernel fetch",
-	.summary = "Download Debian's kernel for cloud guests and import it",
-	.details = "Needs Debian's apt, but no root. Nothing is installed. If this "
-		   "host's lists of packages do not have the kernel, mvm reads new "
-		   "lists into the data folder for the time of the command. Nothing is "
-		   "downloaded if the newest version is imported under that name "
-		   "already. On other distributions use 'mvm kernel add' with their "
-		   "vmlinuz.",
+	.summary =
+		"Download Debian's kernel for cloud guests, or one from a registry, and import it",
+	.details =
+		"Without REF it is Debian's. This needs Debian's apt, but no root. Nothing is "
+		"installed. If this host's lists of packages do not have the kernel, mvm reads "
+		"new lists into the data folder for the time of the command. Nothing is "
+		"downloaded if the newest version is imported under that name already.\n\n"
+		"With REF it is a file that 'mvm kernel add' takes, and that 'oras push REF FILE' "
+		"has put into a registry. This works on any distribution, and so does 'mvm kernel "
+		"add' with the distribution's vmlinuz.",
+	.positionals = { { .name = "REF",
+			   .help = "a kernel in a registry: HOST[:PORT]/NAME[:TAG][@DIGEST]",
+			   .optional = true,
+			   .hint = VALUE_REMOTE } },
 	.examples = "mvm kernel fetch --name debian-6.1\n"
+		    "mvm kernel fetch reg.example/kernels/debian:6.1 --name debian-6.1\n"
 		    "mvm kernel fetch --download packages",
 	.options = fetch_options,
 	.run = fetch,

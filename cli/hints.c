@@ -107,7 +107,7 @@ static const struct hint {
 	{ "kernel-needed", "mvm kernel fetch", NULL },
 	{ "kernel-not-found",
 	  "get a vmlinuz, or Debian's package of a kernel for cloud guests, and run 'mvm kernel "
-	  "add FILE'",
+	  "add FILE'; or 'mvm kernel fetch REF' takes one from a registry",
 	  NULL },
 	{ "kernel-too-large",
 	  "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and add "

@@ -90,6 +90,29 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 			     struct mvm_error *err);
 
 /*
+ * Get a kernel from a registry, and import it.
+ *
+ *   from   "reg.example/kernels/debian:6.1": an artifact with one file, which mvm_kernel_add()
+ *          takes and, for example, `oras push` has put there; "docker://" before it is ignored.
+ *          The registry's settings and credentials are those of images
+ *   name   NULL: its version
+ *   force  replace a kernel of that name
+ *   ret    the kernel, mvm_kernel_free() it; may be NULL
+ *
+ * The file is compared with its digest before anything reads it.  It stays in the data folder until
+ * the next prune, and is not downloaded again until then.  A kernel is not signed: a reference with
+ * a digest names it for sure.
+ *
+ * Returns 1 if it was added, 0 if exactly this kernel had that name already.
+ * Errors: those of mvm_kernel_add(); -EINVAL (no reference, or no artifact with one file), -ENOENT
+ * (no such tag), -EBADMSG (other bytes than its digest says), -EFBIG (more than 1 GiB), -EACCES,
+ * -EBUSY (too many requests), -EREMOTEIO and others of the registry.
+ */
+MVM_API int mvm_kernel_pull(struct mvm *mvm, const char *from, const char *name, bool force,
+			    const struct mvm_progress *progress, struct mvm_kernel **ret,
+			    struct mvm_error *err);
+
+/*
  * Only download the package of mvm_kernel_fetch() into a folder, which is made if it is missing.
  *
  *   ret  the package's path; free(3) it

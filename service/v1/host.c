@@ -96,18 +96,21 @@ static int list_kernels(struct request *rq, struct mvm *mvm, struct mvm_error *e
 
 static int fetch_kernel(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
-	static const char *const known[] = { "name", "force" };
+	static const char *const known[] = { "from", "name", "force" };
 	struct mvm_kernel *kernel = NULL;
-	AUTO_FREE char *name = NULL;
+	AUTO_FREE char *from = NULL, *name = NULL;
 	bool force = false;
 	int r = request_only(&rq->body, known, MVM_ARRAY_SIZE(known), err);
+	if (r >= 0)
+		r = json_get_string(&rq->body, "from", JSON_NULLABLE, &from, err);
 	if (r >= 0)
 		r = json_get_string(&rq->body, "name", JSON_NULLABLE, &name, err);
 	if (r >= 0)
 		r = json_get_bool(&rq->body, "force", JSON_NULLABLE, &force, err);
 	if (r < 0 || !mvm)
 		return request_bad_body(r, err);
-	r = mvm_kernel_fetch(mvm, name, force, rq->progress, &kernel, err);
+	r = from ? mvm_kernel_pull(mvm, from, name, force, rq->progress, &kernel, err)
+		 : mvm_kernel_fetch(mvm, name, force, rq->progress, &kernel, err);
 	if (r < 0)
 		return r;
 	json_t *o = kernel_json(kernel);

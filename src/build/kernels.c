@@ -19,6 +19,14 @@
 #include "model/read.h"
 #include "store/blob.h"
 
+#if defined(__x86_64__)
+#define GUEST_ARCH "x86_64"
+#elif defined(__aarch64__)
+#define GUEST_ARCH "aarch64"
+#else
+#error "name this architecture as struct kernel_info does"
+#endif
+
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
 
 void mvm_kernel_free(struct mvm_kernel *k)
@@ -205,18 +213,18 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	return mvm_error_reason(err, r, "kernel-exists", name);
 }
 
-static int import(struct store *s, const char *path, int staging_fd,
+static int import(struct store *s, int fd, const char *src_name, int staging_fd,
 		  const struct mvm_progress *progress, struct kernel_info *info,
 		  struct mvm_error *err)
 {
 	struct mvm_digest digest;
-	AUTO_CLOSE int fd = file_open(path);
-	if (fd < 0)
-		return mvm_error_set(err, fd, "cannot open '%s': %s", path,
-				     fd == -EINVAL ? "it is no regular file" : strerror(-fd));
-	int r = kernel_import(fd, path, staging_fd, progress, info, err);
+	int r = kernel_import(fd, src_name, staging_fd, progress, info, err);
 	if (r < 0)
 		return r;
+	if (!str_eq(info->arch, GUEST_ARCH))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is a kernel for %s, and guests here are " GUEST_ARCH,
+				     src_name, info->arch);
 	/* make it a blob now, so that builds only link it */
 	return store_blob_take(s, staging_fd, "vmlinux", &digest, NULL, err);
 }
@@ -245,6 +253,20 @@ static int publish(struct store *s, const struct staging *st, const char *name,
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		const struct mvm_progress *progress, struct mvm_kernel **ret, struct mvm_error *err)
 {
+	int r = name ? name_check(NAME_KERNEL, name, err) : 0;
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int fd = file_open(path);
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot open '%s': %s", path,
+				     fd == -EINVAL ? "it is no regular file" : strerror(-fd));
+	return kernels_add_file(s, fd, path, name, force, progress, ret, err);
+}
+
+int kernels_add_file(struct store *s, int fd, const char *src_name, const char *name, bool force,
+		     const struct mvm_progress *progress, struct mvm_kernel **ret,
+		     struct mvm_error *err)
+{
 	AUTO_DONE(staging) st = STAGING_NONE;
 	struct kernel_info info = { 0 };
 
@@ -252,7 +274,7 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	if (r == 0)
 		r = store_stage(s, &st, err);
 	if (r == 0)
-		r = import(s, path, st.fd, progress, &info, err);
+		r = import(s, fd, src_name, st.fd, progress, &info, err);
 	if (r < 0)
 		return r;
 	if (!name) {
@@ -260,7 +282,7 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		if (!name_valid(NAME_KERNEL, name)) {
 			r = mvm_error_set(err, -EINVAL,
 					  "cannot name the kernel: '%s' does not tell its version",
-					  path);
+					  src_name);
 			return mvm_error_reason(err, r, "kernel-without-name", NULL);
 		}
 	}

@@ -16,6 +16,11 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		const struct mvm_progress *progress, struct mvm_kernel **ret,
 		struct mvm_error *err);
 
+/* kernels_add() of an open regular file.  src_name: for messages. */
+int kernels_add_file(struct store *s, int fd, const char *src_name, const char *name, bool force,
+		     const struct mvm_progress *progress, struct mvm_kernel **ret,
+		     struct mvm_error *err);
+
 /* Find a kernel by name; without a name, the only kernel.  A damaged kernel counts, since the user
  * may mean it.  ret_dir_fd: its folder, the caller's; may be NULL.  -ENOENT, with a reason for
  * which the command line has a hint. */

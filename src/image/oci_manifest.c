@@ -221,6 +221,23 @@ int oci_index_parse(const char *text, size_t len, const char *name, struct oci_i
 	return 0;
 }
 
+/* Open a manifest, and read which configuration it has. */
+static int open_manifest(const char *text, size_t len, const char *name, json_t **ret_doc,
+			 struct json_at *ret_root, struct json_at *ret_config,
+			 struct oci_manifest *ret, struct mvm_error *err)
+{
+	int r = open_document(text, len, name, ret_doc, ret_root, err);
+	if (r == 0)
+		r = json_get_object(ret_root, "config", JSON_REQUIRED, ret_config, err);
+	return r < 0 ? r : read_descriptor(ret_config, &ret->config, err);
+}
+
+static int read_layers(const struct json_at *root, struct oci_manifest *ret, struct mvm_error *err)
+{
+	return read_descriptors(root, "layers", OCI_LAYERS_MAX, read_descriptor, &ret->layers,
+				&ret->n, err);
+}
+
 int oci_manifest_parse(const char *text, size_t len, const char *name, struct oci_manifest *ret,
 		       struct mvm_error *err)
 {
@@ -228,17 +245,12 @@ int oci_manifest_parse(const char *text, size_t len, const char *name, struct oc
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root, config;
 
-	int r = open_document(text, len, name, &doc, &root, err);
-	if (r == 0)
-		r = json_get_object(&root, "config", JSON_REQUIRED, &config, err);
-	if (r >= 0)
-		r = read_descriptor(&config, &m.config, err);
+	int r = open_manifest(text, len, name, &doc, &root, &config, &m, err);
 	if (r >= 0 && m.config.media != OCI_MEDIA_CONFIG)
 		return json_error(&config, "mediaType", err,
 				  "is '%.100s': this is no container image", m.config.media_type);
 	if (r >= 0)
-		r = read_descriptors(&root, "layers", OCI_LAYERS_MAX, read_descriptor, &m.layers,
-				     &m.n, err);
+		r = read_layers(&root, &m, err);
 	for (size_t i = 0; r >= 0 && i < m.n; i++) {
 		if (m.layers[i].media != OCI_MEDIA_LAYER)
 			return json_error(&root, "layers", err,
@@ -249,5 +261,25 @@ int oci_manifest_parse(const char *text, size_t len, const char *name, struct oc
 		return r;
 	*ret = m;
 	m = (struct oci_manifest){ 0 };
+	return 0;
+}
+
+int oci_file_parse(const char *text, size_t len, const char *name, struct oci_descriptor *ret,
+		   struct mvm_error *err)
+{
+	AUTO_DONE(oci_manifest) m = { 0 };
+	AUTO_JSON json_t *doc = NULL;
+	struct json_at root, config;
+
+	int r = open_manifest(text, len, name, &doc, &root, &config, &m, err);
+	if (r >= 0 && m.config.media == OCI_MEDIA_CONFIG)
+		return mvm_error_set(err, -EINVAL, "'%s' is a container image", name);
+	if (r >= 0)
+		r = read_layers(&root, &m, err);
+	if (r >= 0 && m.n != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' has %zu files, not one", name, m.n);
+	if (r < 0)
+		return r;
+	*ret = (struct oci_descriptor){ .digest = m.layers[0].digest, .size = m.layers[0].size };
 	return 0;
 }

@@ -104,6 +104,10 @@ int oci_index_parse(const char *text, size_t len, const char *name, struct oci_i
 		    struct mvm_error *err);
 int oci_manifest_parse(const char *text, size_t len, const char *name, struct oci_manifest *ret,
 		       struct mvm_error *err);
+/* The manifest of an artifact that holds one file, whatever its media types say.  -EINVAL: it is a
+ * container image, or has several files or none.  ret: only its digest and size are set. */
+int oci_file_parse(const char *text, size_t len, const char *name, struct oci_descriptor *ret,
+		   struct mvm_error *err);
 int oci_config_parse(const char *text, size_t len, const char *name, struct oci_config *ret,
 		     struct mvm_error *err);
 int oci_saved_parse(const char *text, size_t len, const char *name, struct oci_saved_list *ret,

@@ -328,6 +328,39 @@ int pull_layers(struct pull *p, const struct oci_descriptor *layers, size_t n, i
 	return r < 0 ? r : fetch(p, &needs, dir, err);
 }
 
+int pull_file(struct pull *p, const struct mvm_digest *manifest, uint64_t max_bytes, int dir_fd,
+	      int *ret_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct oci_descriptor file;
+	char hex[DIGEST_HEX_SIZE], limit[24];
+	size_t len;
+
+	AUTO_CLOSE int dir = pull_make_folder(dir_fd, err);
+	if (dir < 0)
+		return dir;
+	int r = pull_manifest(p, manifest, &text, &len, err);
+	if (r == 0)
+		r = oci_file_parse(text, len, p->name, &file, err);
+	if (r < 0)
+		return r;
+	if (file.size > max_bytes) {
+		str_bytes(max_bytes, limit, sizeof(limit));
+		return mvm_error_set(err, -EFBIG, "the file of '%s' takes more than %s", p->name,
+				     limit);
+	}
+	r = pull_layers(p, &file, 1, dir, err);
+	if (r < 0)
+		return r;
+	digest_hex(&file.digest, hex);
+	int fd = openat(dir, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot open the file of '%s': %s", p->name,
+				     strerror(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
 int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL, *config = NULL;

@@ -98,6 +98,17 @@ int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, str
 int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
 	      struct mvm_error *err);
 
+/*
+ * Fetch the file of an artifact that holds just one, such as `oras push` makes.
+ *
+ *   manifest   as pull_resolve() gave it
+ *   max_bytes  refuse a larger file: -EFBIG
+ *   dir_fd     an empty folder in staging, which keeps a link to the file's blob
+ *   ret_fd     the file, for reading; the caller's
+ */
+int pull_file(struct pull *p, const struct mvm_digest *manifest, uint64_t max_bytes, int dir_fd,
+	      int *ret_fd, struct mvm_error *err);
+
 /* ---- artifacts (artifact/layout.h), artifact.c ---- */
 
 /*

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import go_tools
 import harness
 import oci_images as oci
 import registries
@@ -14,7 +15,7 @@ import registries
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
 
-NOT_FOUND, UNSUPPORTED = 3, 6
+NOT_FOUND, EXISTS, DAMAGED, UNSUPPORTED = 3, 4, 5, 6
 ALL = {"virtio_mmio": "builtin", "virtio_pci": "builtin", "virtio_blk": "builtin",
        "virtio_net": "builtin", "virtio_console": "builtin", "vsock": "builtin",
        "ext4": "builtin", "overlay": "builtin"}
@@ -244,6 +245,136 @@ class Features(TestCase):
         os.unlink(os.path.join(self.data_dir, "kernels", "tiny", "kernel.json"))
         self.write("data/kernels/tiny/kernel.json", '{"schema_version": 2}')
         self.mvm_fails(6, "kernel", "rm", "tiny", says="kernel.json: written by a newer mvm")
+
+
+class FromARegistry(TestCase):
+    """Artifacts of one file, made by hand; and one that a judge made, in a real registry."""
+
+    def setUp(self):
+        super().setUp()
+        self.stub = self.enterContext(registries.Stub())
+        self.kernel = tiny_kernel("6.1.0-test", config())
+        self.ref = self.stub.ref("v1").removeprefix("docker://")
+
+    def artifact(self, *files, tag="v1", **changes):
+        """Serve an artifact of these files, as oras makes it; returns its manifest's digest."""
+        layers = []
+        for data in files:
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            self.stub.blobs[digest] = data
+            layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": len(data),
+                           "annotations": {"org.opencontainers.image.title": "../../../../etc/passwd"}})
+        self.stub.blobs["sha256:" + hashlib.sha256(b"{}").hexdigest()] = b"{}"
+        return self.serve({"schemaVersion": 2, "mediaType": registries.MANIFEST,
+                           "artifactType": "application/vnd.unknown.artifact.v1",
+                           "config": {"mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+                                      "digest": "sha256:" + hashlib.sha256(b"{}").hexdigest()},
+                           "layers": layers, **changes}, tag)
+
+    def serve(self, manifest, tag="v1"):
+        text = json.dumps(manifest).encode()
+        digest = "sha256:" + hashlib.sha256(text).hexdigest()
+        self.stub.manifests[tag] = self.stub.manifests[digest] = text, registries.MANIFEST
+        return digest
+
+    def refused(self, says, status=1):
+        """No kernel is added, and nothing is left in staging."""
+        self.mvm_fails(status, "kernel", "fetch", self.ref, "--name", "k", says=says)
+        self.assertEqual(self.mvm_json("kernel", "list"), [])
+        self.assertEqual(os.listdir(self.path("data", "tmp")), [])
+
+    @harness.needs_program("docker-registry")
+    @go_tools.needs_go_tools("oras")
+    def test_what_oras_pushes_is_a_kernel(self):
+        registry = self.enterContext(registries.Registry(self.folder))
+        self.write("vmlinuz", "")
+        with open(self.path("vmlinuz"), "wb") as file:
+            file.write(self.kernel)
+        there = f"{registry.host}/kernels/debian:6.1"
+        subprocess.run([go_tools.tool("oras"), "push", "--plain-http", there, "vmlinuz"], cwd=self.folder,
+                       check=True, stdout=subprocess.DEVNULL, timeout=300)
+        for ref, words in (there, ""), ("docker://" + there, ", was there already"):
+            self.assertEqual(self.mvm_ok("kernel", "fetch", ref), f"6.1.0-test  6.1.0-test, 0 modules{words}\n")
+        self.assertEqual(self.features(), ALL)
+
+    def test_it_is_clear_what_comes_from_where(self):
+        digest = self.artifact(self.kernel)
+        done = self.mvm("kernel", "fetch", self.ref, "--name", "k", status=0)
+        self.assertIn(f"kernel: {self.ref} is {digest}\n", done.stderr)
+        self.assertRegex(done.stderr, r"pulling 127\.0\.0\.1:\d+/team/web: 1 of 1 layers, \d+ B")
+        self.assertEqual(os.listdir(self.path("data", "tmp")), [])
+
+    def test_the_file_comes_once(self):
+        digest = self.artifact(self.kernel)
+        for ref in self.ref, f"{self.ref}@{digest}", self.ref:
+            self.mvm_ok("kernel", "fetch", ref, "--name", "k")
+        self.assertEqual(len(self.stub.requests("/blobs/")), 1)
+        self.artifact(tiny_kernel("6.1.0-other", config())) # the tag moves
+        self.mvm_fails(EXISTS, "kernel", "fetch", self.ref, "--name", "k", says="another kernel has the name 'k'")
+        self.mvm_ok("kernel", "fetch", self.ref, "--name", "k", "--force")
+        self.assertEqual(self.mvm_json("kernel", "list")[0]["version"], "6.1.0-other")
+
+    def test_other_artifacts_are_refused(self):
+        self.artifact(self.kernel, b"readme")
+        self.refused("has 2 files, not one")
+        self.artifact()
+        self.refused("has 0 files, not one")
+        self.artifact(b"no kernel at all")
+        self.refused(f"'{self.ref}' is no kernel")
+        self.artifact(b"!<arch>\n" + b"x" * 100)
+        self.refused(f"'{self.ref}' is damaged: member 1 has no header", DAMAGED)
+        self.stub.add(oci.Image(Cmd=["/bin/sh"]).layer(oci.tar_of(oci.file("bin/sh", b"x"))), "v1")
+        self.refused("is a container image")
+        self.serve({"schemaVersion": 2, "manifests": []})
+        self.refused("has no container image", NOT_FOUND)
+        del self.stub.manifests["v1"]
+        self.refused("has no tag", NOT_FOUND)
+
+    def test_a_kernel_for_another_machine_is_refused(self):
+        self.artifact(self.kernel[:18] + (183).to_bytes(2, "little") + self.kernel[20:]) # EM_AARCH64
+        self.refused("is a kernel for aarch64, and guests here are x86_64")
+
+    def test_a_lie_about_the_file_is_found(self):
+        digest = "sha256:" + hashlib.sha256(self.kernel).hexdigest()
+        def layer(**lie):
+            return {"layers": [{"mediaType": "a/b", "digest": digest, "size": len(self.kernel), **lie}]}
+        self.artifact(self.kernel, **layer(size=1 << 40))
+        self.refused("takes more than 1 GiB")
+        self.assertEqual(self.stub.requests("/blobs/"), [])
+        self.artifact(self.kernel, **layer(digest="sha256:../../x"))
+        self.refused("is no SHA-256 digest", DAMAGED)
+        self.artifact(self.kernel, **layer(size=-1))
+        self.refused("size", DAMAGED)
+        self.artifact(self.kernel)
+        self.stub.blobs[digest] = self.kernel[:-1] + b"!"
+        self.refused("digest", DAMAGED)
+        for more, says, status in (-1, "longer than announced", DAMAGED), (1, "the answer is empty", 1):
+            self.artifact(self.kernel, **layer(size=len(self.kernel) + more))
+            self.refused(says, status)
+        self.artifact(self.kernel) # the truth still works
+        self.mvm_ok("kernel", "fetch", self.ref)
+
+    def test_an_endless_file_ends(self):
+        self.artifact(self.kernel)
+        sent = []
+
+        def endless(request):
+            if "/blobs/" not in request.path:
+                return False
+            request.send_response(200)
+            request.send_header("Transfer-Encoding", "chunked")
+            request.end_headers()
+            for _ in range(1 << 14): # 1 GiB
+                request.wfile.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+                sent.append(65536)
+            return True
+
+        self.stub.answer = endless
+        self.refused("longer than announced", DAMAGED)
+        self.assertLess(sum(sent), 256 << 20)
+
+    def test_a_reference_and_a_folder_exclude_each_other(self):
+        self.mvm_fails(2, "kernel", "fetch", self.ref, "--download", "x", says="--download")
 
 
 class Needs(TestCase):

@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO_DONE(oci_config) config = { 0 };
 	AUTO_DONE(oci_saved_list) saved = { 0 };
 	const struct oci_descriptor *d;
+	struct oci_descriptor file;
 	const struct oci_saved *s;
 	const struct oci_platform platform = { .arch = "amd64", .amd64_level = 3 };
 
@@ -28,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'm':
 		oci_manifest_parse(text, size - 1, "fuzz", &manifest, NULL);
+		oci_file_parse(text, size - 1, "fuzz", &file, NULL);
 		break;
 	case 'c':
 		if (oci_config_parse(text, size - 1, "fuzz", &config, NULL) == 0 &&
