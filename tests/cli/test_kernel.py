@@ -11,6 +11,7 @@ import go_tools
 import harness
 import oci_images as oci
 import registries
+import test_mvmd
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
@@ -247,11 +248,10 @@ class Features(TestCase):
         self.mvm_fails(6, "kernel", "rm", "tiny", says="kernel.json: written by a newer mvm")
 
 
-class FromARegistry(TestCase):
-    """Artifacts of one file, made by hand; and one that a judge made, in a real registry."""
+class Artifacts:
+    """self.stub has an artifact of a kernel."""
 
-    def setUp(self):
-        super().setUp()
+    def serve_artifacts(self):
         self.stub = self.enterContext(registries.Stub())
         self.kernel = tiny_kernel("6.1.0-test", config())
         self.ref = self.stub.ref("v1").removeprefix("docker://")
@@ -276,6 +276,14 @@ class FromARegistry(TestCase):
         digest = "sha256:" + hashlib.sha256(text).hexdigest()
         self.stub.manifests[tag] = self.stub.manifests[digest] = text, registries.MANIFEST
         return digest
+
+
+class FromARegistry(Artifacts, TestCase):
+    """Artifacts of one file, made by hand; and one that a judge made, in a real registry."""
+
+    def setUp(self):
+        super().setUp()
+        self.serve_artifacts()
 
     def refused(self, says, status=1):
         """No kernel is added, and nothing is left in staging."""
@@ -375,6 +383,24 @@ class FromARegistry(TestCase):
 
     def test_a_reference_and_a_folder_exclude_each_other(self):
         self.mvm_fails(2, "kernel", "fetch", self.ref, "--download", "x", says="--download")
+
+
+class ByTheService(Artifacts, test_mvmd.Case):
+    def post(self, target, **body):
+        status, _, reply = self.local("POST", target, {"Content-Type": "application/json"}, json.dumps(body))
+        self.assertEqual(status, 200, reply)
+        return reply["metadata"]
+
+    def test_a_kernel_and_a_template_come_from_a_registry(self):
+        self.serve_artifacts()
+        self.artifact(self.kernel)
+        self.assertEqual(self.post("/v1/kernels", **{"from": self.ref, "name": "k"})["version"], "6.1.0-test")
+        self.write("root/etc/hostname", "x\n")
+        self.post("/v1/templates", template_id="web", settings={"flake_ref": "dir:" + self.path("root"), "mem_mib": 128})
+        self.post("/v1/templates/web/build")
+        self.post("/v1/templates/web/push", to=self.ref)
+        got = self.post("/v1/pull", **{"from": self.ref, "template_id": "other"})
+        self.assertEqual((got["new_revision"], got["snapshot_unfit"]), (True, False))
 
 
 class Needs(TestCase):
