@@ -47,8 +47,8 @@ static enum MHD_Result on_step(void *arg, struct MHD_Connection *connection, con
 	struct request *rq = *con_cls;
 	(void)arg;
 	(void)url; /* decoded, so "/" and "%2F" are the same in it */
-	(void)version;
-	return rq && request_step(rq, connection, method, upload, upload_len) ? MHD_YES : MHD_NO;
+	return rq && request_step(rq, connection, method, version, upload, upload_len) ? MHD_YES
+										       : MHD_NO;
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **con_cls,

@@ -188,14 +188,26 @@ static void add_field(struct proxy *p, const struct head_field *f)
 		request_add_header(p->rq, name, value);
 }
 
-/* Is the field one of mvmd's own, or one that a page below mvmd's own address must not set? */
+/* Is the field one of mvmd's own, or one that would change more than the guest's own pages? */
 static bool is_kept_back(const struct proxy *p, const struct head_field *f)
 {
+	/* of the whole host name or address, also of what mvmd itself serves there */
+	static const char *const whole[] = { "set-cookie",
+					     "content-security-policy",
+					     "service-worker-allowed",
+					     "strict-transport-security",
+					     "alt-svc",
+					     "nel",
+					     "report-to" };
 	if (head_is_hop(p->head, f) || head_field_is(f, "content-length"))
 		return true;
-	return p->sandboxed &&
-	       (head_field_is(f, "set-cookie") || head_field_is(f, "content-security-policy") ||
-		head_field_is(f, "clear-site-data") || head_field_is(f, "service-worker-allowed"));
+	if (head_field_is(f, "clear-site-data")) /* by host name too: it clears cookies above it */
+		return true;
+	for (size_t i = 0; p->sandboxed && i < MVM_ARRAY_SIZE(whole); i++) {
+		if (head_field_is(f, whole[i]))
+			return true;
+	}
+	return false;
 }
 
 static void answer(struct proxy *p, const char *rest, size_t rest_len)

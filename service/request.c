@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "connection.h"
+#include "doubts.h"
 #include "e2b/e2b.h"
 #include "operation.h"
 #include "proxy.h"
@@ -193,46 +194,7 @@ static int find_route(struct request *rq, struct mvm_error *err)
 	return mvm_error_set(err, -ENOSYS, "this path takes %s", allowed.data);
 }
 
-/* Headers that one who stands between us and the client may read otherwise than we do. */
-struct doubts {
-	unsigned host, length, encoding, authorization, origin;
-	bool odd; /* a name that is none */
-};
-
-static enum MHD_Result look_for_doubts(void *arg, enum MHD_ValueKind kind, const char *name,
-				       size_t name_len, const char *value, size_t value_len)
-{
-	struct doubts *d = arg;
-	(void)kind, (void)value, (void)value_len;
-	for (size_t i = 0; i < name_len; i++)
-		d->odd |= (unsigned char)name[i] <= ' ' || (unsigned char)name[i] >= 0x7f;
-	d->host += strcasecmp(name, "Host") == 0;
-	d->length += strcasecmp(name, "Content-Length") == 0;
-	d->encoding += strcasecmp(name, "Transfer-Encoding") == 0;
-	d->authorization += strcasecmp(name, "Authorization") == 0;
-	d->origin += strcasecmp(name, "Origin") == 0;
-	return MHD_YES;
-}
-
-/* A proxy in front might take another one of two, and see other requests than we do. */
-static int check_headers(struct request *rq, struct mvm_error *err)
-{
-	struct doubts d = { 0 };
-	int r = 0;
-
-	MHD_get_connection_values_n(rq->connection, MHD_HEADER_KIND, look_for_doubts, &d);
-	if (d.length + d.encoding > 1)
-		r = mvm_error_set(err, -EINVAL, "the request has two lengths");
-	else if (d.host > 1 || d.authorization > 1 || d.origin > 1)
-		r = mvm_error_set(err, -EINVAL, "the request has two of a header");
-	else if (d.odd)
-		r = mvm_error_set(err, -EINVAL, "the request has a damaged header");
-	if (r < 0)
-		request_add_header(rq, "Connection", "close");
-	return r;
-}
-
-static void begin(struct request *rq, const char *method)
+static void begin(struct request *rq, const char *method, const char *version)
 {
 	struct mvm_error err = { 0 };
 	int r = 0;
@@ -243,9 +205,11 @@ static void begin(struct request *rq, const char *method)
 	if (!rq->method)
 		r = mvm_error_oom(&err);
 	if (r == 0)
-		r = cut_query(rq, &err);
+		r = doubts_check(rq->connection, method, version, rq->target, &err);
+	if (r == -EINVAL)
+		request_add_header(rq, "Connection", "close");
 	if (r == 0)
-		r = check_headers(rq, &err);
+		r = cut_query(rq, &err);
 	if (r == 0 && rq->server->stop)
 		r = mvm_error_set(&err, -EAGAIN, "mvmd is being stopped");
 	if (r == 0)
@@ -408,11 +372,11 @@ static void call(struct request *rq)
 }
 
 bool request_step(struct request *rq, struct MHD_Connection *connection, const char *method,
-		  const char *upload, size_t *upload_len)
+		  const char *version, const char *upload, size_t *upload_len)
 {
 	if (!rq->begun) {
 		rq->connection = connection;
-		begin(rq, method);
+		begin(rq, method, version);
 		if (!rq->response && body_too_long(rq))
 			fail_too_long(rq);
 		/* else the reply follows the body, and the connection stays usable */

@@ -172,7 +172,7 @@ struct request *request_new(struct server *server, const struct listener *listen
 			    const char *target);
 /* A step of libmicrohttpd's access handler.  False: close the connection. */
 bool request_step(struct request *rq, struct MHD_Connection *connection, const char *method,
-		  const char *upload, size_t *upload_len);
+		  const char *version, const char *upload, size_t *upload_len);
 /* Its reply was sent, or its client has gone. */
 void request_completed(struct request *rq);
 

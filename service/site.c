@@ -7,6 +7,8 @@
 #include "base/parse.h"
 
 #define HOST_MAX 256
+/* of names and of addresses */
+#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._[:]"
 
 const char *site_bearer(const char *authorization)
 {
@@ -30,7 +32,7 @@ static bool take_host(const char *text, char ret[HOST_MAX])
 	} else if (strchr(text, ':')) {
 		end = strcspn(text, ":");
 	}
-	if (end == 0 || end >= HOST_MAX)
+	if (end == 0 || end >= HOST_MAX || strspn(text, NAME_BYTES) < end)
 		return false;
 	if (text[end] && (text[end] != ':' || parse_u64(text + end + 1, 0, 65535, &port) < 0))
 		return false;

@@ -165,7 +165,7 @@ class Access(Case):
         for host, ok in (("localhost", True), ("LOCALHOST:1", True), ("vm.localhost", True), ("127.0.0.1", True),
                          ("[::1]:80", True), ("evil.example", False), ("localhost.evil.example", False),
                          ("127.0.0.1.evil.example", False), ("evillocalhost", False), ("", False),
-                         ("localhost:x", False), ("[::1", False)):
+                         ("localhost:x", False), ("[::1", False), ("8080-../x.localhost", False)):
             self.assertEqual(self.ask(headers={**token, "Host": host})[0], 200 if ok else 403, host)
         no_vm = self.ask(headers={**token, "Host": "8080-vm.localhost"}) # a port of an instance
         self.assertEqual(no_vm[0], 404)
@@ -298,10 +298,20 @@ class Hostile(Case):
         one = b"Host: localhost\r\nContent-Length: 2\r\nContent-Type: application/json\r\n"
         self.assertEqual(self.raw(head % one, end=False).count(b"HTTP/1.1 "), 2)
         for more in (b"Content-Length: 42", b"Content-Length: 2", b"Host: evil.example", b"Transfer-Encoding : chunked",
-                     b"X\0: a", b"X\x0b: a", b"Authorization: a\r\nAuthorization: b",
+                     b"Transfer-Encoding: chunked", b"X\0: a", b"X\x0b: a", b"X: a\rY: b",
+                     b"Authorization: a\r\nAuthorization: b",
                      b"Origin: http://localhost\r\nOrigin: http://evil.example"):
             got = self.raw(head % (one + more + b"\r\n"), end=False)
             self.assertEqual((got[:12], got.count(b"HTTP/1.1 ")), (b"HTTP/1.1 400", 1), (more, got))
+        # a body in an encoding that is not known has no end
+        body = b"%s HTTP/1.%d\r\nHost: localhost\r\n%s\r\n2\r\n{}\r\n0\r\n\r\n"
+        for line, minor, more in ((b"PUT /v1", 1, b"Transfer-Encoding: gzip\r\n"),
+                                  (b"PUT /v1", 1, b"Transfer-Encoding: chunked, gzip\r\n"),
+                                  (b"PUT /v1", 1, b"Transfer-Encoding: \x0bchunked\r\n"),
+                                  (b"PUT /v1", 0, b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n"),
+                                  (b"P\x01T /v1", 1, b""), (b"PUT /v1\rX", 1, b""), (b"PUT /v1?a=\x7f", 1, b"")):
+            got = self.raw(body % (line, minor, more), end=False)
+            self.assertEqual((got[9:12], got.count(b"HTTP/1.")), (b"400", 1), (line, more, got))
 
     def test_bodies_are_bounded_and_read_strictly(self):
         kind = {"Content-Type": "application/json"}

@@ -26,7 +26,7 @@ NAME = "one"
 SERVER = """#!/bin/busybox sh
 read line
 case "$line" in
-*chunks*) printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\nSet-Cookie: a=b\\r\\n\\r\\n3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n';;
+*chunks*) printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\nSet-Cookie: a=b\\r\\nNEL: {}\\r\\nClear-Site-Data: *\\r\\nX-A: b\\r\\n\\r\\n3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n';;
 *endless*) printf 'HTTP/1.1 200 OK\\r\\n'; busybox yes 'A: b';;
 *lengths*) printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nContent-Length: 6\\r\\n\\r\\nabcdef';;
 *short*) printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 50\\r\\n\\r\\nabc';;
@@ -398,7 +398,9 @@ class Streams(service.TestCase):
             self.assertNotIn(gone, text)
         self.assertIn("sandbox", reply.headers["Content-Security-Policy"])
         reply = self.request("GET", self.port("chunks"))
-        self.assertEqual((reply.body, reply.headers["Set-Cookie"]), (b"abcde", None))
+        self.assertEqual((reply.body, reply.headers["X-A"]), (b"abcde", "b"))
+        for header in "Set-Cookie", "NEL", "Clear-Site-Data":
+            self.assertIsNone(reply.headers[header], header)
         reply = self.request("GET", "/v1/x", headers={"Host": f"9000-{NAME}.localhost"})
         self.assertEqual(reply.headers["X-Line"], "GET /v1/x HTTP/1.1")
         self.assertIn(f"Host: 9000-{NAME}.localhost", reply.body.decode())
