@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "copy.h"
+#include "metadata.h"
 #include "room.h"
 
 #define CHUNK	  65536u
@@ -98,10 +99,10 @@ static const char *group_name(gid_t gid, char number[16])
 	return gr ? gr->gr_name : number;
 }
 
-/* Print an entry.  path is absolute. */
-static int put_entry(const char *path, struct mvm_error *err)
+int files_put_entry(const char *path, struct mvm_error *err)
 {
 	char target[PATH_MAX] = "", owner[16], group[16];
+	AUTO_DONE(strbuf) metadata = { 0 };
 	struct stat st, to;
 
 	if (lstat(path, &st) < 0)
@@ -112,11 +113,12 @@ static int put_entry(const char *path, struct mvm_error *err)
 		if (stat(path, &to) < 0)
 			to = st;
 	}
-	printf("%c%c%o%c%lld%c%lld%c%s%c%s%c%s%c%s%c%c", type_of(to.st_mode), 0,
+	metadata_read(path, &metadata);
+	printf("%c%c%o%c%lld%c%lld%c%s%c%s%c%s%c%s%c%s%c", type_of(to.st_mode), 0,
 	       (unsigned)to.st_mode & 07777, 0, (long long)st.st_size, 0,
 	       (long long)st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec, 0,
 	       owner_name(st.st_uid, owner), 0, group_name(st.st_gid, group), 0, path, 0, target, 0,
-	       0);
+	       metadata.data ? metadata.data : "", 0);
 	return ferror(stdout) ? mvm_error_set(err, -EIO, "cannot write the stream") : 0;
 }
 
@@ -133,7 +135,7 @@ static int list_one(const char *path, const char *name, unsigned depth, unsigned
 
 	if (n >= (int)sizeof(child) || lstat(child, &st) < 0)
 		return 0; /* too deep to name, or gone meanwhile */
-	int r = put_entry(child, err);
+	int r = files_put_entry(child, err);
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0 && depth > 1 && level < DEPTH_MAX && S_ISDIR(st.st_mode))
@@ -196,7 +198,7 @@ static int do_mkdir(char *path, const struct user *user, struct mvm_error *err)
 			       ? mvm_error_set(err, -EEXIST, "'%s' exists already", path)
 			       : mvm_error_set(err, -ENOTDIR, "'%s' exists and is no folder", path);
 	int r = make_folders(path, user, err);
-	return r < 0 ? r : put_entry(path, err);
+	return r < 0 ? r : files_put_entry(path, err);
 }
 
 static int do_move(const char *from, const char *to, const struct user *user, struct mvm_error *err)
@@ -207,7 +209,7 @@ static int do_move(const char *from, const char *to, const struct user *user, st
 	int r = make_above(to, user, err);
 	if (r == 0 && rename(from, to) < 0)
 		r = failed(err, to);
-	return r < 0 ? r : put_entry(to, err);
+	return r < 0 ? r : files_put_entry(to, err);
 }
 
 static int do_remove(const char *path, struct mvm_error *err)
@@ -253,7 +255,7 @@ static int do_read(const char *path, const char *offset, const char *length, str
 		return mvm_error_set(err, -EINVAL, "an offset and a length are numbers");
 	if (from > 0 && lseek(fd, from, SEEK_SET) < 0)
 		return failed(err, path);
-	int r = put_entry(path, err);
+	int r = files_put_entry(path, err);
 	fflush(stdout);
 	/* a file of /proc has no size; of others no more comes than the entry says */
 	off_t left = st.st_size ? st.st_size - from : LONG_MAX;
@@ -363,9 +365,17 @@ static int fill(int fd, const char *path, const char *beside, const mode_t *mode
 	return r == -EBUSY ? write_over(fd, path, err) : r;
 }
 
-static int do_write(const char *path, const char *mode, bool whole, const struct user *user,
+/* The n-th argument of a verb, or "". */
+static const char *arg(const struct strv *args, size_t n)
+{
+	return args->n > n ? args->v[n] : "";
+}
+
+static int do_write(const char *path, const struct strv *args, const struct user *user,
 		    struct mvm_error *err)
 {
+	const char *mode = arg(args, 2), *metadata = args->n > 4 ? args->v[4] : NULL;
+	bool whole = str_eq(arg(args, 3), "whole");
 	char beside[PATH_MAX] = "";
 	struct stat st;
 	mode_t own_mode = 0644, wanted = 0;
@@ -383,17 +393,19 @@ static int do_write(const char *path, const char *mode, bool whole, const struct
 		return failed(err, path);
 	if (!*mode)
 		wanted = own_mode;
-	r = fill(fd, path, beside, *mode || *beside ? &wanted : NULL, user, err);
+	r = metadata ? metadata_write(fd, metadata, err) : 0;
+	if (r == 0)
+		r = fill(fd, path, beside, *mode || *beside ? &wanted : NULL, user, err);
 	if (r < 0 && *beside)
 		unlink(beside);
-	return r < 0 ? r : put_entry(path, err);
+	return r < 0 ? r : files_put_entry(path, err);
 }
 
 static int run(const struct strv *args, const struct user *user, struct mvm_error *err)
 {
 	static char path[PATH_MAX], to[PATH_MAX];
 	const char *verb = args->v[0];
-	const char *more = args->n > 2 ? args->v[2] : "";
+	const char *more = arg(args, 2);
 	uint64_t depth = 1;
 
 	if (args->n < 2)
@@ -402,7 +414,7 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (r < 0)
 		return r;
 	if (str_eq(verb, "stat"))
-		return put_entry(path, err);
+		return files_put_entry(path, err);
 	if (str_eq(verb, "list")) {
 		if (more[0] && parse_u64(more, 1, UINT32_MAX, &depth) < 0)
 			return mvm_error_set(err, -EINVAL, "the depth must be at least 1");
@@ -417,11 +429,11 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (str_eq(verb, "remove"))
 		return do_remove(path, err);
 	if (str_eq(verb, "read"))
-		return do_read(path, more, args->n > 3 ? args->v[3] : "", err);
+		return do_read(path, more, arg(args, 3), err);
 	if (str_eq(verb, "write"))
-		return do_write(path, more, args->n > 3 && str_eq(args->v[3], "whole"), user, err);
+		return do_write(path, args, user, err);
 	if (str_eq(verb, "watch"))
-		return files_watch(path, str_eq(more, "recursive"), err);
+		return files_watch(path, args->v + 2, err);
 	return mvm_error_set(err, -EOPNOTSUPP, "the agent does not know '%s'", verb);
 }
 

@@ -15,12 +15,15 @@
  *	read PATH [OFFSET [LENGTH]]
  *			    an entry, then the file's contents; an OFFSET of "-N" is N bytes
  *			    before the end, "" the beginning
- *	write PATH [MODE [whole]]
+ *	write PATH [MODE [whole [METADATA]]]
  *			    standard input becomes the file's contents; an entry.  Folders above are
  *			    made.  With "whole" a regular file changes all at once: a write that is
- *			    broken off leaves it as it was.  SIGTERM breaks it off
- *	watch PATH [recursive]
- *			    events, without end; the first one is "ready" and says that it began
+ *			    broken off leaves it as it was.  SIGTERM breaks it off.  METADATA
+ *			    (metadata.h) replaces what the file has; without it, that stays
+ *	watch PATH [OPTION...]
+ *			    events, without end; the first one is "ready" and says that it began.
+ *			    "recursive": of folders below, too; "entries": with entries; "local":
+ *			    a network's file system is refused (EINVAL)
  *
  * A relative PATH begins in the user's home folder, as does "~/"; "" and "~" are that folder.  The
  * result has no "." and "..".
@@ -28,8 +31,9 @@
  * An entry is nine strings, each with its NUL: its type ("f", "d", "o", or "l" for a link that
  * leads nowhere) and its mode in octal, both of what a link leads to; its size in bytes, time of
  * change in ns since 1970, owner and group (names, else numbers), path, where a link leads to (""
- *if it is no link), and "".  An event is two: "create", "write", "remove", "rename", "chmod" or
- *"overflow", and the name below PATH. Numbers are decimal.
+ * if it is no link), and metadata.  An event is two: "create", "write", "remove", "rename", "chmod"
+ * or "overflow", and the name below PATH.  With "entries" an entry follows, or an empty string
+ *where the name has gone.  Numbers are decimal.
  */
 
 #include "base/str.h"
@@ -41,7 +45,10 @@ int files_run(const struct strv *args, const struct user *user);
 /* Make a path absolute as above.  ret has room for PATH_MAX bytes. */
 int files_resolve(const struct user *user, const char *path, char *ret, struct mvm_error *err);
 
-/* The watch (files_watch.c).  Returns only with an error. */
-int files_watch(const char *path, bool recursive, struct mvm_error *err);
+/* Print an entry.  path is absolute. */
+int files_put_entry(const char *path, struct mvm_error *err);
+
+/* The watch (files_watch.c).  Returns only with an error.  options ends with NULL. */
+int files_watch(const char *path, char *const *options, struct mvm_error *err);
 
 #endif

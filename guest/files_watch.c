@@ -2,10 +2,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -19,7 +21,7 @@
 struct watcher {
 	int fd;
 	const char *root;
-	bool recursive;
+	bool recursive, entries;
 	char **names; /* by watch descriptor: the folder's path below root, "" for root itself */
 	int n;
 };
@@ -52,9 +54,15 @@ static int add(struct watcher *w, const char *path, const char *name, uint32_t m
 	return w->names[wd] ? 0 : -ENOMEM;
 }
 
-static void tell(const char *what, const char *name)
+static void tell(const struct watcher *w, const char *what, const char *name)
 {
+	char path[PATH_MAX];
+	struct mvm_error gone;
 	printf("%s%c%s%c", what, 0, name, 0);
+	if (w->entries &&
+	    (!name[0] || snprintf(path, sizeof(path), "%s/%s", w->root, name) >= PATH_MAX ||
+	     files_put_entry(path, &gone) < 0))
+		putchar(0);
 }
 
 /* Watch the folders below one.  tell_all: it is new, so what is in it already was missed. */
@@ -74,7 +82,7 @@ static void add_below(struct watcher *w, const char *name, bool tell_all)
 		    snprintf(path, sizeof(path), "%s/%s", w->root, below) >= (int)sizeof(path))
 			continue;
 		if (tell_all)
-			tell("create", below);
+			tell(w, "create", below);
 		/* fails for all but folders; a folder over the kernel's limit goes unwatched */
 		if (add(w, path, below, IN_DONT_FOLLOW) == 0)
 			add_below(w, below, tell_all);
@@ -100,7 +108,7 @@ static void take(struct watcher *w, const struct inotify_event *e)
 	char name[PATH_MAX], path[PATH_MAX];
 	const char *word = word_for(e->mask);
 	if (e->mask & IN_Q_OVERFLOW) {
-		tell("overflow", "");
+		tell(w, "overflow", "");
 		return;
 	}
 	if (e->wd < 0 || e->wd >= w->n || !w->names[e->wd] || !word || e->len == 0)
@@ -109,7 +117,7 @@ static void take(struct watcher *w, const struct inotify_event *e)
 	if (snprintf(name, sizeof(name), "%s%s%s", folder, folder[0] ? "/" : "", e->name) >=
 	    (int)sizeof(name))
 		return;
-	tell(word, name);
+	tell(w, word, name);
 	if (!w->recursive || !(e->mask & IN_ISDIR) || !(e->mask & (IN_CREATE | IN_MOVED_TO)))
 		return;
 	if (snprintf(path, sizeof(path), "%s/%s", w->root, name) < (int)sizeof(path) &&
@@ -117,18 +125,42 @@ static void take(struct watcher *w, const struct inotify_event *e)
 		add_below(w, name, true);
 }
 
-int files_watch(const char *path, bool recursive, struct mvm_error *err)
+/* -EINVAL: the folder is on another computer, or a program's, whose changes no kernel tells. */
+static int check_local(const char *path, struct mvm_error *err)
+{
+	static const unsigned long remote[] = { NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB_SUPER_MAGIC,
+						SMB2_SUPER_MAGIC, FUSE_SUPER_MAGIC };
+	struct statfs fs;
+	if (statfs(path, &fs) < 0)
+		return 0; /* inotify says why */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(remote); i++) {
+		if ((unsigned long)fs.f_type == remote[i])
+			return mvm_error_set(err, -EINVAL, "'%s' is on a network's file system",
+					     path);
+	}
+	return 0;
+}
+
+int files_watch(const char *path, char *const *options, struct mvm_error *err)
 {
 	static char events[65536] __attribute__((aligned(8)));
-	struct watcher w = { .root = path, .recursive = recursive };
+	struct watcher w = { .root = path };
+	bool local = false;
 
+	for (; *options; options++) {
+		w.recursive |= str_eq(*options, "recursive");
+		w.entries |= str_eq(*options, "entries");
+		local |= str_eq(*options, "local");
+	}
+	if (local && check_local(path, err) < 0)
+		return err->code;
 	w.fd = inotify_init1(IN_CLOEXEC);
 	int r = w.fd < 0 ? -errno : add(&w, path, "", 0);
 	if (r < 0)
 		return mvm_error_set(err, r, "'%s': %s", path, strerror(-r));
-	if (recursive)
+	if (w.recursive)
 		add_below(&w, "", false);
-	tell("ready", "");
+	tell(&w, "ready", "");
 	while (fflush(stdout) == 0) {
 		ssize_t n = read(w.fd, events, sizeof(events));
 		if (n < 0 && errno == EINTR)

@@ -7,11 +7,11 @@
 
 #include "base/parse.h"
 
-#define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target and two names */
+#define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target, two names, metadata */
 
 ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 {
-	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, LAST, PARTS };
+	enum { TYPE, MODE, SIZE, TIME, OWNER, GROUP, PATH, TARGET, METADATA, PARTS };
 	const char *part[PARTS], *at = data;
 	uint64_t size = 0;
 
@@ -22,7 +22,7 @@ ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 		part[i] = at;
 		at = nul + 1;
 	}
-	if (part[PATH][0] != '/' || part[LAST][0] || parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
+	if (part[PATH][0] != '/' || parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
 		return -EPROTO;
 	*ret = (struct guest_entry){
 		.type = part[TYPE][0],
@@ -34,6 +34,7 @@ ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 		.owner = part[OWNER],
 		.group = part[GROUP],
 		.target = part[TARGET],
+		.metadata = part[METADATA],
 	};
 	return at - data;
 }

@@ -17,6 +17,7 @@ struct guest_entry {
 	/* in the agent's output; bytes that need not be UTF-8 */
 	const char *path, *name; /* absolute; after its last slash, "" of "/" */
 	const char *owner, *group, *target;
+	const char *metadata; /* lines KEY=VALUE, or "" */
 };
 
 /* Read the entry at the front of the agent's output.  Returns how many bytes it has, 0 when it is

@@ -29,7 +29,7 @@
 #define E2B_PORT	   49983 /* envd's in each sandbox: requests for it are answered by mvmd */
 
 /* What of envd works here: the SDK asks for no feature of a later one (doc/e2b.md). */
-#define ENVD_VERSION "0.5.7"
+#define ENVD_VERSION "0.6.4"
 
 struct server;
 struct request;

@@ -94,15 +94,16 @@ int files_find(struct request *rq, bool writes, struct sandbox **ret, char user[
 	return r;
 }
 
-int files_start(struct request *rq, const struct sandbox *s, const char *verb, const char *path,
-		const char *user, struct mvm_exec **ret, struct mvm_error *err)
+int files_start(struct request *rq, const struct sandbox *s, const char *path, const char *user,
+		const char *metadata, struct mvm_exec **ret, struct mvm_error *err)
 {
 	struct mvm_exec_start_options options = MVM_EXEC_START_OPTIONS_INIT;
-	const char *const command[] = { verb, path, NULL };
-	options.command = command;
+	const char *const read[] = { "read", path, NULL };
+	const char *const write[] = { "write", path, "", "", metadata, NULL };
+	options.command = metadata ? write : read;
 	options.user = user;
 	options.files = true;
-	options.input = strcmp(verb, "write") == 0;
+	options.input = metadata != NULL;
 	return mvm_exec_start(rq->server->mvm, s->id, &options, ret, err);
 }
 
@@ -281,7 +282,7 @@ int files_get(struct request *rq, struct mvm_error *err)
 	if (!d)
 		return mvm_error_oom(err);
 	d->server = rq->server;
-	r = files_start(rq, s, "read", path ? path : "", user, &d->exec, err);
+	r = files_start(rq, s, path ? path : "", user, NULL, &d->exec, err);
 	if (r == 0 && loop_add_fd(rq->server->loop, mvm_exec_fd(d->exec),
 				  (uint32_t)mvm_exec_events(d->exec), on_out, d, &d->source) < 0)
 		r = mvm_error_oom(err);

@@ -10,9 +10,9 @@
 int files_find(struct request *rq, bool writes, struct sandbox **ret, char user[USER_MAX],
 	       struct mvm_error *err);
 
-/* Let the guest's agent read or write a file. */
-int files_start(struct request *rq, const struct sandbox *s, const char *verb, const char *path,
-		const char *user, struct mvm_exec **ret, struct mvm_error *err);
+/* Let the guest's agent read a file or, if metadata is not NULL, write it and its metadata. */
+int files_start(struct request *rq, const struct sandbox *s, const char *path, const char *user,
+		const char *metadata, struct mvm_exec **ret, struct mvm_error *err);
 
 /* What the agent's work ended with, as a failure. */
 void files_agent_failed(int status, const struct strbuf *text, struct mvm_error *err);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "e2b/envd.h"
+#include "e2b/metadata.h"
 #include "entry.h"
 #include "request.h"
 #include "server.h"
@@ -153,6 +154,8 @@ ssize_t guest_entry_json(const char *data, size_t len, json_t **ret)
 	put_time(o, e.time_ns);
 	if (e.target[0])
 		json_object_set_new(o, "symlinkTarget", envd_text(e.target));
+	if (e.metadata[0])
+		json_object_set_new(o, "metadata", metadata_json(e.metadata));
 	*ret = o;
 	return n;
 }

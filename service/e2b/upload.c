@@ -15,6 +15,7 @@
 #include "codec/json.h"
 #include "e2b/envd.h"
 #include "e2b/files.h"
+#include "e2b/metadata.h"
 #include "e2b/multipart.h"
 #include "request.h"
 #include "server.h"
@@ -33,10 +34,11 @@ struct upload {
 	z_stream zip;
 	struct mvm_exec *exec; /* writes a file; NULL: none is under way */
 	struct loop_source *source;
-	struct strbuf hold; /* contents that the agent has not taken */
-	bool ending;	    /* after `hold` the file is whole */
-	bool blocked;	    /* the body waits */
-	bool whole;	    /* the body has come */
+	struct strbuf hold;	/* contents that the agent has not taken */
+	bool ending;		/* after `hold` the file is whole */
+	bool blocked;		/* the body waits */
+	bool whole;		/* the body has come */
+	struct strbuf metadata; /* lines, of each file */
 	struct strbuf out, text;
 	json_t *entries;
 	struct mvm_error err; /* code 0: none */
@@ -62,6 +64,7 @@ static void free_upload(void *own)
 	strbuf_done(&u->hold);
 	strbuf_done(&u->out);
 	strbuf_done(&u->text);
+	strbuf_done(&u->metadata);
 	json_decref(u->entries);
 	free(u);
 }
@@ -109,8 +112,10 @@ static void take_end(struct upload *u, int status)
 		return;
 	}
 	json_array_append_new(u->entries,
-			      json_pack("{s:O, s:O, s:s}", "path", json_object_get(entry, "path"),
-					"name", json_object_get(entry, "name"), "type", "file"));
+			      json_pack("{s:O, s:O, s:s, s:O*}", "path",
+					json_object_get(entry, "path"), "name",
+					json_object_get(entry, "name"), "type", "file", "metadata",
+					json_object_get(entry, "metadata")));
 	json_decref(entry);
 	close_file(u);
 	go_on(u);
@@ -170,7 +175,7 @@ static int open_file(struct upload *u, const char *path, struct mvm_error *err)
 		return mvm_error_set(err, -EFBIG, "more than %u files in one request", FILES_MAX);
 	if (!u->use.link)
 		return mvm_error_set(err, -EHOSTDOWN, "the sandbox has gone");
-	int r = files_start(u->rq, u->sandbox, "write", path, u->user, &u->exec, err);
+	int r = files_start(u->rq, u->sandbox, path, u->user, u->metadata.data, &u->exec, err);
 	if (r == 0 && loop_add_fd(u->rq->server->loop, mvm_exec_fd(u->exec),
 				  (uint32_t)mvm_exec_events(u->exec), on_exec, u, &u->source) < 0)
 		r = mvm_error_oom(err);
@@ -293,6 +298,8 @@ int files_begin(struct request *rq, struct mvm_error *err)
 	rq->own = u;
 	rq->own_free = free_upload;
 	int r = files_find(rq, true, &s, u->user, err);
+	if (r == 0)
+		r = metadata_of(rq, &u->metadata, err);
 	if (r < 0)
 		return r;
 	u->sandbox = s;

@@ -3,7 +3,7 @@
  * filesystem.Filesystem: watching a folder, as a stream or by asking again and again.
  *
  * Either way the guest's agent sends events.  A watcher that nobody asks keeps the last EVENTS_MAX
- * of them, and ends with its sandbox.
+ * of them or, of long ones, those after the last EVENTS_BYTES_MAX.  It ends with its sandbox.
  */
 #include "e2b/watch.h"
 
@@ -20,9 +20,10 @@
 #include "server.h"
 #include "stream.h"
 
-#define EVENTS_MAX   4096u
-#define WATCHERS_MAX 256u
-#define EVENT_MAX    8192u
+#define EVENTS_MAX	 4096u
+#define EVENTS_BYTES_MAX ((size_t)1024 * 1024)
+#define WATCHERS_MAX	 256u
+#define EVENT_MAX	 65536u /* with its entry */
 
 struct watcher {
 	struct sandbox_use use;
@@ -36,8 +37,9 @@ struct watcher {
 	struct request *rq;    /* waits for the beginning; NULL: it has begun */
 	struct stream *stream; /* NULL: clients ask */
 	json_t *events;
+	size_t events_bytes; /* as the agent sent them */
 	int64_t keepalive_ms, quiet_since_ns;
-	bool begun, ended;
+	bool begun, ended, entries;
 };
 
 static void on_exec(void *arg, uint32_t events);
@@ -133,7 +135,13 @@ static json_t *event_json(const char *word, const char *name)
 	return NULL;
 }
 
-static void tell(struct watcher *w, const char *word, const char *name)
+/*
+ * Pass an event on.
+ *
+ *   len    bytes of the event and its entry
+ *   entry  NULL: it has none
+ */
+static void tell(struct watcher *w, const char *word, const char *name, size_t len, json_t *entry)
 {
 	if (!w->begun && strcmp(word, "ready") == 0) {
 		begin(w);
@@ -142,14 +150,31 @@ static void tell(struct watcher *w, const char *word, const char *name)
 	json_t *event = event_json(word, name);
 	if (!event)
 		return; /* some were lost; there is no such event */
+	if (entry)
+		json_object_set(event, "entry", entry);
 	w->quiet_since_ns = clock_now_ns();
 	if (w->stream) {
 		envd_send(w->stream, json_pack("{s:o}", "filesystem", event));
 		return;
 	}
+	w->events_bytes += len;
+	if (w->events_bytes > EVENTS_BYTES_MAX) {
+		json_array_clear(w->events);
+		w->events_bytes = len;
+	}
 	json_array_append_new(w->events, event);
 	if (json_array_size(w->events) > EVENTS_MAX)
 		json_array_remove(w->events, 0);
+}
+
+/* The entry after an event, or an empty string.  Returns how many bytes it has; 0: it is not whole;
+ * -EPROTO. */
+static ssize_t take_entry(const struct watcher *w, const char *data, json_t **ret)
+{
+	size_t left = w->bytes.len - (size_t)(data - w->bytes.data);
+	if (!w->entries || left == 0)
+		return 0;
+	return data[0] ? guest_entry_json(data, left, ret) : 1;
 }
 
 /* Take the whole events that have come.  False: the guest sends something else. */
@@ -164,8 +189,16 @@ static bool take_events(struct watcher *w)
 		end = name ? memchr(name, 0, left - (size_t)(name - word)) : NULL;
 		if (!end)
 			break;
-		tell(w, word, name);
-		at = (size_t)(end + 1 - w->bytes.data);
+		json_t *entry = NULL;
+		ssize_t n = take_entry(w, end + 1, &entry);
+		if (n < 0)
+			return false;
+		if (n == 0 && w->entries)
+			break;
+		end += 1 + n;
+		tell(w, word, name, (size_t)(end - word), entry);
+		json_decref(entry);
+		at = (size_t)(end - w->bytes.data);
 	}
 	strbuf_consume(&w->bytes, at);
 	return w->bytes.len <= EVENT_MAX && !w->bytes.failed;
@@ -259,8 +292,15 @@ static int start(struct request *rq, bool framed, struct watcher **ret,
 	if (r < 0)
 		return r;
 	const char *path = sandbox_text(call->json, "path");
+	bool entries = json_is_true(json_object_get(call->json, "includeEntry"));
+	bool anywhere = json_is_true(json_object_get(call->json, "allowNetworkMounts"));
 	bool recursive = json_is_true(json_object_get(call->json, "recursive"));
-	const char *command[] = { "watch", path ? path : "", recursive ? "recursive" : NULL, NULL };
+	const char *command[] = { "watch",
+				  path ? path : "",
+				  recursive ? "recursive" : "",
+				  entries ? "entries" : "",
+				  anywhere ? "" : "local",
+				  NULL };
 	options.command = command;
 	options.user = call->user;
 	options.files = true;
@@ -270,6 +310,7 @@ static int start(struct request *rq, bool framed, struct watcher **ret,
 	w->server = rq->server;
 	w->e2b = rq->server->e2b;
 	w->keepalive_ms = envd_keepalive_ms(rq);
+	w->entries = entries;
 	r = mvm_exec_start(rq->server->mvm, (*ret_sandbox)->id, &options, &w->exec, err);
 	if (r < 0) {
 		free(w);
@@ -358,6 +399,7 @@ int filesystem_watcher_events(struct request *rq, struct mvm_error *err)
 		return r;
 	request_reply_json(rq, 200, json_pack("{s:o}", "events", w->events));
 	w->events = json_array();
+	w->events_bytes = 0;
 	return 0;
 }
 

@@ -3,6 +3,8 @@
  * Kept commands and the agent's work on files: what outlives a stream, what several viewers see,
  * and what the verbs do to a scratch folder.
  */
+#include <sys/xattr.h>
+
 #include "agent_host.h"
 
 static void start_kept(struct host *h, uint32_t stream, bool with_stdin, const char *script,
@@ -298,6 +300,52 @@ static void a_write_that_is_broken_off_leaves_the_old_file(void **state)
 	assert_int_equal(files(h, "remove", dir, NULL, NULL, &o), 0);
 }
 
+/* Write a file; metadata: NULL to leave what it has. */
+static int write_with(struct host *h, const char *path, const char *metadata, struct outcome *ret)
+{
+	static uint32_t stream = 200;
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	put_args(&args, (const char *const[]){ "write", path, "", "", metadata, NULL });
+	wire_put_str(&args, FIELD_USER, uid);
+	call(h, ++stream, CALL_FILES, &args);
+	assert_int_equal(reply_status(h, stream), 0);
+	outcome_done(ret);
+	*ret = (struct outcome){ 0 };
+	assert_int_equal(collect(h, stream, ret), FIELD_EXIT_CODE);
+	return (int)ret->code;
+}
+
+static void a_write_replaces_the_metadata(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	char path[] = "/tmp/mvm-kept-XXXXXX";
+	AUTO_CLOSE int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	if (fsetxattr(fd, "user.e2b.old", "x", 1, 0) < 0) {
+		assert_int_equal(errno, EOPNOTSUPP);
+		unlink(path);
+		skip(); /* /tmp has no such attributes */
+	}
+	configured(h);
+	assert_int_equal(write_with(h, path, NULL, &o), 0);
+	assert_string_equal(part(&o, 8), "old=x\n");
+	assert_int_equal(write_with(h, path, "author=a = b\nempty=\n", &o), 0);
+	assert_int_equal(fsetxattr(fd, "user.e2b.lines", "a\nb=c", 5, 0), 0);
+	assert_int_equal(fsetxattr(fd, "user.other", "x", 1, 0), 0);
+	assert_int_equal(files(h, "stat", path, NULL, NULL, &o), 0);
+	assert_non_null(strstr(part(&o, 8), "author=a = b\n"));
+	assert_non_null(strstr(part(&o, 8), "empty=\n"));
+	assert_int_equal(strlen(part(&o, 8)), strlen("author=a = b\nempty=\n"));
+	assert_int_equal(write_with(h, path, "=no key\n", &o), EINVAL);
+	assert_int_equal(write_with(h, path, "", &o), 0);
+	assert_string_equal(part(&o, 8), "");
+	assert_int_equal(fgetxattr(fd, "user.other", NULL, 0), 1);
+	unlink(path);
+}
+
 /* Take one event of a watch. */
 static void expect_event(struct host *h, struct strbuf *got, const char *what, const char *name)
 {
@@ -351,6 +399,47 @@ static void a_watch_sees_new_folders_too(void **state)
 	rmdir(dir);
 }
 
+static void a_watch_tells_entries(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) got = { 0 };
+	AUTO_DONE(outcome) o = { 0 };
+	char dir[] = "/tmp/mvm-kept-XXXXXX", path[128];
+	static const char removed[] = "remove\0f\0"; /* and no entry */
+	struct frame f;
+
+	assert_non_null(mkdtemp(dir));
+	configured(h);
+	put_args(&args, (const char *const[]){ "watch", dir, "", "entries", "local", NULL });
+	call(h, 2, CALL_FILES, &args);
+	assert_int_equal(reply_status(h, 2), 0);
+	expect_event(h, &got, "ready", "");
+	while (got.len < 1) { /* its entry */
+		receive_type(h, &f, FRAME_DATA, 2);
+		strbuf_add(&got, f.payload + 1, f.len - 1);
+	}
+	assert_int_equal(got.data[0], '\0');
+	strbuf_consume(&got, 1);
+	snprintf(path, sizeof(path), "%s/f", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	expect_event(h, &got, "create", "f");
+	while (got.len == 0 || !memmem(got.data, got.len, path, strlen(path) + 1)) {
+		receive_type(h, &f, FRAME_DATA, 2);
+		strbuf_add(&got, f.payload + 1, f.len - 1);
+	}
+	assert_string_equal(got.data, "d");
+	assert_int_equal(rmdir(path), 0);
+	while (got.len < sizeof(removed) ||
+	       memcmp(got.data + got.len - sizeof(removed), removed, sizeof(removed)) != 0) {
+		receive_type(h, &f, FRAME_DATA, 2);
+		strbuf_add(&got, f.payload + 1, f.len - 1);
+	}
+	assert_int_equal(channel_send(&h->c, FRAME_RESET, 2, NULL, 0), 0);
+	assert_int_equal(collect(h, 2, &o), FIELD_SIGNAL);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,8 +451,10 @@ int main(void)
 		T(input_of_a_viewer_that_has_left_arrives),
 		T(its_timeout_is_the_agents),
 		T(files_are_written_listed_moved_and_removed),
+		T(a_write_replaces_the_metadata),
 		T(a_write_that_is_broken_off_leaves_the_old_file),
 		T(a_watch_sees_new_folders_too),
+		T(a_watch_tells_entries),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
