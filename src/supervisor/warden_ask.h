@@ -38,7 +38,7 @@ enum warden_question {
 	ASK_RENAME, /* TEXT: the name */
 };
 
-/* Questions about a state that is saved or continued (warden_saved.c). */
+/* Questions about a state that is saved or continued (warden_saved.c, warden_continue.c). */
 enum warden_saved_question {
 	ASK_SAVED = 0x100, /* the first of them */
 	ASK_SAVE_BEGIN = ASK_SAVED,

@@ -4,10 +4,17 @@
 
 /* What the warden's files share: warden.c has the record and the folder, warden_vmm.c the VMM,
  * warden_body.c the ops of its backend, warden_copy.c the volumes, warden_saved.c the state that a
- * suspend or a fork keeps. */
+ * suspend or a fork keeps, warden_continue.c the one that a resume or a fork continues. */
 
 #include "net/wire.h"
+#include "supervisor/supervise.h"
 #include "supervisor/warden.h"
+
+/* The instance's folder. */
+static inline int instance_fd(const struct warden *w)
+{
+	return w->given->fd[SUPERVISOR_FD_INSTANCE];
+}
 
 /* Each answers one question, as warden.h describes it.  0 or -errno with a sentence. */
 int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
@@ -25,13 +32,17 @@ void vmm_put_away(struct warden *w);
 int body_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,
 		struct mvm_error *err);
 
-/* warden_saved.c: the VM's state is kept, and continued. */
+/* warden_saved.c: the VM's state is kept. */
 int saved_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,
 		 struct mvm_error *err);
-/* Before a start: open and check what the record says that it continues. */
-int saved_open(struct warden *w, struct mvm_error *err);
-void saved_close(struct warden *w);
 void saved_done_with(struct warden *w);
+
+/* warden_continue.c: a kept state is continued. */
+/* Before a start: open and check what the record says that it continues. */
+int continue_open(struct warden *w, struct mvm_error *err);
+void continue_close(struct warden *w);
+int continue_answer_load(struct warden *w, struct line_message *ret, struct mvm_error *err);
+int continue_answer_use(struct warden *w, uint64_t how, struct mvm_error *err);
 
 int copy_answer_start(struct warden *w, bool back, struct line_message *ret, struct mvm_error *err);
 int copy_answer_end(struct warden *w, bool kill, struct line_message *ret);

@@ -244,7 +244,7 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 	if (r == 0)
 		r = probe(w, err);
 	if (r == 0)
-		r = saved_open(w, err);
+		r = continue_open(w, err);
 	if (r == 0)
 		r = open_memory_dir(w, ret, err);
 	if (r == 0)
@@ -257,7 +257,7 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 		forget_channels(w);
 		ports6_done(&w->ports);
 		forget_memory_dir(w);
-		saved_close(w);
+		continue_close(w);
 		return r;
 	}
 	wire_put_u64(&ret->fields, TAG_MEMORY, w->record.memory);
@@ -326,7 +326,7 @@ void vmm_put_away(struct warden *w)
 	forget_channels(w);
 	ports6_done(&w->ports);
 	forget_memory_dir(w);
-	saved_close(w);
+	continue_close(w);
 	confine_end(rec->cgroup);
 	rec->vmm_pid = 0;
 	set_string(&rec->isolation, NULL);

@@ -147,7 +147,7 @@ static void note(int base_fd, const char *name)
 static int resume_vm(struct warden *w, int base_fd, struct mvm_error *err)
 {
 	w->record.continues = RECORD_CONTINUES_SUSPENDED;
-	int r = saved_open(w, err);
+	int r = continue_open(w, err);
 	if (r == 0)
 		r = ask(w, ASK_LOAD_SAVED, NULL, NULL);
 	if (r < 0)
