@@ -32,12 +32,51 @@ static double avg10(const char *text, const char *line)
 	return value ? strtod(value + strlen("avg10="), NULL) : 0;
 }
 
-void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret)
+/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234": the number after total, in the first line.
+ */
+static int64_t some_total_us(const char *text)
 {
-	AUTO_FREE char *cpu = read_text(proc_fd, "pressure/cpu");
-	AUTO_FREE char *memory = read_text(proc_fd, "pressure/memory");
-	AUTO_FREE char *io = read_text(proc_fd, "pressure/io");
-	AUTO_FREE char *load = read_text(proc_fd, "loadavg");
+	const char *at = text ? strstr(text, "total=") : NULL;
+	return at ? strtoll(at + strlen("total="), NULL, 10) : 0;
+}
+
+enum { CPU, MEMORY, IO, LOAD };
+
+void hostload_open(int proc_fd, unsigned cpus, struct hostload_files *ret)
+{
+	static const char *const names[HOSTLOAD_FILES] = {
+		[CPU] = "pressure/cpu",
+		[MEMORY] = "pressure/memory",
+		[IO] = "pressure/io",
+		[LOAD] = "loadavg",
+	};
+	ret->cpus = cpus;
+	for (size_t i = 0; i < HOSTLOAD_FILES; i++)
+		ret->fd[i] = openat(proc_fd, names[i], O_RDONLY | O_CLOEXEC);
+}
+
+void hostload_files_done(struct hostload_files *f)
+{
+	for (size_t i = 0; i < HOSTLOAD_FILES; i++)
+		auto_close(&f->fd[i]);
+	*f = (struct hostload_files)HOSTLOAD_FILES_NONE;
+}
+
+static char *read_again(int fd)
+{
+	char *text = NULL;
+	if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0 ||
+	    file_read_fd(fd, PROC_FILE_MAX, &text, NULL) < 0)
+		return NULL;
+	return text;
+}
+
+void hostload_read_files(const struct hostload_files *f, struct hostload *ret)
+{
+	AUTO_FREE char *cpu = read_again(f->fd[CPU]);
+	AUTO_FREE char *memory = read_again(f->fd[MEMORY]);
+	AUTO_FREE char *io = read_again(f->fd[IO]);
+	AUTO_FREE char *load = read_again(f->fd[LOAD]);
 
 	*ret = (struct hostload){
 		.has_pressure = cpu && memory && io,
@@ -46,8 +85,16 @@ void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret)
 		.io = avg10(io, "some"),
 		.memory_full = avg10(memory, "full"),
 		.io_full = avg10(io, "full"),
-		.load_per_cpu = load ? strtod(load, NULL) / cpus : 0,
+		.load_per_cpu = load ? strtod(load, NULL) / f->cpus : 0,
+		.cpu_waited_us = some_total_us(cpu),
 	};
+}
+
+bool hostload_was_busy(const struct hostload *before, const struct hostload *now,
+		       int64_t elapsed_ns)
+{
+	double waited_ns = (double)(now->cpu_waited_us - before->cpu_waited_us) * 1000;
+	return now->has_pressure && waited_ns * 100 >= CPU_BUSY * (double)elapsed_ns;
 }
 
 unsigned hostload_cpus(void)
@@ -58,8 +105,11 @@ unsigned hostload_cpus(void)
 
 void hostload_read(struct hostload *ret)
 {
+	struct hostload_files files;
 	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	hostload_read_at(proc_fd, hostload_cpus(), ret);
+	hostload_open(proc_fd, hostload_cpus(), &files);
+	hostload_read_files(&files, ret);
+	hostload_files_done(&files);
 }
 
 bool hostload_is_slow(const struct hostload *h)

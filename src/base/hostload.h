@@ -20,13 +20,33 @@ struct hostload {
 	double cpu, memory, io;	     /* "some", per cent */
 	double memory_full, io_full; /* "full", per cent */
 	double load_per_cpu;	     /* of the last minute; 0: unknown */
+	int64_t cpu_waited_us;	     /* for how long, since boot, processes waited for a CPU */
 };
 
-/* The current load.  Reads four small files; values that cannot be read are 0. */
-void hostload_read(struct hostload *ret);
+/* The files that tell it, for a process that may open none later. */
+#define HOSTLOAD_FILES 4
+struct hostload_files {
+	unsigned cpus;
+	int fd[HOSTLOAD_FILES]; /* -1: it cannot be read */
+};
+#define HOSTLOAD_FILES_NONE                                                                        \
+	{                                                                                          \
+		.cpus = 1, .fd = { -1, -1, -1, -1 }                                                \
+	}
 
-/* hostload_read() with another folder than /proc, for a given number of CPUs. */
-void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret);
+/* Open the files.  proc_fd: /proc. */
+void hostload_open(int proc_fd, unsigned cpus, struct hostload_files *ret);
+void hostload_files_done(struct hostload_files *f);
+
+/* Read the current load.  Values that cannot be read are 0. */
+void hostload_read_files(const struct hostload_files *f, struct hostload *ret);
+
+/* Did processes wait for a CPU nearly all the time, elapsed_ns, since `before` was read? */
+bool hostload_was_busy(const struct hostload *before, const struct hostload *now,
+		       int64_t elapsed_ns);
+
+/* Open the files of /proc, read the current load and close them. */
+void hostload_read(struct hostload *ret);
 
 /* Is the host so busy that a guest may be well although it does not answer in time? */
 bool hostload_is_slow(const struct hostload *h);

@@ -9,6 +9,7 @@
 
 #define INTERVAL_MS_DEFAULT 10000u
 #define FIRST_MS	    5000 /* to a clone's first check: the other clones have started by then */
+#define PUT_OFF_MAX	    3u	 /* times FIRST_MS: a clone must not stay unchecked */
 #define ATTEMPT_MS	    5000u    /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000     /* for an answer to arrive from a busy guest */
 #define LATE_NS		    NS_PER_S /* our own timer fires so late only on a host that is busy */
@@ -52,6 +53,18 @@ bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct ho
 	return true;
 }
 
+bool healthwatch_puts_off(struct healthwatch *w, const struct hostload *now, int64_t now_ns)
+{
+	int64_t elapsed_ns = now_ns - w->at_start_ns;
+	if (w->state != RECORD_HEALTH_STARTING || w->asked_ns || w->put_off >= PUT_OFF_MAX ||
+	    !hostload_was_busy(&w->at_start, now, elapsed_ns))
+		return false;
+	w->put_off++;
+	w->at_start = *now;
+	w->at_start_ns = now_ns;
+	return true;
+}
+
 static void failed(struct healthwatch *w, const char *message)
 {
 	snprintf(w->message, sizeof(w->message), "%s", message);
@@ -84,7 +97,7 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 		return;
 	}
 	if (status != 0 && took_ns >= 0) { /* the agent's own attempt has timed out */
-		hostload_read(&host);
+		hostload_read_files(w->files, &host);
 		if (healthwatch_excuses(w, took_ns, &host))
 			next(w);
 		else
@@ -104,7 +117,7 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 static void not_answered(struct healthwatch *w)
 {
 	struct hostload host;
-	hostload_read(&host);
+	hostload_read_files(w->files, &host);
 	if (healthwatch_excuses(w, clock_now_ns() - w->due_ns, &host)) {
 		arm(w, ATTEMPT_MS + ANSWER_GRACE_MS); /* give the same call more time */
 		return;
@@ -117,10 +130,18 @@ static void on_timer(void *arg)
 {
 	struct healthwatch *w = arg;
 	AUTO_DONE(strbuf) args = { 0 };
+	struct hostload host;
 
 	if (w->call.stream) {
 		not_answered(w);
 		return;
+	}
+	if (w->state == RECORD_HEALTH_STARTING && !w->asked_ns) {
+		hostload_read_files(w->files, &host);
+		if (healthwatch_puts_off(w, &host, clock_now_ns())) {
+			arm(w, FIRST_MS);
+			return;
+		}
 	}
 	unsigned call = CALL_PING;
 	if (w->health->kind != MVM_HEALTH_AGENT) {
@@ -137,18 +158,23 @@ static void on_timer(void *arg)
 }
 
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
-		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
-		      healthwatch_fn fn, void *arg)
+		      struct agent_client *agent, const struct hostload_files *files,
+		      enum record_health known, int64_t interval_min_ms, healthwatch_fn fn,
+		      void *arg)
 {
 	*w = (struct healthwatch){
 		.health = health,
 		.agent = agent,
+		.files = files,
+		.at_start_ns = clock_now_ns(),
 		.state = known,
 		.interval_min_ms = interval_min_ms,
 		.fn = fn,
 		.arg = arg,
 		.grace_ends_ns = clock_deadline_ns((int64_t)health->start_grace_s * 1000),
 	};
+	if (known == RECORD_HEALTH_STARTING)
+		hostload_read_files(files, &w->at_start);
 	int64_t first_ms = known == RECORD_HEALTH_STARTING ? FIRST_MS : interval_ms(w);
 	return loop_add_timer(loop, clock_deadline_ns(first_ms), on_timer, w, &w->timer);
 }

@@ -6,12 +6,13 @@
  * The template's health check, repeated for as long as the guest runs.
  *
  * After a start, each check is one attempt.  A clone's first check comes soon, because the
- * snapshot's health says nothing about the clone, but not during the clone's first work.  Other
- * guests were checked by their start.  Then a check comes every interval_ms of the template, but at
- * most once a second; without interval_ms, every ten seconds.  The rate during a start, five times
- * a second, would keep idle clones busy.  A guest is unhealthy after `retries` failures in a row
- * and healthy after one success.  Failures within start_grace_s of the start do not count.  Without
- * a check in the template, the agent must answer.
+ * snapshot's health says nothing about the clone, but not during the clone's first work, and on a
+ * host without a free CPU later, as others may be starting.  Other guests were checked by their
+ * start.  Then a check comes every interval_ms of the template, but at most once a second; without
+ * interval_ms, every ten seconds.  The rate during a start, five times a second, would keep idle
+ * clones busy.  A guest is unhealthy after `retries` failures in a row and healthy after one
+ * success.  Failures within start_grace_s of the start do not count.  Without a check in the
+ * template, the agent must answer.
  *
  * A missing answer does not count while the host is slow: our own timer fired late, or processes
  * wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a minute.  Then it
@@ -29,8 +30,12 @@
 typedef void (*healthwatch_fn)(void *arg, enum record_health health, const char *message);
 
 struct healthwatch {
-	const struct mvm_health *health; /* borrowed */
-	struct agent_client *agent;	 /* borrowed */
+	const struct mvm_health *health;    /* borrowed */
+	struct agent_client *agent;	    /* borrowed */
+	const struct hostload_files *files; /* borrowed */
+	struct hostload at_start;	    /* or when the first check was put off last */
+	int64_t at_start_ns;
+	unsigned put_off; /* how often the first check was */
 	healthwatch_fn fn;
 	void *arg;
 	struct loop_source *timer;
@@ -44,10 +49,12 @@ struct healthwatch {
 	char message[512]; /* of the last failure; "" after a success */
 };
 
-/* Begin.  known: the state that the start found.  interval_min_ms: least time between checks. */
+/* Begin.  files: of this host's load.  known: the state that the start found.  interval_min_ms:
+ * least time between checks. */
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
-		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
-		      healthwatch_fn fn, void *arg);
+		      struct agent_client *agent, const struct hostload_files *files,
+		      enum record_health known, int64_t interval_min_ms, healthwatch_fn fn,
+		      void *arg);
 
 /* Stop checking while the virtual CPUs are paused. */
 void healthwatch_pause(struct healthwatch *w);
@@ -56,6 +63,9 @@ void healthwatch_resume(struct healthwatch *w);
 /* Is the missing answer the host's fault?  late_ns: how much longer than planned our own wait was.
  * This counts: after six excuses in a row it is the guest's fault. */
 bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct hostload *host);
+
+/* Should a clone's first check wait, as no CPU was free since the start?  This counts. */
+bool healthwatch_puts_off(struct healthwatch *w, const struct hostload *now, int64_t now_ns);
 
 /* Stop.  A zeroed struct is fine. */
 void healthwatch_stop(struct healthwatch *w);

@@ -125,7 +125,8 @@ static void watch_guest(struct supervisor *s)
 {
 	if (!s->machine.ended_early)
 		healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
-				  s->record.health, s->given->health_interval_min_ms, on_health, s);
+				  &s->host, s->record.health, s->given->health_interval_min_ms,
+				  on_health, s);
 	clocksync_start(&s->clock, s->loop, &s->machine.agent, CLOCK_FIRST_MS);
 	workload_watch(s);
 }

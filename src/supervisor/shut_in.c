@@ -234,6 +234,13 @@ static int limit_resources(const struct record *rec, bool same_uid)
 	return r < 0 ? r : limit_logs(rec, same_uid);
 }
 
+/* Afterwards it can open no file. */
+static void open_hostload(struct supervisor *s)
+{
+	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	hostload_open(proc_fd, hostload_cpus(), &s->host);
+}
+
 static int give_up_rights(const struct supervisor *s, const struct own_uid *user, pid_t warden)
 {
 	int r = limit_resources(&s->record, user->fd < 0);
@@ -264,6 +271,7 @@ static int enter(struct supervisor *s, int fd, struct own_uid *user, pid_t warde
 	s->record.supervisor_pid = getpid();
 	close_files(s->given);
 	wipe_environment();
+	open_hostload(s);
 	int r = chdir("/") < 0 ? -errno : give_up_rights(s, user, warden);
 	own_uid_done(user); /* the warden holds it */
 	return r < 0 ? mvm_error_set(err, r, "cannot shut the supervisor in: %s", strerror(-r)) : 0;
@@ -277,6 +285,7 @@ static int stay_together(struct supervisor *s, struct mvm_error *err)
 	if (!w)
 		return mvm_error_oom(err);
 	s->warden.here = w;
+	open_hostload(s);
 	int r = warden_init(w, s->given, err);
 	w->loop = s->loop;
 	w->record.supervisor_pid = s->record.supervisor_pid;

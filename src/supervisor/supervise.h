@@ -47,6 +47,7 @@ struct supervisor {
 	struct warden_link warden;
 	struct machine machine;
 	struct clients clients;
+	struct hostload_files host;
 	struct healthwatch health;
 	struct clocksync clock;
 	struct agent_later workload; /* CALL_AWAIT */

@@ -453,7 +453,9 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 
 int supervise(const struct supervisor_given *given)
 {
-	struct supervisor s = { .given = given, .signal_fd = -1, .source_fd = -1 };
+	struct supervisor s = {
+		.given = given, .host = HOSTLOAD_FILES_NONE, .signal_fd = -1, .source_fd = -1
+	};
 	struct mvm_error err = { 0 };
 	int r = prepare(&s, &err);
 	if (r < 0) {
@@ -474,6 +476,7 @@ int supervise(const struct supervisor_given *given)
 	loop_source_free(s.kill_timer);
 	if (s.signal_fd >= 0)
 		close(s.signal_fd);
+	hostload_files_done(&s.host);
 	mvm_template_revision_done(&s.revision);
 	record_done(&s.record);
 	loop_free(s.loop);

@@ -32,10 +32,34 @@ static void our_own_late_timer_excuses_a_guest(void **state)
 	assert_true(healthwatch_excuses(&w, 2 * NS_PER_S, &unknown));
 }
 
+static void a_first_check_waits_while_no_cpu_is_free(void **state)
+{
+	(void)state;
+	struct hostload now = { .has_pressure = true };
+	struct healthwatch w = { .state = RECORD_HEALTH_STARTING };
+	int64_t now_ns = 5 * NS_PER_S;
+
+	assert_false(healthwatch_puts_off(&w, &now, now_ns)); /* an idle host */
+	for (int i = 0; i < 3; i++, now_ns += 5 * NS_PER_S) {
+		now.cpu_waited_us += 5000000;
+		assert_true(healthwatch_puts_off(&w, &now, now_ns));
+		assert_false(healthwatch_puts_off(&w, &now, now_ns + 5 * NS_PER_S));
+	}
+	now.cpu_waited_us += 5000000;
+	assert_false(healthwatch_puts_off(&w, &now, now_ns)); /* not for ever */
+	w.put_off = 0;
+	assert_true(healthwatch_puts_off(&w, &now, now_ns));
+	w.put_off = 0;
+	w.asked_ns = 1; /* later checks do not wait */
+	now.cpu_waited_us += 5000000;
+	assert_false(healthwatch_puts_off(&w, &now, now_ns + 5 * NS_PER_S));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_slow_host_excuses_a_guest_for_a_while),
+		cmocka_unit_test(a_first_check_waits_while_no_cpu_is_free),
 		cmocka_unit_test(our_own_late_timer_excuses_a_guest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/hostload.h"
 #include "scratch.h"
@@ -24,6 +25,14 @@ static void put(int dir_fd, const char *name, const char *text)
 	assert_int_equal(file_create_at(dir_fd, name, text, strlen(text), 0600), 0);
 }
 
+static void read_at(int proc_fd, unsigned cpus, struct hostload *ret)
+{
+	struct hostload_files files;
+	hostload_open(proc_fd, cpus, &files);
+	hostload_read_files(&files, ret);
+	hostload_files_done(&files);
+}
+
 static void pressure_is_read_and_told(void **state)
 {
 	struct scratch *s = *state;
@@ -34,7 +43,7 @@ static void pressure_is_read_and_told(void **state)
 	put(s->fd, "pressure/memory", PSI("4.51", "2.25"));
 	put(s->fd, "pressure/io", PSI("50.00", "12.50"));
 	put(s->fd, "loadavg", "7.00 4.12 2.25 3/200 4711\n");
-	hostload_read_at(s->fd, 2, &h);
+	read_at(s->fd, 2, &h);
 	assert_true(h.has_pressure && hostload_is_slow(&h));
 	assert_true(h.cpu == 93.18 && h.memory == 4.51 && h.io == 50);
 	assert_true(h.memory_full == 2.25 && h.io_full == 12.5 && h.load_per_cpu == 3.5);
@@ -50,15 +59,15 @@ static void without_pressure_the_load_decides(void **state)
 	struct hostload h;
 	char text[HOSTLOAD_TEXT_SIZE];
 	put(s->fd, "loadavg", "6.40 1.00 1.00 1/100 42\n");
-	hostload_read_at(s->fd, 2, &h);
+	read_at(s->fd, 2, &h);
 	assert_true(!h.has_pressure && hostload_is_slow(&h));
 	assert_int_equal(hostload_starts_at_once(&h, 2), 2);
 	hostload_describe(&h, text);
 	assert_string_equal(text, "3.2 processes run or wait for each CPU");
-	hostload_read_at(s->fd, 8, &h);
+	read_at(s->fd, 8, &h);
 	assert_false(hostload_is_slow(&h));
 	assert_int_equal(hostload_starts_at_once(&h, 8), 16);
-	hostload_read_at(-1, 2, &h); /* no /proc at all */
+	read_at(-1, 2, &h); /* no /proc at all */
 	assert_false(hostload_is_slow(&h));
 }
 
@@ -83,6 +92,30 @@ static void fewer_vms_start_at_once_on_a_busy_host(void **state)
 	}
 }
 
+static void open_files_are_read_anew(void **state)
+{
+	struct scratch *s = *state;
+	struct hostload_files files;
+	struct hostload before, now;
+
+	assert_int_equal(mkdirat(s->fd, "pressure", 0700), 0);
+	put(s->fd, "pressure/cpu", "some avg10=1.00 avg60=1.00 avg300=1.00 total=1000000\n");
+	put(s->fd, "pressure/memory", PSI("0.00", "0.00"));
+	put(s->fd, "pressure/io", PSI("0.00", "0.00"));
+	hostload_open(s->fd, 2, &files);
+	hostload_read_files(&files, &before);
+	AUTO_CLOSE int fd = openat(s->fd, "pressure/cpu", O_WRONLY | O_CLOEXEC);
+	static const char later[] = "some avg10=9.00 avg60=1.00 avg300=1.00 total=5000000\n";
+	assert_int_equal(write(fd, later, strlen(later)), strlen(later));
+	hostload_read_files(&files, &now);
+	assert_true(now.cpu == 9);
+	assert_true(hostload_was_busy(&before, &now, 5 * NS_PER_S));
+	assert_false(hostload_was_busy(&before, &now, 6 * NS_PER_S));
+	now.has_pressure = false; /* then nobody knows */
+	assert_false(hostload_was_busy(&before, &now, 5 * NS_PER_S));
+	hostload_files_done(&files);
+}
+
 static void this_host_counts_cpus(void **state)
 {
 	struct hostload h;
@@ -99,6 +132,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_SCRATCH(pressure_is_read_and_told),
 		IN_SCRATCH(without_pressure_the_load_decides),
+		IN_SCRATCH(open_files_are_read_anew),
 		cmocka_unit_test(fewer_vms_start_at_once_on_a_busy_host),
 		cmocka_unit_test(this_host_counts_cpus),
 	};
