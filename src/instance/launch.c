@@ -157,6 +157,12 @@ static int take_folder(int instances_fd, const struct record *rec, struct instan
 		return mvm_error_reason(
 			err, mvm_error_set(err, r, "instance '%s' is running", rec->name),
 			"instance-runs", rec->name);
+	if (r == -ENOENT)
+		return mvm_error_reason(
+			err,
+			mvm_error_set(err, r, "instance '%s' was removed or renamed meanwhile",
+				      rec->name),
+			"no-instance", rec->name);
 	return r < 0 ? mvm_error_set(err, r, "cannot start instance '%s' again: %s", rec->name,
 				     strerror(-r))
 		     : 0;

@@ -72,6 +72,8 @@ static int resume(struct mvm *mvm, const char *name, struct again *a,
 		r = again_options(a, err);
 	if (r == 0)
 		r = start_suspended(mvm, &a->record, &a->options, progress, &vm, err);
+	if (r == -ENOENT && str_eq(err->reason, "no-instance"))
+		return r;
 	/* without that reason, since its hint tells how to end the VM */
 	if (r == -EBUSY && str_eq(err->reason, "instance-runs"))
 		return mvm_error_set(err, r,

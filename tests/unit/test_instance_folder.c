@@ -506,6 +506,19 @@ static void no_client_waits_for_the_end_of_the_next_start(void **state)
 	}
 }
 
+/* A command that continues it has read its record by then. */
+static void a_start_of_an_instance_that_was_renamed_says_so(void **state)
+{
+	struct mvm_error err = { 0 };
+	struct mvm_instance *vm = NULL;
+	struct record record = { .name = TEXT("gone"), .template_id = TEXT("web") };
+	const struct instance_launch launch = { .record = &record, .again = &record };
+	assert_int_equal(instance_launch_begin(scratch_fd(state), &launch, &vm, &err), -ENOENT);
+	assert_null(vm);
+	assert_string_equal(err.text, "instance 'gone' was removed or renamed meanwhile");
+	assert_string_equal(err.reason, "no-instance");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +536,7 @@ int main(void)
 		IN_SCRATCH(whatever_a_supervisor_answers_it_ends_or_is_killed),
 		IN_SCRATCH(a_look_at_an_instance_keeps_no_start_from_it),
 		IN_SCRATCH(no_client_waits_for_the_end_of_the_next_start),
+		IN_SCRATCH(a_start_of_an_instance_that_was_renamed_says_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
