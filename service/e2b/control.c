@@ -151,8 +151,6 @@ static int check_offered(const struct request *rq, struct mvm_error *err)
 		if (v && !json_is_null(v))
 			return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer '%s'", none[i]);
 	}
-	if (json_is_false(json_object_get(rq->json, "autoPauseMemory")))
-		return mvm_error_set(err, -EOPNOTSUPP, "mvm pauses a sandbox only with its memory");
 	if (json_array_size(json_object_get(rq->json, "volumeMounts")))
 		return mvm_error_set(err, -EOPNOTSUPP, "mvm does not offer volumes here");
 	return 0;
@@ -199,6 +197,8 @@ static int document_of(const struct request *rq, const char *template_id, json_t
 		json_object_del(doc, "accessToken");
 	json_object_set_new(doc, "autoPause",
 			    json_boolean(json_is_true(json_object_get(rq->json, "autoPause"))));
+	if (json_is_false(json_object_get(rq->json, "autoPauseMemory")))
+		json_object_set_new(doc, "autoPauseMemory", json_false());
 	json_t *resume = json_object_get(json_object_get(rq->json, "autoResume"), "enabled");
 	json_object_set_new(doc, "autoResume", json_boolean(json_is_true(resume)));
 	const json_t *internet = json_object_get(rq->json, "allow_internet_access");
@@ -251,6 +251,8 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 		return r;
 	mvm_instance_close(instance);
 	r = check_agent(mvm, options.name, err);
+	if (r == 0 && json_object_get(doc, "autoPauseMemory"))
+		r = sandbox_check_disk(mvm, options.name, err);
 	if (r < 0)
 		mvm_instance_remove(mvm, options.name, true, NULL, NULL); /* as if never started */
 	return r;
@@ -287,11 +289,18 @@ static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 /* ---- look ---- */
 
+static bool has_ended(enum mvm_instance_state state)
+{
+	return state == MVM_INSTANCE_EXITED || state == MVM_INSTANCE_FAILED;
+}
+
 json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bool detail)
 {
 	json_t *o = control_sandbox(doc);
 	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
-	bool paused = info->state == MVM_INSTANCE_SUSPENDED;
+	/* one that has ended is on its disk: control_look() */
+	bool paused = info->state == MVM_INSTANCE_SUSPENDED || has_ended(info->state) ||
+		      json_object_get(doc, SANDBOX_ON_DISK);
 	json_t *metadata = json_object_get(doc, "metadata");
 
 	put_seconds(o, "startedAt", json_number_value(json_object_get(doc, "startedAt")));
@@ -322,8 +331,7 @@ int control_look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_i
 {
 	const char *id = sandbox_text(doc, "id");
 	int r = mvm_instance_inspect(mvm, id, ret, err);
-	bool ended = r == 0 &&
-		     ((*ret)->state == MVM_INSTANCE_EXITED || (*ret)->state == MVM_INSTANCE_FAILED);
+	bool ended = r == 0 && has_ended((*ret)->state) && !sandbox_is_on_disk(e, doc);
 	if (r != -ENOENT && !ended)
 		return r;
 	if (ended) {
@@ -386,7 +394,8 @@ static int handle_kill(struct request *rq, struct mvm_error *err)
 
 static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
-	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, err);
+	bool memory = !json_is_false(json_object_get(rq->json, "memory"));
+	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, memory, err);
 	if (r < 0)
 		sandbox_post(rq->server->e2b, request_arg(rq, 0), json_deep_copy(rq->own));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
@@ -394,8 +403,6 @@ static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 static int handle_pause(struct request *rq, struct mvm_error *err)
 {
-	if (json_is_false(json_object_get(rq->json, "memory")))
-		return mvm_error_set(err, -EOPNOTSUPP, "mvm pauses a sandbox only with its memory");
 	int r = control_with(rq, pause_it, WORK_START, err);
 	if (r == 0)
 		leave(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
@@ -417,29 +424,46 @@ static int await_end(struct request *rq, struct mvm *mvm, struct mvm_instance_in
 	return 0;
 }
 
+/* Let a paused one go on.  Returns 1, or 0 if it runs. */
+static int wake(struct request *rq, struct mvm *mvm, enum mvm_instance_state state,
+		struct mvm_error *err)
+{
+	const char *id = sandbox_text(rq->own, "id");
+	struct mvm_instance *instance = NULL;
+	if (state == MVM_INSTANCE_SUSPENDED) {
+		int r = mvm_instance_resume(mvm, id, rq->progress, err);
+		return r < 0 ? r : 1;
+	}
+	if (!has_ended(state))
+		return 0;
+	int r = owned_start_again(rq, mvm, id, &instance, err);
+	mvm_instance_close(instance);
+	return r < 0 ? r : 1;
+}
+
 static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
-	bool v2 = strncmp(rq->target, "/v2/", 4) == 0, resumed = false;
+	bool v2 = strncmp(rq->target, "/v2/", 4) == 0;
 	json_t *doc = rq->own;
 	struct mvm_instance_info *info = NULL;
 	double timeout_s = v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
 	if (r >= 0)
 		r = control_look(rq->server->e2b, mvm, doc, &info, err);
-	if (r >= 0 && json_object_get(doc, "ending"))
+	if (r >= 0 && (json_object_get(doc, "ending") || json_object_get(doc, SANDBOX_ON_DISK)))
 		r = await_end(rq, mvm, &info, err);
 	if (r < 0)
 		return r;
 	json_object_del(doc, "ending");
-	if (info->state == MVM_INSTANCE_SUSPENDED) {
-		resumed = true;
-		r = mvm_instance_resume(mvm, sandbox_text(doc, "id"), rq->progress, err);
-	}
+	r = wake(rq, mvm, info->state, err);
 	mvm_instance_info_free(info);
+	if (r < 0)
+		return r;
+	const bool resumed = r;
+	json_object_del(doc, SANDBOX_ON_DISK);
 	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
 	double wanted_s = (double)clock_wall_ns() / 1e9 + timeout_s;
-	if (r == 0)
-		r = move_end(rq, doc, resumed || wanted_s > end_s ? wanted_s : end_s, err);
+	r = move_end(rq, doc, resumed || wanted_s > end_s ? wanted_s : end_s, err);
 	return r < 0 ? r : request_answer(rq, resumed ? 201 : 200, control_sandbox(doc), err);
 }
 

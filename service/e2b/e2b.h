@@ -92,6 +92,10 @@ void sandbox_random(char *ret, size_t n);
 /* Worker: write a document to the disk.  0 or -errno. */
 int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err);
 
+/* Worker: is it paused without its memory?  The file knows before the document that the loop has.
+ */
+bool sandbox_is_on_disk(struct e2b *e, const json_t *doc);
+
 /* Worker: remove it. */
 void sandbox_forget(struct e2b *e, const char *id);
 
@@ -102,13 +106,20 @@ void sandbox_post(struct e2b *e, const char *id, json_t *doc);
 /* The lease of a document, as a real number of seconds since 1970; 0: none. */
 #define SANDBOX_END "endAt"
 
+/* A member of a document: it is paused without its memory, so its VM has ended. */
+#define SANDBOX_ON_DISK "onDisk"
+
 /* ---- actions.c: workers ---- */
 
 /* End the VM and forget the sandbox. */
 int sandbox_kill(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
 
-/* Suspend the VM; -EALREADY when it is already. */
-int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
+/* Suspend the VM or, without memory, end it; -EALREADY when it is paused already. */
+int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, bool memory,
+		  struct mvm_error *err);
+
+/* -EOPNOTSUPP: the VM has no root disk, which a pause without memory needs. */
+int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err);
 
 /* ---- control.c, control_more.c: workers of control routes ---- */
 

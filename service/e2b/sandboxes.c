@@ -3,7 +3,8 @@
  * The sandboxes, their documents and their leases.
  *
  * A document is a JSON object: id, template, accessToken, trafficToken, metadata, envs, autoPause,
- * startedAt and endAt (seconds since 1970; 0 while it is paused), internet, network.
+ * autoPauseMemory, startedAt and endAt (seconds since 1970; 0 while it is paused), onDisk,
+ * internet, network.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -196,12 +197,34 @@ void sandbox_forget(struct e2b *e, const char *id)
 		unlinkat(dir, name, 0); /* gone already is fine; else the next start removes it */
 }
 
-/* Is there a VM for this document, or may there be one?  One that has ended is removed. */
-static bool has_instance(struct mvm *mvm, const char *id)
+/* Read a sandbox's file; NULL: it has none. */
+static json_t *read_document(int dir, const char *name)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	if (file_read_at(dir, name, DOCUMENT_MAX, &text, &len) < 0)
+		return NULL;
+	return json_loadb(text, len, 0, NULL);
+}
+
+bool sandbox_is_on_disk(struct e2b *e, const json_t *doc)
+{
+	char name[SANDBOX_ID_SIZE + 8];
+	if (json_object_get(doc, SANDBOX_ON_DISK))
+		return true;
+	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, e->folder);
+	file_name(sandbox_text(doc, "id"), name);
+	AUTO_JSON json_t *now = dir < 0 ? NULL : read_document(dir, name);
+	return json_object_get(now, SANDBOX_ON_DISK);
+}
+
+/* Is there a VM for this document, or may there be one?  One that has ended is removed, except that
+ * of a sandbox that is paused without memory. */
+static bool has_instance(struct mvm *mvm, const char *id, bool on_disk)
 {
 	struct mvm_instance_info *info = NULL;
 	int r = mvm_instance_inspect(mvm, id, &info, NULL);
-	bool ended = r == 0 &&
+	bool ended = r == 0 && !on_disk &&
 		     (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED);
 	mvm_instance_info_free(info);
 	if (ended)
@@ -211,23 +234,24 @@ static bool has_instance(struct mvm *mvm, const char *id)
 
 static void load(struct e2b *e, int dir, const char *name)
 {
-	AUTO_FREE char *text = NULL;
-	size_t len = 0;
 	char id[SANDBOX_ID_SIZE] = "";
 	size_t n = strcspn(name, ".");
 
 	if (strcmp(name + n, ".json") != 0 || n >= sizeof(id))
 		return;
 	memcpy(id, name, n);
-	if (file_read_at(dir, name, DOCUMENT_MAX, &text, &len) < 0)
+	json_t *doc = read_document(dir, name);
+	if (!doc)
 		return;
-	json_t *doc = json_loadb(text, len, 0, NULL);
-	const char *own = doc ? sandbox_text(doc, "id") : NULL;
-	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id)) {
+	const char *own = sandbox_text(doc, "id");
+	bool on_disk = json_object_get(doc, SANDBOX_ON_DISK);
+	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id, on_disk)) {
 		unlinkat(dir, name, 0);
 		json_decref(doc);
 		return;
 	}
+	if (on_disk) /* its mvmd may have ended while the VM did */
+		json_object_set_new(doc, SANDBOX_END, json_integer(0));
 	put(e, id, doc);
 }
 
@@ -260,7 +284,8 @@ static void end_it(struct work *work, struct mvm *mvm)
 	struct ending *x = (struct ending *)work;
 	struct mvm_error err = { 0 };
 	bool pause = json_is_true(json_object_get(x->doc, "autoPause"));
-	int r = pause ? sandbox_pause(x->e2b, mvm, x->doc, &err)
+	bool memory = !json_is_false(json_object_get(x->doc, "autoPauseMemory"));
+	int r = pause ? sandbox_pause(x->e2b, mvm, x->doc, memory, &err)
 		      : sandbox_kill(x->e2b, mvm, x->doc, &err);
 	if (r == -EOPNOTSUPP && pause) {
 		fprintf(stderr, "mvmd: sandbox %s ends: it cannot be suspended: %s\n",

@@ -175,7 +175,8 @@ static int open_file(struct upload *u, const char *path, struct mvm_error *err)
 		return mvm_error_set(err, -EFBIG, "more than %u files in one request", FILES_MAX);
 	if (!u->use.link)
 		return mvm_error_set(err, -EHOSTDOWN, "the sandbox has gone");
-	int r = files_start(u->rq, u->sandbox, path, u->user, u->metadata.data, &u->exec, err);
+	const char *metadata = u->metadata.data ? u->metadata.data : "";
+	int r = files_start(u->rq, u->sandbox, path, u->user, metadata, &u->exec, err);
 	if (r == 0 && loop_add_fd(u->rq->server->loop, mvm_exec_fd(u->exec),
 				  (uint32_t)mvm_exec_events(u->exec), on_exec, u, &u->source) < 0)
 		r = mvm_error_oom(err);

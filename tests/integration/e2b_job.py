@@ -2,6 +2,7 @@
 """A program as users of the e2b package write it; test_e2b.py runs it with several versions of the
 package.  It prints "done" at its end."""
 
+import inspect
 import sys
 import time
 
@@ -59,6 +60,20 @@ def files(sandbox):
         pass
 
 
+def newer_files(sandbox):
+    """What 2.31 does not have."""
+    sandbox.files.write("noted", "x", metadata={"Author": "a = b"})
+    assert sandbox.files.get_info("noted").metadata == {"author": "a = b"}
+    watch = sandbox.files.watch_dir("other", include_entry=True, allow_network_mounts=True)
+    sandbox.files.write("other/seen", "x")
+    entries, deadline = [], time.monotonic() + 30
+    while not entries and time.monotonic() < deadline:
+        entries = [e.entry.path for e in watch.get_new_events() if e.entry]
+    assert set(entries) == {"/home/user/other/seen"}, entries
+    sandbox.files.write("noted", "y")
+    assert not sandbox.files.get_info("noted").metadata
+
+
 def terminal(sandbox):
     output = []
     pty = sandbox.pty.create(PtySize(rows=24, cols=80), timeout=60)
@@ -89,7 +104,8 @@ def life(sandbox):
 
 def main():
     sandbox = Sandbox.create(timeout=300, metadata={"key": "a value & more"}, envs={"X": "there"})
-    for part in commands, files, terminal, life:
+    newer = "metadata" in inspect.signature(sandbox.files.write).parameters
+    for part in commands, files, *([newer_files] if newer else []), terminal, life:
         part(sandbox)
     print("done")
 

@@ -28,6 +28,7 @@ name    = "base"
 role    = "sandbox"
 vcpus   = 1
 mem_mib = 192
+root_disk_mib = 64
 """
 
 
@@ -128,6 +129,23 @@ class E2b(service.TestCase):
         path = "/sandboxes/" + short["sandboxID"]
         self.assertTrue(guests.wait_until(lambda: self.request("GET", path).json["state"] == "paused"))
         self.assertEqual(self.request("GET", "/health", headers={"E2b-Sandbox-Id": short["sandboxID"]}).status, 502)
+
+    def test_a_pause_without_memory_keeps_the_files(self):
+        sandbox = self.create(autoPause=True, autoPauseMemory=False)
+        path, here = "/sandboxes/" + sandbox["sandboxID"], {"E2b-Sandbox-Id": sandbox["sandboxID"]}
+        file = {**here, "X-Access-Token": sandbox["envdAccessToken"], "Content-Type": "application/octet-stream"}
+        boot = self.request("GET", "/files?path=/proc/sys/kernel/random/boot_id", headers=file).body
+        self.assertEqual(self.request("POST", "/files?path=kept", b"contents", file).status, 200)
+        self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 204)
+        self.assertTrue(guests.wait_until(lambda: self.request("GET", path).json["state"] == "paused"))
+        self.assertTrue(guests.wait_until(lambda: "exited" in self.mvm_ok("ps", "-a")))
+        self.mvmd.process.kill() # the next one must not take the VM's end for the sandbox's
+        self.mvmd.process.communicate()
+        type(self).mvmd = self.start_mvmd()
+        self.assertEqual(self.request("POST", path + "/pause", {}).status, 409)
+        self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
+        self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
+        self.assertNotEqual(self.request("GET", "/files?path=/proc/sys/kernel/random/boot_id", headers=file).body, boot)
 
     def test_who_connects_while_a_sandbox_is_paused_gets_it_resumed(self):
         sandbox = self.create(autoPause=True)
