@@ -299,7 +299,8 @@ class Hostile(Case):
         self.assertEqual(self.raw(head % one, end=False).count(b"HTTP/1.1 "), 2)
         for more in (b"Content-Length: 42", b"Content-Length: 2", b"Host: evil.example", b"Transfer-Encoding : chunked",
                      b"Transfer-Encoding: chunked", b"X\0: a", b"X\x0b: a", b"X: a\rY: b",
-                     b"Authorization: a\r\nAuthorization: b",
+                     b"Authorization: a\r\nAuthorization: b", b"Content-Length:\r\n 42", b"Origin: http://evil\r\n .example",
+                     b"Transfer-Encoding:\r\n\tchunked", b"Host: evil\r\n .example",
                      b"Origin: http://localhost\r\nOrigin: http://evil.example"):
             got = self.raw(head % (one + more + b"\r\n"), end=False)
             self.assertEqual((got[:12], got.count(b"HTTP/1.1 ")), (b"HTTP/1.1 400", 1), (more, got))
