@@ -32,8 +32,7 @@ static double avg10(const char *text, const char *line)
 	return value ? strtod(value + strlen("avg10="), NULL) : 0;
 }
 
-/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234": the number after total, in the first line.
- */
+/* The number after total in "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234". */
 static int64_t some_total_us(const char *text)
 {
 	const char *at = text ? strstr(text, "total=") : NULL;
