@@ -17,6 +17,7 @@
 
 #define PAUSE_MS      INT64_C(1000) /* after a failure; doubles with each further failure */
 #define PAUSE_MAX_MS  INT64_C(60000)
+#define CALM_MS	      INT64_C(100)	   /* for the first command in a VM that was just taken */
 #define CLAIM_NS      (15 * NS_PER_S)	   /* from claim to take; longer than take_deadline_ns() */
 #define END_MS	      INT64_C(3000)	   /* for a VM to end; then it is killed */
 #define FIRST_VM_SIZE (UINT64_C(64) << 20) /* assumed until a VM has been measured */
@@ -111,6 +112,10 @@ static void discard(struct pool_server *s, struct waiting *w)
 	if (file_is_at(w->dir_fd, instances_fd, mvm_instance_name(w->vm))) {
 		end_vm(s, w);
 		put_off(s, w->pool, "a waiting VM has died");
+	} else if (w->pool->n == w->pool->size && w->pool->retry_ns <= clock_now_ns()) {
+		/* its command and the next VM's start would slow each other down; further takes do
+		 * not prolong that */
+		w->pool->retry_ns = clock_deadline_ns(CALM_MS);
 	}
 	forget(s, w);
 }

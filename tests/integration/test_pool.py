@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 import agentproto
@@ -69,6 +70,7 @@ class Pool(guests.TestCase):
     def test_run_takes_a_waiting_vm_and_another_takes_its_place(self):
         server = self.full(2)
         self.assertEqual(self.mvm_json("ps"), [])  # a waiting VM is no instance
+        began = time.time()
         records = [self.run_detached("web-worker", "--name", f"c{i}", "-p", "0:8080")
                    for i in range(2)]
         # while it waited it has run two commands more than a clone of the same snapshot
@@ -89,6 +91,10 @@ class Pool(guests.TestCase):
         self.assertEqual(len(seen), 2)
         self.assertEqual(self.exec("c0", "hostname"), "c0\n")
         self.wait_ready(2)
+        # no start of the next one beside the first command
+        next_one = min(os.stat(self.data("instances", name, "lock")).st_mtime
+                       for name in self.instances() if name not in ("c0", "c1"))
+        self.assertGreaterEqual(next_one - began, 0.1)
         self.end_server(server)
         # the taken VM goes on, the waiting one is gone
         self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
