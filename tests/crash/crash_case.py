@@ -127,8 +127,12 @@ class CrashCase(FaultCase):
 
     def in_parallel(self, function, arguments):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for result in [pool.submit(function, *each) for each in arguments]:
-                result.result()
+            tasks = [pool.submit(function, *each) for each in arguments]
+        errors = [task.exception() for task in tasks if task.exception()]
+        for error in errors[1:]: # a sweep of an hour tells all that it has found
+            print("# also:", str(error).replace("\n", "\n# "), flush=True)
+        if errors:
+            raise errors[0]
 
     def everywhere(self, *command, after=lambda data: None):
         """Run the command with every fault at every call (CRASH_STEP)."""
