@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The first byte is the kind of document that follows: i, m, c or s. */
+/* The first byte is the kind of document that follows: i, m, f, c or s. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(oci_index) index = { 0 };
@@ -29,6 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'm':
 		oci_manifest_parse(text, size - 1, "fuzz", &manifest, NULL);
+		break;
+	case 'f':
 		oci_file_parse(text, size - 1, "fuzz", &file, NULL);
 		break;
 	case 'c':

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "corpus_table.h"
 
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -17,6 +18,7 @@ static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct 
 	AUTO_DONE(oci_manifest) manifest = { 0 };
 	AUTO_DONE(oci_config) config = { 0 };
 	AUTO_DONE(oci_saved_list) saved = { 0 };
+	struct oci_descriptor file;
 
 	int r;
 
@@ -30,6 +32,11 @@ static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct 
 		return r;
 	case 'm':
 		return oci_manifest_parse(text + 1, len - 1, "x", &manifest, err);
+	case 'f':
+		r = oci_file_parse(text + 1, len - 1, "x", &file, err);
+		if (r == 0)
+			strbuf_addf(ret_shown, "%" PRIu64, file.size);
+		return r;
 	case 'c':
 		r = oci_config_parse(text + 1, len - 1, "x", &config, err);
 		for (size_t i = 0; i < config.notes.n; i++)
@@ -62,6 +69,11 @@ static const struct expected documents[] = {
 	{ "c-null-config", 0, "" },
 	{ "c-nulls", 0, "" },
 	{ "c-variable-without-a-name", -EBADMSG, "config.Env: [0] has no name" },
+	{ "f-good", 0, "3" },
+	{ "f-image", -EINVAL, "'x' is a container image" },
+	{ "f-none", -EINVAL, "'x' has 0 files, not one" },
+	{ "f-path-for-a-digest", -EBADMSG, "layers[0].digest: 'sha256:../x' is no SHA-256 digest" },
+	{ "f-two", -EINVAL, "'x' has 2 files, not one" },
 	{ "i-array", -EBADMSG, "expected an object" },
 	{ "i-artifact", 0, "" },
 	{ "i-cut", -EBADMSG, "premature end of input" },
