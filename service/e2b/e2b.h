@@ -92,8 +92,7 @@ void sandbox_random(char *ret, size_t n);
 /* Worker: write a document to the disk.  0 or -errno. */
 int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err);
 
-/* Worker: is it paused without its memory?  The file knows before the document that the loop has.
- */
+/* Worker: is it paused without its memory?  The file knows it before the loop does. */
 bool sandbox_is_on_disk(struct e2b *e, const json_t *doc);
 
 /* Worker: remove it. */
