@@ -202,7 +202,7 @@ class Cluster:
                     with open(self.path(name + ".log"), encoding="utf-8", errors="replace") as file:
                         raise AssertionError(f"{name} ended: {file.read()[-3000:]}")
             if time.monotonic() - start > patience_s:
-                raise AssertionError(f"after {patience_s} s this does not hold: {what}")
+                raise AssertionError(f"after {patience_s} s this does not hold: {what}\n{self.logs()}")
             time.sleep(0.3)
         return time.monotonic() - start
 
@@ -270,10 +270,15 @@ class Cluster:
             process.wait()
 
     def logs(self):
-        """The last lines of every program, for a test that failed."""
+        """Pods, the last events, and the last lines of every program, for a test that failed."""
+        text = ""
+        for words in ["pods", "--all-namespaces", "-o", "wide"], ["events", "--sort-by=.lastTimestamp"]:
+            done = self.kubectl("get", *words, "--request-timeout=20s", check=False)
+            text += "".join(done.stdout.splitlines(keepends=True)[-30:])
         for name, _ in self.children:
             with open(self.path(name + ".log"), encoding="utf-8", errors="replace") as file:
-                print(*(f"# {name}: {line}" for line in file.readlines()[-5:]), sep="", end="")
+                text += f"--- {name}\n" + "".join(file.readlines()[-5:])
+        return text
 
     def add_node(self, name, images, store):
         node = Node(self, name)
