@@ -68,6 +68,17 @@ class Kubernetes(guests.TestCase):
         cls.cluster.apply(cls.adapt(manifests("node.yaml")))
         cls.cluster.wait(lambda: all(cls.label(name, "mvm.dev/arch") for name in cls.nodes), "the nodes have labels")
 
+    def setUp(self):
+        """The cluster is that of the test before, which is taken off both nodes.  The test that loses one is the last."""
+        super().setUp()
+        for kinds in "deployments,jobs", "sandboxclaims,sandboxwarmpools,sandboxtemplates": # the API may lack the latter
+            self.cluster.kubectl("delete", kinds, "--all", check=False)
+        for name, store in self.stores.items():
+            self.cluster.wait(lambda name=name: not self.vms_on(name), f"no VM is on {name}")
+            if self.mvm_json("--data-dir", store, "template", "list"):
+                self.mvm_ok("--data-dir", store, "template", "delete", "web")
+        self.cluster.wait(lambda: not any(map(self.label, self.nodes)), "no node has the template")
+
     @classmethod
     def mvm_image(cls):
         """What the example's script makes, or $MVM_TEST_KUBERNETES_IMAGE, an earlier one."""
