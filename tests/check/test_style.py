@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that no linter checks: no ?: inside another one (CONTRIBUTING.md), and no comment's end on a line
-of its own unless its beginning is, as clang-format leaves it when a line is too long by the end alone."""
+of its own unless its beginning is, as clang-format leaves it when a line is too long by the end alone.  And that the
+tests which `make check` does not run can be loaded."""
 
 import glob
 import os
 import re
+import subprocess
+import sys
 
 import harness
 
@@ -72,6 +75,16 @@ class Style(harness.TestCase):
         for text in ("x = a ? b : c; y = d ? e : f;", "x = (a ? b : c) | (d ? e : f);",
                      "x = a ? f(b ? c : d) : e;", "/* ? ? */ s = \"? ?\";", "f(a ? b : c, d ? e : f)"):
             self.assertEqual(nested(text), [], text)
+
+    def test_the_long_tests_can_be_loaded(self):
+        tests = os.path.join(harness.SOURCE_DIR, "tests")
+        folder = os.path.join(tests, "long")
+        names = [os.path.basename(path)[:-3] for path in sorted(glob.glob(folder + "/test_*.py"))]
+        self.assertIn("test_packages", names)
+        done = subprocess.run([sys.executable, "-c", f"import {', '.join(names)}"], cwd=folder, capture_output=True,
+                              text=True, check=False, timeout=self.timeout, env={
+                                  **os.environ, "PYTHONPATH": f"{tests}:{tests}/integration", "PYTHONDONTWRITEBYTECODE": "1"})
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 if __name__ == "__main__":
