@@ -453,8 +453,8 @@ int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
 	int fd = r < 0 ? r : instances_dir(mvm, err);
 	if (fd < 0)
 		return fd;
-	return instance_rename(fd, name, new_name, store_dir(mvm->store, STORE_LOGS), progress,
-			       err);
+	r = instance_rename(fd, name, new_name, store_dir(mvm->store, STORE_LOGS), progress, err);
+	return store_mend(mvm->store, r, err);
 }
 
 /* args may be NULL. */

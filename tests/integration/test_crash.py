@@ -253,6 +253,8 @@ with open(instances + "/fill", "wb", buffering=0) as file:
             file.write(bytes(512))
     except OSError:
         pass
+refused = subprocess.run([mvm, "rename", "one", "two"], capture_output=True, text=True)
+assert refused.returncode == 1 and "make room on its disk" in refused.stderr, refused
 subprocess.run([mvm, "stop", "one"], check=True, stdout=subprocess.DEVNULL)
 subprocess.run([mvm, "inspect", "one"], check=True)
 """
