@@ -20,7 +20,7 @@ NAMES = ["libmvm-dev", "libmvm1", "mvm", "mvmd"]
 INSIDE = NAMES[1:] # in the guest, which has no -dev packages
 KEEP = os.environ.get("MVM_TEST_PACKAGES_KEEP") # a folder to keep packages and the base system in
 STEP_S = 3000
-WHY_NO_GUEST = None if os.environ.get("MVM_TEST_LONG") else harness.why_no_kvm() # emulated, it takes hours
+WHY_NO_GUEST = None if os.environ.get("MVM_TEST_PACKAGES_GUEST") else harness.why_no_kvm() # emulated, it takes hours
 # What Debian's own packages bring, for guests without a network
 SYSTEM = "systemd,systemd-sysv,dbus,curl,adduser,debconf,man-db,qemu-system-x86,busybox-static"
 # What else would take a guest's time, above all that of an emulated one
