@@ -98,8 +98,11 @@ static int blob_end(void *arg, const struct mvm_digest *digest, uint64_t bytes,
 	tar_write_padding(&padding, bytes);
 	if (header.failed)
 		return mvm_error_oom(err);
-	if (pwrite(w->fd, header.data, header.len, (off_t)w->began) != (ssize_t)header.len)
-		return mvm_error_set(err, -EIO, "cannot write the file");
+	ssize_t n = pwrite(w->fd, header.data, header.len, (off_t)w->began);
+	if (n != (ssize_t)header.len) {
+		r = n < 0 ? -errno : -EIO;
+		return mvm_error_set(err, r, "cannot write the file: %s", strerror(-r));
+	}
 	return put_text(w, &padding, err);
 }
 

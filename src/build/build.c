@@ -210,7 +210,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 {
 	AUTO_CLOSE int fd = create_file(st->fd, "rootfs.ext4", err);
 	if (fd < 0)
-		return fd;
+		return store_mend(s, fd, err);
 	int r = in->builder->build(&in->source, &in->lock, fd, work_fd, product, err);
 	if (r < 0)
 		return r == -ENOSPC && is_full(st->fd) ? store_mend(s, r, err) : r;
@@ -262,7 +262,7 @@ static int make_initrd(struct store *s, const struct inputs *in, const struct ch
 {
 	AUTO_CLOSE int fd = create_file(st->fd, "initrd", err);
 	if (fd < 0)
-		return fd;
+		return store_mend(s, fd, err);
 	AUTO_CLOSE int modules_fd = dir_open_at(kernel->dir_fd, "modules");
 	bool none = modules_fd == -ENOENT && !(kernel->added && kernel->added->n_modules);
 	if (modules_fd < 0 && !none)
@@ -271,7 +271,7 @@ static int make_initrd(struct store *s, const struct inputs *in, const struct ch
 				     strerror(-modules_fd));
 	int r = initramfs_write(fd, in->agent_fd, modules_fd < 0 ? -1 : modules_fd, err);
 	if (r < 0)
-		return r;
+		return store_mend(s, r, err);
 	return store_blob_take(s, st->fd, "initrd", &ret->initrd, &ret->initrd_bytes, err);
 }
 
@@ -311,9 +311,11 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int work_fd = dir_make_at(st.fd, "work");
-	if (work_fd < 0)
-		return mvm_error_set(err, work_fd, "cannot make a folder in staging: %s",
-				     strerror(-work_fd));
+	if (work_fd < 0) {
+		mvm_error_set(err, work_fd, "cannot make a folder in staging: %s",
+			      strerror(-work_fd));
+		return store_mend(s, work_fd, err);
+	}
 	if (in->builder->fetch)
 		r = in->builder->fetch(&in->source, &in->lock, work_fd, err);
 	if (r < 0)

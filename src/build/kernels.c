@@ -160,7 +160,9 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	if (r < 0)
 		return r;
 	int kernels_fd = store_dir(s, STORE_KERNELS);
-	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? kernels_fd : dir_open_at(kernels_fd, name);
+	if (kernels_fd < 0 && !store_dir_is_missing(kernels_fd))
+		return store_dir_failed(s, STORE_KERNELS, kernels_fd, err);
+	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? -ENOENT : dir_open_at(kernels_fd, name);
 	if (dir_fd == -ENOENT) {
 		r = mvm_error_set(err, -ENOENT, "no kernel '%s'", name);
 		return mvm_error_reason(err, r, "no-kernel", name);
@@ -276,7 +278,7 @@ int kernels_add_file(struct store *s, int fd, const char *src_name, const char *
 	if (r == 0)
 		r = import(s, fd, src_name, st.fd, progress, &info, err);
 	if (r < 0)
-		return r;
+		return store_mend(s, r, err);
 	if (!name) {
 		name = info.version;
 		if (!name_valid(NAME_KERNEL, name)) {
@@ -290,7 +292,7 @@ int kernels_add_file(struct store *s, int fd, const char *src_name, const char *
 	if (added < 0)
 		return added;
 	if (added) {
-		r = write_record(st.fd, &info, name, err);
+		r = store_mend(s, write_record(st.fd, &info, name, err), err);
 		if (r == 0)
 			r = publish(s, &st, name, err);
 		if (r < 0)

@@ -157,6 +157,13 @@ int need_agent(const struct mvm_run *run, struct mvm_error *err)
 	return mvm_error_hint(err, r, "set initrd = \"mvm\", the default, to have an agent");
 }
 
+static int no_lease(const struct mvm *mvm, const char *id, const char *hash, int code,
+		    struct mvm_error *err)
+{
+	mvm_error_set(err, code, "cannot take a lease on %s@%s: %s", id, hash, strerror(-code));
+	return store_mend(mvm->store, code, err);
+}
+
 int revision_arrives(struct mvm *mvm, const char *id, const char *hash, int dir_fd, int source_fd,
 		     struct mvm_error *err)
 {
@@ -169,8 +176,7 @@ int revision_arrives(struct mvm *mvm, const char *id, const char *hash, int dir_
 	snprintf(a->hash, sizeof(a->hash), "%s", hash);
 	a->lease_fd = store_lease_revision(mvm->store, id, hash);
 	if (a->lease_fd < 0)
-		return mvm_error_set(err, a->lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
-				     strerror(-a->lease_fd));
+		return no_lease(mvm, id, hash, a->lease_fd, err);
 	a->dir_fd = TAKE_FD(dir);
 	a->source_fd = TAKE_FD(source);
 	mvm->arriving = TAKE_PTR(a);
@@ -217,8 +223,7 @@ int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct
 	if (lease_fd == -EROFS)
 		return store_not_writable(mvm->store, lease_fd, err);
 	if (lease_fd < 0)
-		return mvm_error_set(err, lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
-				     strerror(-lease_fd));
+		return no_lease(mvm, id, hash, lease_fd, err);
 	r = revision_look(mvm, id, hash, ret, err);
 	if (r < 0)
 		return r;

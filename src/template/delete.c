@@ -60,9 +60,10 @@ static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err
 	AUTO_CLOSE int claim = store_claim_template(mvm->store, id);
 	if (claim == -EBUSY)
 		return find_used(mvm, id, err);
-	if (claim < 0)
-		return mvm_error_set(err, claim, "cannot claim its revisions: %s",
-				     strerror(-claim));
+	if (claim < 0) {
+		mvm_error_set(err, claim, "cannot claim its revisions: %s", strerror(-claim));
+		return store_mend(mvm->store, claim, err);
+	}
 	int r = holder_check(mvm, id, NULL, err);
 	return r < 0 ? r : store_template_remove(mvm->store, id, err);
 }

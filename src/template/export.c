@@ -33,7 +33,10 @@ DEFINE_AUTO_DONE(output, output_done)
 
 static int output_failed(const char *path, int r, struct mvm_error *err)
 {
-	return mvm_error_set(err, r, "cannot write '%s': %s", path, strerror(-r));
+	mvm_error_set(err, r, "cannot write '%s': %s", path, strerror(-r));
+	return r == -ENOSPC || r == -EDQUOT
+		       ? mvm_error_hint(err, r, "make room on its disk, or name a file on another")
+		       : r;
 }
 
 static int exists(const char *path, struct mvm_error *err)
@@ -110,6 +113,8 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 			       options->key ? &signature : NULL, err);
 	if (r == 0)
 		r = output_commit(&out, path, options->force, err);
+	if (r == -ENOSPC || r == -EDQUOT) /* nothing else is written */
+		return output_failed(path, r, err);
 	if (r < 0)
 		return r;
 	snprintf(result->template_id, sizeof(result->template_id), "%s", rev.id);

@@ -86,9 +86,10 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 		run->result->n_in_use += r > 0;
 		return r < 0 ? r : 0;
 	}
-	if (removal && claim < 0)
-		return mvm_error_set(err, claim, "cannot claim %s@%s: %s", id, e->name,
-				     strerror(-claim));
+	if (removal && claim < 0) {
+		mvm_error_set(err, claim, "cannot claim %s@%s: %s", id, e->name, strerror(-claim));
+		return store_mend(s, claim, err);
+	}
 	AUTO_CLOSE int dir_fd = store_revision_open(s, id, e->name, err);
 	if (dir_fd < 0)
 		return dir_fd;

@@ -143,7 +143,9 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 		r = store_blob_link(s, &known.v[i].digest, st->fd, known.v[i].name, err);
 	if (r == 0 && snapshot && renameat(snapshot->dir_fd, "snapshot", st->fd, "snapshot") < 0)
 		r = mvm_error_set(err, -errno, "cannot move the snapshot: %s", strerror(errno));
-	return r < 0 ? r : describe_revision(spec, a, snapshot, hash, &known, st->fd, err);
+	if (r == 0)
+		r = describe_revision(spec, a, snapshot, hash, &known, st->fd, err);
+	return store_mend(s, r, err);
 }
 
 int publish_view(struct mvm *mvm, const struct mvm_template_spec *spec,

@@ -335,9 +335,10 @@ static int make_files(struct receipt *c, struct mvm_error *err)
 	size_t n = 0;
 
 	AUTO_CLOSE int dir = c->with_snapshot ? dir_make_at(c->staging.fd, "snapshot") : -1;
-	if (c->with_snapshot && dir < 0)
-		return mvm_error_set(err, dir, "cannot make a folder in staging: %s",
-				     strerror(-dir));
+	if (c->with_snapshot && dir < 0) {
+		mvm_error_set(err, dir, "cannot make a folder in staging: %s", strerror(-dir));
+		return store_mend(c->mvm->store, dir, err);
+	}
 	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
 		const struct index_file *file = &c->a->index.files[i];
 		if (!is_needed(c, file))

@@ -36,7 +36,7 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 	}
 	revision_done(revision); /* so that the replaced folder can go */
 	if (r < 0)
-		return r;
+		return store_mend(mvm->store, r, err);
 	progress_end(&step, NULL);
 	return 0;
 }

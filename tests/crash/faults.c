@@ -96,6 +96,13 @@ static bool cuts_here(void)
 	return fault_at && count == fault_at && strcmp(fault_do, "kill-half") == 0;
 }
 
+/* What exists takes none. */
+static unsigned needs_room(int dir_fd, const char *path)
+{
+	struct stat st;
+	return fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : NEEDS_ROOM;
+}
+
 /* The build hides unmarked functions; these must be visible. */
 #pragma GCC visibility push(default)
 
@@ -127,8 +134,8 @@ WRAP(int, symlinkat, NEEDS_ROOM, (const char *a, int y, const char *b), (a, y, b
 WRAP(int, unlink, 0, (const char *a), (a))
 WRAP(int, unlinkat, 0, (int x, const char *a, int f), (x, a, f))
 WRAP(int, rmdir, 0, (const char *a), (a))
-WRAP(int, mkdir, NEEDS_ROOM, (const char *a, mode_t m), (a, m))
-WRAP(int, mkdirat, NEEDS_ROOM, (int x, const char *a, mode_t m), (x, a, m))
+WRAP(int, mkdir, needs_room(AT_FDCWD, a), (const char *a, mode_t m), (a, m))
+WRAP(int, mkdirat, needs_room(x, a), (int x, const char *a, mode_t m), (x, a, m))
 WRAP(int, ftruncate, NEEDS_ROOM, (int fd, off_t n), (fd, n))
 WRAP(int, ftruncate64, NEEDS_ROOM, (int fd, off64_t n), (fd, n))
 WRAP(int, fallocate, NEEDS_ROOM, (int fd, int m, off_t a, off_t n), (fd, m, a, n))
@@ -184,7 +191,7 @@ WRAP_WRITE(pwrite64, (fd, p, n / 2, at), (int fd, const void *p, size_t n, off64
 static int open_counted(int dir_fd, const char *path, int flags, mode_t mode)
 {
 	bool changes = flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE;
-	int error = changes ? enter("open", NEEDS_ROOM) : 0;
+	int error = changes ? enter("open", needs_room(dir_fd, path)) : 0;
 	if (error) {
 		errno = error;
 		return -1;
