@@ -19,6 +19,7 @@ class Crash(CrashCase):
     def test_adding_a_kernel(self):
         with open(self.path("vmlinux-new"), "wb") as file:
             file.write(tiny_kernel("6.2.0-test"))
+        self.explains_room = True
         self.everywhere(harness.MVM, "kernel", "add", self.path("vmlinux-new"))
 
     def test_removing_a_kernel(self):
@@ -172,6 +173,7 @@ class Crash(CrashCase):
 
     def test_exporting(self):
         out = self.path("out.tar")
+        self.explains_room = True
         self.everywhere(harness.MVM, "template", "export", "web-worker", out, "--force")
 
     def test_pruning_beside_an_import(self):
