@@ -76,7 +76,7 @@ class Kubernetes(guests.TestCase):
         for name, store in self.stores.items():
             self.cluster.wait(lambda name=name: not self.vms_on(name), f"no VM is on {name}")
             if self.mvm_json("--data-dir", store, "template", "list"):
-                self.mvm_ok("--data-dir", store, "template", "delete", "web")
+                self.mvm_ok("--data-dir", store, "template", "delete", "--force", "web")
         self.cluster.wait(lambda: not any(map(self.label, self.nodes)), "no node has the template")
 
     @classmethod
