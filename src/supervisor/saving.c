@@ -141,6 +141,17 @@ static int do_parts(struct supervisor *s,
 	return r;
 }
 
+/* Save the devices' state.  A VMM does not say that the disk is full: the warden looks again. */
+static int save_devices(struct supervisor *s, int fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct mvm_error why = { 0 };
+	int r = vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
+	if (r == 0 || s->machine.ended)
+		return r;
+	AUTO_CLOSE int again_fd = warden_save_begin(&s->warden, &why);
+	return again_fd == -ENOSPC ? mvm_error_hand_on(err, &why) : r;
+}
+
 /* Freeze the guest, pause it, and copy what it can change while it runs, so that only that adds to
  * the pause. */
 static int hold_still(struct supervisor *s, struct moment *m, uint64_t client_id,
@@ -153,7 +164,7 @@ static int hold_still(struct supervisor *s, struct moment *m, uint64_t client_id
 	if (r == 0)
 		r = vmm_pause(s->machine.vmm, deadline_ns, err);
 	if (r == 0)
-		r = vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
+		r = save_devices(s, fd, deadline_ns, err);
 	return r < 0 ? r : do_parts(s, warden_save_copy, disks, client_id, err);
 }
 

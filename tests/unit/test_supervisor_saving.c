@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 /* after the headers that it needs */
 #include <cmocka.h>
@@ -109,6 +111,47 @@ static void a_gone_clients_command_blames_the_silent_agent(void **state)
 		assert_string_equal(err.reason, i < 2 ? "" : "vm-silent");
 	}
 	expect_up(x, &c);
+}
+
+/* Is the disk full?  The supervisor is another process. */
+static bool *full;
+
+int __real_fstatvfs64(int fd, struct statvfs64 *ret);
+int __wrap_fstatvfs64(int fd, struct statvfs64 *ret);
+int __wrap_fstatvfs64(int fd, struct statvfs64 *ret)
+{
+	int r = __real_fstatvfs64(fd, ret);
+	if (full && *full)
+		ret->f_bavail = 0;
+	return r;
+}
+
+/* QEMU says "An IO error has occurred". */
+static void a_disk_that_fills_during_a_save_is_explained(void **state)
+{
+	static const unsigned calls[] = { CALL_FORK, CALL_SUSPEND };
+	struct world *x = *state;
+	struct control c;
+	full = mmap(NULL, sizeof(*full), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(full, MAP_FAILED);
+	start_clone(x);
+	connect_client(x, &c);
+	for (size_t i = 0; i < 2; i++) {
+		struct mvm_error err = { 0 };
+		uint32_t call = begin_call(&c, calls[i]);
+		freeze_clone(x);
+		*full = true;
+		fail_step(x);
+		expect_step(x, VMM_STEP_RESUME);
+		go_on(x);
+		answer_nonce(x, expect_call(x, CALL_THAW));
+		assert_int_equal(wait_reply(&c, call, &err), -ENOSPC);
+		assert_non_null(strstr(err.text, "no room to keep the VM's state"));
+		*full = false;
+	}
+	expect_up(x, &c);
+	munmap(full, sizeof(*full));
+	full = NULL;
 }
 
 static void a_second_suspend_finds_it_suspended(void **state)
@@ -290,6 +333,7 @@ int main(void)
 		TEST(a_guest_that_may_freeze_later_is_thawed),
 		TEST(a_guest_that_answers_without_its_nonce_is_thawed),
 		TEST(a_gone_clients_command_blames_the_silent_agent),
+		TEST(a_disk_that_fills_during_a_save_is_explained),
 		TEST(a_second_suspend_finds_it_suspended),
 		TEST(a_vm_whose_snapshot_was_replaced_is_not_saved),
 		TEST(a_killed_resume_leaves_the_vm_suspended),
