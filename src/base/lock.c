@@ -76,6 +76,10 @@ static int flock_in_child(int fd, int how, int wake_fd, int64_t deadline_ns,
 	if (r < 0)
 		return r;
 	if (child.pid == 0) {
+		/* other threads' locks among them: what they let go of must not stay held here */
+		if (fd > 0)
+			close_range(0, (unsigned)fd - 1, 0);
+		close_range((unsigned)fd + 1, ~0u, 0);
 		r = flock_retry(fd, how);
 		_exit(r < 0);
 	}
