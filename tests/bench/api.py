@@ -180,11 +180,18 @@ def main():
     try:
         client = Client(path)
         alone, idle = idle_kib(mvmd, path, o.connections)
+        print(f"mvmd: {alone} KiB; with {o.connections} idle connections {idle} KiB, of which "
+              f"{o.connections * BUFFER_KIB} KiB are their buffers", flush=True)
         by_api, by_cli = first_commands(mvm, client, o.template, o.n)
+        print(f"first command: API p50 {by_api['p50_ms']} p99 {by_api['p99_ms']} ms, command line p50 "
+              f"{by_cli['p50_ms']} p99 {by_cli['p99_ms']} ms, {by_api['p50_ms'] - by_cli['p50_ms']:+.2f} ms", flush=True)
         for i in range(o.vms):
             names.append(client.ask("POST", "/v1/instances", {"template": o.template, "name": f"many-{i}"})["name"])
         many = at_once(path, names, o.commands)
+        print(f"{o.commands} commands at once in {o.vms} VMs: p50 {many['p50_ms']} p99 {many['p99_ms']} ms, "
+              f"all in {many['all_ms']} ms", flush=True)
         speeds = {"in_mb_per_s": upload(path, names[0], o.mib), "out_mb_per_s": download(path, names[0], o.mib)}
+        print(f"{o.mib} MiB: {speeds['in_mb_per_s']} MB/s in, {speeds['out_mb_per_s']} MB/s out")
     finally:
         for name in names:
             mvm.run("rm", "--force", name)
@@ -195,13 +202,6 @@ def main():
               "commands": o.commands, "vms": o.vms, "at_once": many, "mib": o.mib, **speeds,
               "connections": o.connections, "alone_kib": alone, "idle_kib": idle,
               "buffers_kib": o.connections * BUFFER_KIB}
-    print(f"first command: API p50 {by_api['p50_ms']} p99 {by_api['p99_ms']} ms, command line p50 "
-          f"{by_cli['p50_ms']} p99 {by_cli['p99_ms']} ms, {by_api['p50_ms'] - by_cli['p50_ms']:+.2f} ms")
-    print(f"{o.commands} commands at once in {o.vms} VMs: p50 {many['p50_ms']} p99 {many['p99_ms']} ms, "
-          f"all in {many['all_ms']} ms")
-    print(f"{o.mib} MiB: {speeds['in_mb_per_s']} MB/s in, {speeds['out_mb_per_s']} MB/s out")
-    print(f"mvmd: {alone} KiB; with {o.connections} idle connections {idle} KiB, of which "
-          f"{o.connections * BUFFER_KIB} KiB are their buffers")
     measure.write_json(o.json, result)
 
 
