@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -370,6 +371,35 @@ static void a_folder_is_locked_until_a_deadline(void **state)
 	assert_int_equal(lock_take_fd(other, DEADLINE_NONE, NULL), 0);
 }
 
+static void *wait_for_it(void *arg)
+{
+	int *fd = arg;
+	*fd = lock_take_fd(*fd, clock_deadline_ns(20000), NULL);
+	return NULL;
+}
+
+/* mvmd's threads wait in children, which have copies of all its descriptors. */
+static void what_is_let_go_of_is_free_although_another_thread_waits(void **state)
+{
+	int dir = scratch_fd(state), waiting;
+	pthread_t thread;
+	siginfo_t info;
+	AUTO_CLOSE int held = lock_take_at(dir, "held", 0, "x", NULL);
+	AUTO_CLOSE int awaited = lock_take_at(dir, "awaited", 0, "x", NULL);
+	AUTO_CLOSE int other = openat(dir, "awaited", O_RDWR | O_CLOEXEC);
+	assert_true(held >= 0 && awaited >= 0 && other >= 0);
+	waiting = other;
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_it, &waiting), 0);
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		assert_int_equal(errno, ECHILD); /* it has no child yet */
+	close(TAKE_FD(held));
+	AUTO_CLOSE int again = openat(dir, "held", O_RDWR | O_CLOEXEC);
+	assert_int_equal(lock_take_fd(again, clock_deadline_ns(5000), NULL), 0);
+	close(TAKE_FD(awaited));
+	pthread_join(thread, NULL);
+	assert_int_equal(waiting, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +419,7 @@ int main(void)
 		T(a_waiter_for_a_removed_lock_gets_the_new_lock),
 		T(locks_of_one_file_are_told_apart_by_their_number),
 		T(a_folder_is_locked_until_a_deadline),
+		T(what_is_let_go_of_is_free_although_another_thread_waits),
 		cmocka_unit_test_setup_teardown(waiting_for_a_lock_can_be_cancelled, scratch_setup,
 						scratch_teardown),
 	};
