@@ -221,8 +221,7 @@ const struct command command_kernel_add = {
 
 const struct command command_kernel_fetch = {
 	.path = "kernel fetch",
-	.summary =
-		"Download Debian's kernel for cloud guests, or one from a registry, and import it",
+	.summary = "Import Debian's kernel for cloud guests, or one from a registry",
 	.details =
 		"Without REF it is Debian's. This needs Debian's apt, but no root. Nothing is "
 		"installed. If this host's lists of packages do not have the kernel, mvm reads "

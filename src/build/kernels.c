@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "build/kernels.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -372,6 +373,7 @@ int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int
 				  n);
 		r = mvm_error_reason(err, r, "kernel-ambiguous", NULL);
 	} else {
+		assert(list[0]);
 		r = load(s, list[0]->name, ret, ret_dir_fd, err);
 	}
 	mvm_kernel_list_free(list, n);

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/str.h"
+#include "model/template.h"
 #include "vmm/memory.h"
 
 #define PAGE  4096u
@@ -94,8 +95,9 @@ int memory_file_identity(int fd, char **ret)
 	return 0;
 }
 
-int memory_file_share(int fd, const char *backend)
+int memory_file_share(int fd, const struct mvm_snapshot_info *snapshot)
 {
+	const char *backend = mvm_snapshot_info_compat(snapshot, "backend");
 	const struct vmm_ops *ops;
 	bool known = backend && vmm_backend_find(backend, &ops, NULL) == 0;
 	return known ? vmm_memory_set_mode(ops, fd) : 0;

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 
+struct mvm_snapshot_info;
 struct progress_step;
 
 /* Turn pages that hold only zeros into holes.  step: told how far it is, may be NULL. */
@@ -22,8 +23,8 @@ int memory_file_punch(int fd, struct progress_step *step, struct mvm_error *err)
 /* The identity as text, the caller's. */
 int memory_file_identity(int fd, char **ret);
 
-/* Let the clones of its backend read the file.  backend: NULL or one that this mvm does not know:
- * no VM starts from the snapshot, and the file stays as it is.  Changes the identity. */
-int memory_file_share(int fd, const char *backend);
+/* Let the clones of the snapshot's backend read the file.  Of a backend that this mvm does not know
+ * no VM starts, and the file stays as it is.  Changes the identity. */
+int memory_file_share(int fd, const struct mvm_snapshot_info *snapshot);
 
 #endif

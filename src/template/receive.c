@@ -349,8 +349,7 @@ static int make_files(struct receipt *c, struct mvm_error *err)
 			return mvm_error_set(err, -errno, "cannot create '%s': %s", file->name,
 					     strerror(errno));
 		int r = str_eq(file->name, "snapshot/mem.bin")
-				? memory_file_share(c->fds[i], mvm_snapshot_info_compat(
-								       &c->rev.snapshot, "backend"))
+				? memory_file_share(c->fds[i], &c->rev.snapshot)
 				: 0;
 		if (r < 0)
 			return mvm_error_set(err, r, "'%s': %s", file->name, strerror(-r));
