@@ -332,7 +332,7 @@ int pull_file(struct pull *p, const struct mvm_digest *manifest, uint64_t max_by
 	      int *ret_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	struct oci_descriptor file;
+	struct oci_descriptor file = { 0 };
 	char hex[DIGEST_HEX_SIZE], limit[24];
 	size_t len;
 
