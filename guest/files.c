@@ -365,6 +365,12 @@ static int fill(int fd, const char *path, const char *beside, const mode_t *mode
 	return r == -EBUSY ? write_over(fd, path, err) : r;
 }
 
+/* As O_TRUNC does, which changes only regular files. */
+static int empty(int fd, const char *path, struct mvm_error *err)
+{
+	return ftruncate(fd, 0) < 0 && errno != EINVAL ? failed(err, path) : 0;
+}
+
 /* The n-th argument of a verb, or "". */
 static const char *arg(const struct strv *args, size_t n)
 {
@@ -377,6 +383,7 @@ static int do_write(const char *path, const struct strv *args, const struct user
 	const char *mode = arg(args, 2), *metadata = args->n > 4 ? args->v[4] : NULL;
 	bool whole = str_eq(arg(args, 3), "whole");
 	char beside[PATH_MAX] = "";
+	AUTO_DONE(strbuf) kept = { 0 };
 	struct stat st;
 	mode_t own_mode = 0644, wanted = 0;
 	int r = *mode ? parse_mode(mode, &wanted, err) : 0;
@@ -386,14 +393,24 @@ static int do_write(const char *path, const struct strv *args, const struct user
 		return r;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
 		return mvm_error_set(err, -EISDIR, "'%s' is a folder", path);
+	bool is_new = lstat(path, &st) < 0;
 	AUTO_CLOSE int fd = whole ? open_beside(path, beside, &own_mode) : -1;
 	if (fd < 0)
-		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
+		fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return failed(err, path);
+	if (*beside && !metadata) {
+		metadata_read(path, &kept);
+		metadata = kept.data;
+	}
 	if (!*mode)
 		wanted = own_mode;
+	/* before the old contents go */
 	r = metadata ? metadata_write(fd, metadata, err) : 0;
+	if (r < 0 && is_new)
+		unlink(path);
+	if (r == 0 && !*beside)
+		r = empty(fd, path, err);
 	if (r == 0)
 		r = fill(fd, path, beside, *mode || *beside ? &wanted : NULL, user, err);
 	if (r < 0 && *beside)

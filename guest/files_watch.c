@@ -57,10 +57,11 @@ static int add(struct watcher *w, const char *path, const char *name, uint32_t m
 static void tell(const struct watcher *w, const char *what, const char *name)
 {
 	char path[PATH_MAX];
+	const char *root = w->root[1] ? w->root : ""; /* "/" */
 	struct mvm_error gone;
 	printf("%s%c%s%c", what, 0, name, 0);
 	if (w->entries &&
-	    (!name[0] || snprintf(path, sizeof(path), "%s/%s", w->root, name) >= PATH_MAX ||
+	    (!name[0] || snprintf(path, sizeof(path), "%s/%s", root, name) >= PATH_MAX ||
 	     files_put_entry(path, &gone) < 0))
 		putchar(0);
 }
