@@ -360,8 +360,10 @@ static int check_saved_nonce(const uint8_t nonce[NONCE_BYTES], const char *expec
 static void let_network_go(struct supervisor *s, int64_t deadline_ns)
 {
 	const struct vmm_network rules = network_rules(&s->revision, &s->record);
-	if (s->revision.run.network != MVM_NETWORK_NONE)
-		vmm_network_rules(s->machine.vmm, &rules, deadline_ns, NULL);
+	struct mvm_error why = { 0 };
+	if (s->revision.run.network != MVM_NETWORK_NONE &&
+	    vmm_network_rules(s->machine.vmm, &rules, deadline_ns, &why) < 0)
+		fprintf(stderr, "mvm-supervisor: the network stays held: %s\n", why.text);
 }
 
 /* Run the suspended guest.  Nobody hears of it until the state is taken, so until then whatever

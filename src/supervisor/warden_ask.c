@@ -184,9 +184,9 @@ static int keeper_connect(void *arg)
 	return ask_fd(arg, question(ASK_CONNECT), NULL);
 }
 
-static int keeper_halt(void *arg, bool on)
+static int keeper_halt(void *arg, enum vmm_halt how)
 {
-	return ask_only(arg, question_about(ASK_HALT, on), NULL);
+	return ask_only(arg, question_about(ASK_HALT, how), NULL);
 }
 
 /* Without an answer nothing is captured either. */

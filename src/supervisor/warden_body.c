@@ -63,7 +63,8 @@ static int answer_set_rules(struct warden *w, const struct strbuf *asked, struct
 	AUTO_DONE(strv) deny = { 0 };
 	struct wire_reader reader = { (const uint8_t *)asked->data, asked->len };
 	struct wire_field f;
-	if (!w->ops->set_rules)
+	/* a held network waits until the kept state is taken */
+	if (!w->ops->set_rules || w->config.network_held)
 		return -EPERM;
 	while (wire_next(&reader, &f) > 0) {
 		struct strv *list = f.tag == TAG_ALLOW ? &allow : &deny;
@@ -93,7 +94,9 @@ int body_answer(struct warden *w, const struct line_message *asked, struct line_
 	case ASK_CONNECT:
 		return answer_connect(w, ret);
 	case ASK_HALT:
-		return w->ops->halt ? w->ops->halt(w->body, number) : -EPERM;
+		return w->ops->halt && number <= VMM_HALT_STILL
+			       ? w->ops->halt(w->body, (enum vmm_halt)number)
+			       : -EPERM;
 	case ASK_HOST_SWAPS:
 		wire_put_u64(&ret->fields, TAG_NUMBER, !w->ops->host_swaps || w->ops->host_swaps());
 		return 0;

@@ -173,6 +173,7 @@ static void configure(struct warden *w)
 	c->memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd;
 	c->state_dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd;
 	c->network_held = rec->continues == RECORD_CONTINUES_SUSPENDED;
+	c->continues = rec->continues != RECORD_CONTINUES_NOTHING;
 	c->agent_fd = w->theirs[0];
 	c->console_fd = w->theirs[1];
 }

@@ -96,7 +96,7 @@ static int add_page(struct pages_map *m, uint64_t page)
 	return 0;
 }
 
-static int find_own(void *arg, int pagemap_fd, const struct pages_mapping *m)
+static int find_own(struct pages_map *map, int pagemap_fd, const struct pages_mapping *m)
 {
 	static const uint64_t at_once = 4096;
 	AUTO_FREE uint64_t *entries = malloc(at_once * sizeof(*entries));
@@ -109,7 +109,7 @@ static int find_own(void *arg, int pagemap_fd, const struct pages_mapping *m)
 			return n < 0 ? -errno : -EIO;
 		for (size_t i = 0; r == 0 && i < (size_t)n / sizeof(*entries); i++, done++) {
 			if ((entries[i] & THERE) && !(entries[i] & FILE_BACKED))
-				r = add_page(arg, m->file_page + done);
+				r = add_page(map, m->file_page + done);
 		}
 	}
 	return r;
@@ -131,6 +131,35 @@ static int note_mapping(void *arg, int pagemap_fd, const struct pages_mapping *m
 		return -E2BIG;
 	all->v[all->n++] = *m;
 	return 0;
+}
+
+/* Firecracker maps memory above 3 GiB in two parts, the second below the first. */
+static int by_file_page(const void *a, const void *b)
+{
+	const struct pages_mapping *x = a, *y = b;
+	return x->file_page < y->file_page ? -1 : x->file_page > y->file_page;
+}
+
+static int find_mapped(pid_t pid, const struct stat *file, struct mapped *ret)
+{
+	*ret = (struct mapped){ .pid = pid };
+	int r = pages_each_mapping(pid, file, note_mapping, ret);
+	qsort(ret->v, ret->n, sizeof(*ret->v), by_file_page);
+	return r;
+}
+
+/* Find the pages that the process has of its own, in the file's order. */
+static int find_all_own(const struct mapped *all, struct pages_map *ret)
+{
+	char path[64];
+	int r = 0;
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)all->pid);
+	AUTO_CLOSE int pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (pagemap_fd < 0)
+		return -errno;
+	for (size_t i = 0; i < all->n && r == 0; i++)
+		r = find_own(ret, pagemap_fd, &all->v[i]);
+	return r;
 }
 
 /* The address of a page of the file in the process, and the number of pages mapped from there on.
@@ -276,13 +305,13 @@ static int write_map(int fd, const struct pages_map *map, uint64_t n_memory)
 int64_t pages_save(pid_t pid, int mem_fd, int to_fd)
 {
 	AUTO_DONE(pages_map) map = { 0 };
-	struct mapped all = { .pid = pid };
+	struct mapped all;
 	struct stat st;
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		return -EOPNOTSUPP;
-	int r = fstat(mem_fd, &st) < 0 ? -errno : pages_each_mapping(pid, &st, note_mapping, &all);
+	int r = fstat(mem_fd, &st) < 0 ? -errno : find_mapped(pid, &st, &all);
 	if (r == 0)
-		r = pages_each_mapping(pid, &st, find_own, &map);
+		r = find_all_own(&all, &map);
 	/* first, so that its size tells how much room is needed */
 	if (r == 0 && ftruncate(to_fd, (off_t)(map_bytes(map.n) + map.n_pages * PAGE)) < 0)
 		r = -errno;

@@ -242,10 +242,10 @@ static int own_connect(void *arg)
 	return b->ops->connect(b);
 }
 
-static int own_halt(void *arg, bool on)
+static int own_halt(void *arg, enum vmm_halt how)
 {
 	struct vmm_body *b = arg;
-	return b->ops->halt(b, on);
+	return b->ops->halt(b, how);
 }
 
 static bool own_host_swaps(void *arg)

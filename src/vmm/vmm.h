@@ -57,6 +57,14 @@ struct vmm_caps {
 	mode_t memory_mode;	     /* of a snapshot's memory file: may clones read it by name? */
 };
 
+/* How a VMM's process is halted. */
+enum vmm_halt {
+	VMM_HALT_OFF,	/* it goes on, and so does its network */
+	VMM_HALT_PAUSE, /* the guest pauses */
+	VMM_HALT_QUIET, /* it only answers its control socket: nothing comes from the network */
+	VMM_HALT_STILL, /* it does nothing */
+};
+
 /* Walls between a VMM that a guest has taken over and the host; see doc/isolation.md. */
 enum vmm_isolation {
 	VMM_ISOLATION_USER = 1u << 0,	    /* a uid that no other process has */
@@ -145,6 +153,7 @@ struct vmm_config {
 	int own_dir_fd;	   /* folder of the drives with `own`; unused without one */
 	bool network;	   /* user networking */
 	bool network_held; /* nothing passes until the network gets rules again */
+	bool continues;	   /* a kept VM: map_memory(), its pages and restore() */
 	struct vmm_network network_rules;
 	const struct vmm_forward *forwards;
 	size_t n_forwards;
@@ -243,7 +252,7 @@ struct vmm_keeper {
 	int (*seal_network)(void *arg, struct mvm_error *err);
 	/* The ops of these names. */
 	int (*connect)(void *arg);
-	int (*halt)(void *arg, bool on);
+	int (*halt)(void *arg, enum vmm_halt how);
 	bool (*host_swaps)(void *arg);
 	int (*move_state)(void *arg, bool store, struct mvm_error *err);
 	int (*open_port)(void *arg, const struct vmm_forward *forward, struct mvm_error *err);
@@ -363,13 +372,13 @@ struct vmm_ops {
 	 * connect() connects to that socket, once: the VMM, which a guest may take over later, has
 	 * its folder.  -ENOENT, -ECONNREFUSED or -EAGAIN: not yet; VMM_END_NOTICE tells when.
 	 * halt() stops the process itself, or lets it go on.  -EOPNOTSUPP: ask the VMM.  -EPERM: it
-	 * cannot go on.
+	 * cannot.
 	 * host_swaps() tells whether memory may have been swapped out.
 	 * move_state() stores the device state that the VMM has written, in dir_fd, or lays the one
 	 * from there before the VMM.  It checks that the state is whole.
 	 */
 	int (*connect)(struct vmm_body *b);
-	int (*halt)(struct vmm_body *b, bool on);
+	int (*halt)(struct vmm_body *b, enum vmm_halt how);
 	bool (*host_swaps)(void);
 	int (*move_state)(struct vmm_body *b, int dir_fd, bool store, struct mvm_error *err);
 	int (*open_port)(struct vmm_body *b, const struct vmm_forward *forward,

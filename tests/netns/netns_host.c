@@ -5,8 +5,9 @@
  *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... [+RULE|-RULE]... [held] -- PROGRAM ARG...
  *
  * +RULE allows and -RULE denies; "held" holds everything back until other rules.  A line "+RULE
- *-RULE" on standard input replaces the rules; the answer is "rules".  Prints "ready" at first.
- *Ends, and ends the program, when standard input ends.
+ * -RULE" on standard input replaces the rules; the answer is "rules".  "quiet" holds everything
+ *back and "loud" lets it pass; the answer is the same word.  Prints "ready" at first.  Ends, and
+ *ends the program, when standard input ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,12 @@ static void on_input(void *arg, uint32_t events)
 	h->over = !fgets(h->line, sizeof(h->line), stdin);
 	if (h->over)
 		return;
+	bool quiet = str_eq(h->line, "quiet\n");
+	if (quiet || str_eq(h->line, "loud\n")) {
+		fputs(netns_quiet(h->netns, quiet) < 0 ? "failed\n" : h->line, stdout);
+		fflush(stdout);
+		return;
+	}
 	h->rules.n_allow = h->rules.n_deny = 0;
 	for (char *at = strtok(h->line, " \n"); at; at = strtok(NULL, " \n"))
 		add_rule(h, at);

@@ -289,6 +289,17 @@ class Network(harness.TestCase):
         self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
         self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
 
+    def test_nothing_passes_while_it_is_quiet(self):
+        process = self.vm("one", "18080:8080")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+        self.tell(process, "quiet")
+        self.assertEqual(self.ask_held(18080), "")
+        self.set_rules(process, "") # other rules do not let anything pass
+        self.assertEqual(self.ask_held(18080), "")
+        self.tell(process, "loud")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
+
     def ask_held(self, port):
         return self.client(f"""
             try:
@@ -310,9 +321,12 @@ class Network(harness.TestCase):
         self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
 
     def set_rules(self, process, text):
+        self.tell(process, text, "rules")
+
+    def tell(self, process, text, answer=None):
         process.stdin.write(text + "\n")
         process.stdin.flush()
-        self.assertEqual(process.stdout.readline(), "rules\n")
+        self.assertEqual(process.stdout.readline(), (answer or text) + "\n")
 
     def test_rules_that_cannot_be_held_are_refused(self):
         done = subprocess.run([*self.inside(self.host), HOST_PROGRAM, "+*.example.org", "--", "true"],

@@ -98,6 +98,31 @@ static void own_pages_are_written_over_another_mapping(void **state)
 	assert_int_equal(munmap(at, SIZE), 0);
 }
 
+/* Firecracker maps the memory in two parts, the second below the first. */
+static void parts_may_be_mapped_in_any_order(void **state)
+{
+	AUTO_CLOSE int mem = make_memory(state);
+	AUTO_CLOSE int file = new_file(state, "pages.bin");
+	const uint64_t half = SIZE / 2;
+	uint8_t *low = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(low, MAP_FAILED);
+	for (int i = 0; i < 2; i++) {
+		uint8_t *at = mmap(low + (i ? 0 : half), half, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_FIXED, mem, (off_t)(i ? half : 0));
+		assert_ptr_not_equal(at, MAP_FAILED);
+		memset(at + PAGES_SIZE, 1 + i, PAGES_SIZE);
+	}
+	assert_int_equal(pages_save(getpid(), mem, file), 2);
+	assert_int_equal(munmap(low, SIZE), 0);
+	uint32_t *at = map(mem);
+	assert_int_equal(pages_load(getpid(), mem, file), 0);
+	assert_int_equal(*page_of(at, 0), 0);
+	assert_int_equal(*page_of(at, 1), 0x01010101);
+	assert_int_equal(*page_of(at, PAGES / 2), PAGES / 2);
+	assert_int_equal(*page_of(at, PAGES / 2 + 1), 0x02020202);
+	assert_int_equal(munmap(at, SIZE), 0);
+}
+
 static void own_pages_and_the_memory_become_one_file(void **state)
 {
 	AUTO_CLOSE int mem = make_memory(state);
@@ -173,6 +198,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(own_pages_are_written_over_another_mapping),
+		test(parts_may_be_mapped_in_any_order),
 		test(own_pages_and_the_memory_become_one_file),
 		test(pages_of_another_memory_are_refused),
 		test(a_process_without_the_memory_is_reported),

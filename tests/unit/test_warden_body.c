@@ -30,11 +30,11 @@ static int body_connect(struct vmm_body *b)
 	return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
-static int body_halt(struct vmm_body *b, bool on)
+static int body_halt(struct vmm_body *b, enum vmm_halt how)
 {
 	(void)b;
 	n_halted++;
-	was_halted = on;
+	was_halted = how == VMM_HALT_PAUSE;
 	return 0;
 }
 

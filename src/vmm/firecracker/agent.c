@@ -8,6 +8,8 @@
 
 #include "base/sock.h"
 
+#define CALLS_MAX 4096 /* more than a listening socket holds */
+
 /* Pass on the bytes that were sent before the guest dialled: calls, which are small. */
 static int pass_early_bytes(int host, int guest)
 {
@@ -80,8 +82,14 @@ int fc_agent_wait(struct fc_agent *a, struct loop *loop, int listen_fd, int host
 
 int fc_agent_again(struct fc_agent *a)
 {
-	for (int fd; (fd = sock_accept(a->listen_fd)) >= 0;)
-		close(fd); /* a call of before */
+	/* calls from before the snapshot; a Firecracker that its guest has taken over may go on
+	 * calling */
+	for (int i = 0; i < CALLS_MAX; i++) {
+		int fd = sock_accept(a->listen_fd);
+		if (fd < 0)
+			break;
+		close(fd);
+	}
 	if (a->awaits)
 		return 0;
 	link_free(TAKE_PTR(a->link));

@@ -9,8 +9,8 @@
  * config.on_agent gets that connection.  Without on_agent, this file relays its bytes to
  * config.agent_fd and back, so bytes sent before the guest has dialled wait there.
  *
- * Only the first connection counts: the agent makes it before any workload runs.  Whoever else of
- * the guest dials is hung up on.  After fc_agent_again() the next one counts.
+ * Only the first connection counts: the agent makes it before any workload runs.  mvm hangs
+ * up on every other caller in the guest.  After fc_agent_again() the next one counts.
  */
 
 #include "base/loop.h"

@@ -182,6 +182,12 @@ static int open_ends(struct fc_body *f, const struct vmm_config *c, struct vmm_e
 		     : 0;
 }
 
+static int set_quiet(struct fc_body *f, bool quiet)
+{
+	f->quiet = quiet;
+	return f->netns ? netns_quiet(f->netns, quiet) : 0;
+}
+
 static int start(struct fc_body *f, const struct vmm_config *c, struct loop *loop,
 		 struct vmm_ends *ends, struct mvm_error *err)
 {
@@ -196,6 +202,9 @@ static int start(struct fc_body *f, const struct vmm_config *c, struct loop *loo
 		r = netns_new(loop, c->forwards, c->n_forwards, &c->network_rules,
 			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, c->network_held,
 			      &f->netns, err);
+	/* it continues a VM: its network must not write before the VM's own pages are there */
+	if (r == 0 && c->continues)
+		r = set_quiet(f, true);
 	if (r < 0)
 		return r;
 	f->isolation = (f->jail.jailer ? JAILED : UNJAILED) |
@@ -273,18 +282,26 @@ int fc_connect(struct vmm_body *b)
 	return fd;
 }
 
-/* The guest sees its CPUs stand still, as on a host that is too busy. */
-int fc_halt(struct vmm_body *b, bool on)
+/* With VMM_HALT_PAUSE the guest sees its CPUs stand still, as on a host that is too busy.
+ *
+ * A paused Firecracker goes on to write what arrives from the network into the guest's memory.  So
+ * nothing may arrive between the two halves of a state, the devices' and the memory's. */
+int fc_halt(struct vmm_body *b, enum vmm_halt how)
 {
-	const struct fc_body *f = body_of(b);
-	if (!f->pause_breaks_vsock)
+	struct fc_body *f = body_of(b);
+	bool only_answers = how == VMM_HALT_QUIET || how == VMM_HALT_STILL;
+	if (!only_answers && !f->quiet && !f->pause_breaks_vsock)
 		return -EOPNOTSUPP;
 	/* for a capture, Firecracker itself must pause the machine, which then stays paused */
 	if (f->captured)
-		return on ? -EOPNOTSUPP : -EPERM;
+		return how == VMM_HALT_PAUSE ? -EOPNOTSUPP : -EPERM;
 	if (b->process.pid <= 0)
 		return -ESRCH;
-	return kill(b->process.pid, on ? SIGSTOP : SIGCONT) < 0 ? -errno : 0; /* not reaped */
+	int r = 0;
+	if (how == VMM_HALT_OFF || how == VMM_HALT_QUIET)
+		r = set_quiet(f, how == VMM_HALT_QUIET);
+	bool stop = how == VMM_HALT_PAUSE || how == VMM_HALT_STILL;
+	return kill(b->process.pid, stop ? SIGSTOP : SIGCONT) < 0 ? -errno : r; /* not reaped */
 }
 
 static int no_network(struct mvm_error *err)

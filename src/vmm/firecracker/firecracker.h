@@ -50,6 +50,7 @@ struct fc_body {
 	bool needs_proc;	 /* to find the file of its memory */
 	int memory_fd;		 /* a clone's memory file; else -1 */
 	bool connected;		 /* to its API */
+	bool quiet;		 /* nothing comes from the network: see fc_halt() */
 };
 
 /* walls.c: VMM_ISOLATION_LANDLOCK, if a Firecracker without its jailer gets that wall here. */
@@ -177,7 +178,7 @@ int fc_start(const struct vmm_probe *probe, const struct vmm_config *config, str
 	     struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err);
 int fc_seal(struct vmm_body *b, struct mvm_error *err);
 int fc_connect(struct vmm_body *b);
-int fc_halt(struct vmm_body *b, bool on);
+int fc_halt(struct vmm_body *b, enum vmm_halt how);
 bool fc_host_swaps(void);
 int fc_open_port(struct vmm_body *b, const struct vmm_forward *forward, struct mvm_error *err);
 int fc_set_rules(struct vmm_body *b, const struct vmm_network *rules, struct mvm_error *err);
@@ -190,6 +191,11 @@ unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret
 
 /* Make the calls, one after the other.  -EREMOTEIO with Firecracker's fault message, or, when
  * Firecracker has ended, with the last lines of its standard error. */
+int fc_act(struct firecracker *f, enum fc_action action, int64_t deadline_ns,
+	   struct mvm_error *err);
+/* Halt its process.  Returns 0; 1: ask Firecracker; or an error with its sentence. */
+int fc_halt_process(struct firecracker *f, enum vmm_halt how, struct mvm_error *err);
+int fc_pause_by_itself(struct firecracker *f, int64_t deadline_ns, struct mvm_error *err);
 int fc_do(struct firecracker *f, const struct fc_requests *requests, int64_t deadline_ns,
 	  struct mvm_error *err);
 

@@ -182,45 +182,52 @@ static int fc_attach(const struct vmm_config *c, struct vmm_ends *ends,
 
 /* ---- the ops ---- */
 
-static int act(struct vmm *v, enum fc_action action, int64_t deadline_ns, struct mvm_error *err)
+int fc_act(struct firecracker *f, enum fc_action action, int64_t deadline_ns, struct mvm_error *err)
 {
 	AUTO_DONE(fc_requests) requests = { 0 };
 	int r = fc_requests_action(action, &requests, err);
-	return r < 0 ? r : fc_do(fc_of(v), &requests, deadline_ns, err);
+	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
 /* Firecracker opens /dev/kvm when it starts the guest, and no file afterwards. */
 static int fc_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	const struct firecracker *f = fc_of(v);
-	int r = act(v, FC_START, deadline_ns, err);
+	struct firecracker *f = fc_of(v);
+	int r = fc_act(f, FC_START, deadline_ns, err);
 	return r < 0 ? r : f->keeper.seal(f->keeper.arg, err);
 }
 
-/* Stop the process itself, or let it go on, if this Firecracker cannot pause; else ask it. */
-static int halt(struct vmm *v, bool on, int64_t deadline_ns, struct mvm_error *err)
+int fc_halt_process(struct firecracker *f, enum vmm_halt how, struct mvm_error *err)
 {
-	struct firecracker *f = fc_of(v);
-	int r = f->keeper.halt(f->keeper.arg, on);
+	int r = f->keeper.halt(f->keeper.arg, how);
 	if (r == -EOPNOTSUPP)
-		return act(v, on ? FC_PAUSE : FC_RESUME, deadline_ns, err);
+		return 1;
 	if (r == -EPERM)
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "Firecracker 1.16 would lose the agent's connection");
 	return r < 0 ? mvm_error_set(err, r, "cannot signal Firecracker: %s", strerror(-r)) : 0;
 }
 
+int fc_pause_by_itself(struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
+{
+	int r = fc_act(f, FC_PAUSE, deadline_ns, err);
+	f->paused = r == 0 || r == -ETIMEDOUT; /* then it may obey later */
+	return r;
+}
+
 static int fc_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	return halt(v, true, deadline_ns, err);
+	int r = fc_halt_process(fc_of(v), VMM_HALT_PAUSE, err);
+	return r > 0 ? fc_pause_by_itself(fc_of(v), deadline_ns, err) : r;
 }
 
 static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct firecracker *f = fc_of(v);
-	if (!f->paused)
-		return halt(v, false, deadline_ns, err);
-	int r = act(v, FC_RESUME, deadline_ns, err);
+	int r = fc_halt_process(f, VMM_HALT_OFF, err);
+	if (r < 0 || (r == 0 && !f->paused))
+		return r;
+	r = fc_act(f, FC_RESUME, deadline_ns, err);
 	f->paused = r < 0;
 	return r;
 }
@@ -248,7 +255,7 @@ static void fc_kill(struct vmm *v)
  * the VM. */
 static int fc_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	return act(v, FC_CTRL_ALT_DEL, deadline_ns, err);
+	return fc_act(fc_of(v), FC_CTRL_ALT_DEL, deadline_ns, err);
 }
 
 const struct vmm_ops vmm_firecracker = {

@@ -22,25 +22,12 @@
 /* Part of Firecracker's words when it cannot open the memory's file. */
 #define NO_MEMORY_FILE "memory backing file"
 
-static int act(struct firecracker *f, enum fc_action action, int64_t deadline_ns,
-	       struct mvm_error *err)
+/* A stopped process takes no orders, so it may run for a moment; its guest's processes are
+ * frozen. */
+static int pause_alone(struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
 {
-	AUTO_DONE(fc_requests) requests = { 0 };
-	int r = fc_requests_action(action, &requests, err);
-	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
-}
-
-/* A stopped process takes no orders.  Its guest's processes are frozen, so it may run a moment. */
-static int pause_by_itself(struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
-{
-	int r = f->keeper.halt(f->keeper.arg, false);
-	if (r == -EOPNOTSUPP)
-		return 0; /* it has paused by itself */
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot signal Firecracker: %s", strerror(-r));
-	r = act(f, FC_PAUSE, deadline_ns, err);
-	f->paused = r == 0;
-	return r;
+	int r = fc_halt_process(f, VMM_HALT_QUIET, err);
+	return r < 0 || f->paused ? r : fc_pause_by_itself(f, deadline_ns, err);
 }
 
 int fc_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
@@ -48,14 +35,17 @@ int fc_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error
 	struct firecracker *f = (struct firecracker *)v;
 	struct mvm_error why = { 0 };
 	(void)fd; /* it writes only files that it opens by name */
-	int r = pause_by_itself(f, deadline_ns, err);
+	int r = pause_alone(f, deadline_ns, err);
 	if (r < 0)
 		return r;
-	r = act(f, FC_SAVE_DEVICES, deadline_ns, &why);
-	/* whatever came of it, the vsock may have been reset */
-	int again = v->state == VMM_ENDED ? 0 : fc_agent_again(&f->agent);
+	r = fc_act(f, FC_SAVE_DEVICES, deadline_ns, &why);
 	if (r == -EREMOTEIO && strstr(why.text, NO_MEMORY_FILE))
 		r = 0;
+	/* no timer of Firecracker's may change the memory, which is read next */
+	if (r == 0)
+		r = fc_halt_process(f, VMM_HALT_STILL, &why);
+	/* whatever came of it, the vsock may have been reset */
+	int again = v->state == VMM_ENDED ? 0 : fc_agent_again(&f->agent);
 	if (r < 0)
 		return mvm_error_hand_on(err, &why);
 	return again < 0 ? mvm_error_set(err, again, "cannot wait for the guest's agent: %s",
@@ -91,9 +81,8 @@ int fc_finish_state(const struct vmm_body *b, int base_fd, int raw_fd, int to_fd
 	(void)raw_fd;
 	int r = f ? fc_read_state(f->folder.fd, FC_DEVICES_FILE, &text, &len, err)
 		  : no_firecracker(err);
-	if (r == 0)
-		r = file_write_all(to_fd, text, len);
-	else
+	if (r < 0)
 		return r;
+	r = file_write_all(to_fd, text, len);
 	return r < 0 ? mvm_error_set(err, r, "cannot write the device state: %s", strerror(-r)) : 0;
 }

@@ -55,14 +55,6 @@ static int check_format(const struct fc_body *f, int dir_fd, int64_t deadline_ns
 	return 0;
 }
 
-static int do_action(struct firecracker *f, enum fc_action action, int64_t deadline_ns,
-		     struct mvm_error *err)
-{
-	AUTO_DONE(fc_requests) requests = { 0 };
-	int r = fc_requests_action(action, &requests, err);
-	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
-}
-
 static int store_state(const struct fc_body *f, int dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -117,7 +109,7 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
 				     strerror(EEXIST));
 	bool swaps = f->keeper.host_swaps(f->keeper.arg);
-	int r = do_action(f, swaps ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
+	int r = fc_act(f, swaps ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
 	f->keeper.take_back(f->keeper.arg);
 	return r < 0 ? r : move_state(f, dir_fd, true, err);
 }
@@ -127,7 +119,7 @@ int fc_map_memory(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 	struct firecracker *f = (struct firecracker *)v;
 	int r = move_state(f, dir_fd, false, err);
 	if (r == 0)
-		r = do_action(f, FC_LOAD_PAUSED, deadline_ns, err);
+		r = fc_act(f, FC_LOAD_PAUSED, deadline_ns, err);
 	f->loaded = r == 0;
 	v->loaded_ns = clock_now_ns();
 	return r;
@@ -143,6 +135,10 @@ int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error 
 				    &requests, err);
 	if (r == 0)
 		r = fc_do(f, &requests, deadline_ns, err);
+	if (r == 0 && f->loaded)
+		r = fc_halt_process(f, VMM_HALT_OFF, err);
+	if (r > 0) /* its network was not quiet */
+		r = 0;
 	if (r == 0)
 		r = f->keeper.seal(f->keeper.arg, err);
 	if (r < 0)

@@ -277,7 +277,15 @@ int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_err
 	take_dns(n, rules);
 	close_inner_ports(n);
 	r = add_inner_ports(n, wall, err);
-	return r < 0 ? r : netns_parts_let_go(&n->parts, err);
+	if (r < 0)
+		return r;
+	r = netns_parts_hold(&n->parts, false, n->parts.quiet);
+	return r < 0 ? mvm_error_set(err, r, "cannot open the VM's network: %s", strerror(-r)) : 0;
+}
+
+int netns_quiet(struct netns *n, bool quiet)
+{
+	return netns_parts_hold(&n->parts, n->parts.held, quiet);
 }
 
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,

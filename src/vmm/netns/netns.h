@@ -53,6 +53,10 @@ int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_fo
 	      const struct vmm_network *rules, uid_t tap_uid, bool held, struct netns **ret,
 	      struct mvm_error *err);
 
+/* Let nothing pass to the VMM or from it (quiet), or let everything pass again that the rules
+ * allow. Returns 0 or -errno. */
+int netns_quiet(struct netns *n, bool quiet);
+
 /* Other rules from now on, for every connection.  -EINVAL and -EOPNOTSUPP name the rule. */
 int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_error *err);
 

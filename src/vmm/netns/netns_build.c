@@ -124,12 +124,12 @@ static void add_address(struct nl *m, unsigned device, struct in_addr address, u
 	nl_attr(m, IFA_ADDRESS, &address, sizeof(address));
 }
 
-static void set_up(struct nl *m, unsigned device, const uint8_t *mac)
+static void set_link(struct nl *m, unsigned device, bool up, const uint8_t *mac)
 {
 	const struct ifinfomsg info = {
 		.ifi_family = AF_UNSPEC,
 		.ifi_index = (int)device,
-		.ifi_flags = IFF_UP,
+		.ifi_flags = up ? IFF_UP : 0,
 		.ifi_change = IFF_UP,
 	};
 	nl_message(m, RTM_NEWLINK, NLM_F_ACK, &info, sizeof(info));
@@ -166,7 +166,7 @@ static int configure_host(int route_fd, int index)
 	if (!device)
 		return -errno;
 	add_address(&m, device, pool_address(index, 1), LINK_BITS);
-	set_up(&m, device, NULL);
+	set_link(&m, device, true, NULL);
 	return nl_do(route_fd, &m);
 }
 
@@ -179,13 +179,12 @@ static int configure_vm(int route_fd, int index, bool held)
 		 tap = if_nametoindex(NETNS_TAP);
 	if (!lo || !up || !tap)
 		return -errno;
-	set_up(&m, lo, NULL);
-	if (!held)
-		set_up(&m, tap, tap_mac);
+	set_link(&m, lo, true, NULL);
+	set_link(&m, tap, !held, tap_mac);
 	add_address(&m, tap, constant(NETNS_GATEWAY), GUEST_BITS);
 	add_address(&m, tap, constant(NETNS_DNS), GUEST_BITS);
 	add_address(&m, up, pool_address(index, 2), LINK_BITS);
-	set_up(&m, up, NULL);
+	set_link(&m, up, true, NULL);
 	add_default_route(&m, pool_address(index, 1));
 	return nl_do(route_fd, &m);
 }
@@ -296,29 +295,33 @@ int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm
 }
 
 /* Called in the VM's namespace. */
-static int raise_tap(void)
+static int set_tap(bool up)
 {
 	struct nl m = { 0 };
 	AUTO_CLOSE int route_fd = nl_open(NETLINK_ROUTE);
 	unsigned tap = if_nametoindex(NETNS_TAP);
 	if (route_fd < 0 || !tap)
 		return route_fd < 0 ? route_fd : -errno;
-	set_up(&m, tap, tap_mac);
+	set_link(&m, tap, up, NULL);
 	return nl_do(route_fd, &m);
 }
 
-int netns_parts_let_go(struct netns_parts *p, struct mvm_error *err)
+int netns_parts_hold(struct netns_parts *p, bool held, bool quiet)
 {
-	if (!p->held)
-		return 0;
-	int r = netns_enter(p);
-	if (r == 0) {
-		r = raise_tap();
+	int r = 0;
+	if ((held || quiet) != (p->held || p->quiet)) {
+		r = netns_enter(p);
+		if (r < 0)
+			return r;
+		r = set_tap(!held && !quiet);
 		int left = netns_leave(p);
 		r = r < 0 ? r : left;
 	}
-	p->held = r < 0;
-	return r < 0 ? mvm_error_set(err, r, "cannot open the VM's network: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return r;
+	p->held = held;
+	p->quiet = quiet;
+	return 0;
 }
 
 void netns_parts_done(struct netns_parts *p)

@@ -21,7 +21,7 @@ struct netns_parts {
 	int host_nat_fd, vm_nat_fd;	   /* sockets that own the NAT rules of each namespace */
 	unsigned n_host_rules, n_vm_rules; /* how often they were set */
 	int index; /* number of the pair of links, for its name and addresses; -1: no links */
-	bool held; /* the tap device is down, so nothing passes */
+	bool held, quiet; /* with either the tap device is down, so nothing passes */
 };
 #define NETNS_PARTS_NONE                                                                           \
 	{                                                                                          \
@@ -37,8 +37,9 @@ void netns_parts_done(struct netns_parts *p);
 /* Hold the guest to rules from now on, for connections that are open too. */
 int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm_error *err);
 
-/* Hold nothing back any more. */
-int netns_parts_let_go(struct netns_parts *p, struct mvm_error *err);
+/* Hold everything back for one or both of two reasons: the guest awaits rules (held), or its VMM
+ * must not hear the network (quiet).  Returns 0 or -errno, and then nothing has changed. */
+int netns_parts_hold(struct netns_parts *p, bool held, bool quiet);
 
 /* Move this thread into the VM's namespace, and back.  The caller must not wait in between. */
 int netns_enter(const struct netns_parts *p);
