@@ -14,6 +14,7 @@ struct doubts {
 	unsigned host, length, encoding, authorization, origin;
 	bool odd;     /* a name that is none, or a value with control characters */
 	bool unknown; /* a body in an encoding that we do not know, so we do not see its end */
+	const char *folded; /* the name of a header that may hide another one; NULL: none */
 };
 
 static bool is_word(const char *s, size_t len)
@@ -41,7 +42,8 @@ static void count(struct doubts *d, const char *name, const char *wanted, unsign
 	const size_t len = strlen(wanted);
 	if (strncasecmp(name, wanted, len) != 0)
 		return;
-	d->odd |= name[len] != '\0';
+	if (name[len])
+		d->folded = name;
 	++*ret;
 }
 
@@ -86,6 +88,10 @@ int doubts_check(struct MHD_Connection *connection, const char *method, const ch
 		return mvm_error_set(err, -EINVAL, "the request's first line is damaged");
 	if (d.odd)
 		return mvm_error_set(err, -EINVAL, "the request has a damaged header");
+	if (d.folded)
+		return mvm_error_set(err, -EINVAL,
+				     "the name of the header '%.64s' could be a folded line's",
+				     d.folded);
 	if (d.length + d.encoding > 1)
 		return mvm_error_set(err, -EINVAL, "the request has two lengths");
 	if (d.unknown || (d.encoding && strcmp(version, "HTTP/1.0") == 0))

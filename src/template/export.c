@@ -99,13 +99,13 @@ static int export(struct mvm *mvm, const char *ref, const char *path,
 	bool secret = rev.rev.has_snapshot && !options->image_only;
 	if (r == 0)
 		r = output_open(&out, path, options->force, secret ? 0600 : 0666, err);
-	if (r == 0)
-		r = layout_begin(&layout, out.fd, err);
 	if (r < 0)
 		return r;
+	r = layout_begin(&layout, out.fd, err);
 	const struct blob_sink sink = layout_sink(&layout);
-	r = artifact_make(mvm->store, &rev, options->image_only, &sink, progress, &manifest, result,
-			  err);
+	if (r == 0)
+		r = artifact_make(mvm->store, &rev, options->image_only, &sink, progress, &manifest,
+				  result, err);
 	if (r == 0 && options->key)
 		r = artifact_sign(mvm->store, &with, &manifest, &sink, progress, &signature, err);
 	if (r == 0)

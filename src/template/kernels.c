@@ -45,7 +45,8 @@ int mvm_kernel_pull(struct mvm *mvm, const char *from, const char *name, bool fo
 	digest_text(&found.manifest, digest);
 	progress_note(progress, "kernel: %s is %s", pull_place(p), digest);
 	r = pull_file(p, &found.manifest, FETCH_MAX, st.fd, &fd, err);
-	return r < 0 ? mvm_error_context(err, r, "no kernel comes from '%s'", from)
+	r = store_mend(mvm->store, r, err);
+	return r < 0 ? mvm_error_context(err, r, "cannot get a kernel from '%s'", from)
 		     : kernels_add_file(mvm->store, fd, from, name, force, progress, ret, err);
 }
 
