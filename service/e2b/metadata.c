@@ -40,7 +40,7 @@ static enum MHD_Result take(void *arg, enum MHD_ValueKind kind, const char *name
 	x->bytes += strlen(key) + strlen(value);
 	if (!is_printable(value))
 		x->result = mvm_error_set(x->err, -EINVAL,
-					  "the value of '%s' is no printable ASCII", name);
+					  "the value of '%s' must be printable ASCII", name);
 	else if (strchr(key, '='))
 		x->result = mvm_error_set(x->err, -EINVAL, "'%s' is no key of metadata", key);
 	else if (strlen(key) > KEY_MAX || x->bytes > BYTES_MAX)

@@ -93,7 +93,8 @@ bool hostload_was_busy(const struct hostload *before, const struct hostload *now
 		       int64_t elapsed_ns)
 {
 	double waited_ns = (double)(now->cpu_waited_us - before->cpu_waited_us) * 1000;
-	return now->has_pressure && waited_ns * 100 >= CPU_BUSY * (double)elapsed_ns;
+	return before->has_pressure && now->has_pressure &&
+	       waited_ns * 100 >= CPU_BUSY * (double)elapsed_ns;
 }
 
 unsigned hostload_cpus(void)

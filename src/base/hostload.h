@@ -23,7 +23,7 @@ struct hostload {
 	int64_t cpu_waited_us;	     /* for how long, since boot, processes waited for a CPU */
 };
 
-/* The files that tell it, for a process that may open none later. */
+/* The load's files, held open by a process that soon may open none. */
 #define HOSTLOAD_FILES 4
 struct hostload_files {
 	unsigned cpus;

@@ -6,13 +6,13 @@
  * The template's health check, repeated for as long as the guest runs.
  *
  * After a start, each check is one attempt.  A clone's first check comes soon, because the
- * snapshot's health says nothing about the clone, but not during the clone's first work, and on a
- * host without a free CPU later, as others may be starting.  Other guests were checked by their
- * start.  Then a check comes every interval_ms of the template, but at most once a second; without
- * interval_ms, every ten seconds.  The rate during a start, five times a second, would keep idle
- * clones busy.  A guest is unhealthy after `retries` failures in a row and healthy after one
- * success.  Failures within start_grace_s of the start do not count.  Without a check in the
- * template, the agent must answer.
+ * snapshot's health says nothing about the clone, but not during the clone's first work, and
+ * later where processes wait for a CPU all the time, as others may be starting.  Other guests were
+ * checked by their start.  Then a check comes every interval_ms of the template, but at most once a
+ * second; without interval_ms, every ten seconds.  The rate during a start, five times a second,
+ * would keep idle clones busy.  A guest is unhealthy after `retries` failures in a row and healthy
+ * after one success.  Failures within start_grace_s of the start do not count.  Without a check in
+ * the template, the agent must answer.
  *
  * A missing answer does not count while the host is slow: our own timer fired late, or processes
  * wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a minute.  Then it
@@ -33,7 +33,7 @@ struct healthwatch {
 	const struct mvm_health *health;    /* borrowed */
 	struct agent_client *agent;	    /* borrowed */
 	const struct hostload_files *files; /* borrowed */
-	struct hostload at_start;	    /* or when the first check was put off last */
+	struct hostload at_start; /* the load then, or when the first check was last put off */
 	int64_t at_start_ns;
 	unsigned put_off; /* how often the first check was */
 	healthwatch_fn fn;
@@ -64,7 +64,8 @@ void healthwatch_resume(struct healthwatch *w);
  * This counts: after six excuses in a row it is the guest's fault. */
 bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct hostload *host);
 
-/* Should a clone's first check wait, as no CPU was free since the start?  This counts. */
+/* Should a clone's first check wait, as processes have waited for a CPU since the start?  This
+ * counts. */
 bool healthwatch_puts_off(struct healthwatch *w, const struct hostload *now, int64_t now_ns);
 
 /* Stop.  A zeroed struct is fine. */

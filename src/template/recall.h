@@ -20,8 +20,8 @@ int recall(struct pull *p, const struct mvm_digest *root, const struct variant_k
 	   struct pull_found *ret);
 
 /* Is a revision of this host what a pull would leave here?  It came with that manifest, or it is
- * the same revision and the pull would leave it alone: it has a snapshot that was made here, or no
- * snapshot there is for a host like this one. */
+ * the same revision and the pull would leave it alone: it has a snapshot that was made here, or
+ * none of the snapshots under that tag is for a host like this one. */
 bool recall_is(const struct mvm_template_revision *rev, const struct pull_found *found);
 
 #endif

@@ -32,11 +32,11 @@ static void our_own_late_timer_excuses_a_guest(void **state)
 	assert_true(healthwatch_excuses(&w, 2 * NS_PER_S, &unknown));
 }
 
-static void a_first_check_waits_while_no_cpu_is_free(void **state)
+static void a_first_check_waits_while_processes_wait_for_a_cpu(void **state)
 {
 	(void)state;
 	struct hostload now = { .has_pressure = true };
-	struct healthwatch w = { .state = RECORD_HEALTH_STARTING };
+	struct healthwatch w = { .state = RECORD_HEALTH_STARTING, .at_start.has_pressure = true };
 	int64_t now_ns = 5 * NS_PER_S;
 
 	assert_false(healthwatch_puts_off(&w, &now, now_ns)); /* an idle host */
@@ -59,7 +59,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_slow_host_excuses_a_guest_for_a_while),
-		cmocka_unit_test(a_first_check_waits_while_no_cpu_is_free),
+		cmocka_unit_test(a_first_check_waits_while_processes_wait_for_a_cpu),
 		cmocka_unit_test(our_own_late_timer_excuses_a_guest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

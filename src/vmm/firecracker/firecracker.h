@@ -32,7 +32,8 @@ extern const struct vmm_ops vmm_firecracker;
 #define FC_BINARY_ENV "MVM_FIRECRACKER"
 
 #define FC_STATE_FILE "vmstate.bin" /* as vmm.h has it */
-/* of a clone that is kept: the other one belongs to mvm in a clone's folder, not to Firecracker */
+/* device state of a kept clone: in its folder vmstate.bin is mvm's, and Firecracker cannot write it
+ */
 #define FC_DEVICES_FILE "devices.bin"
 
 /* Firecracker's process: body.c.  Nothing there reads a byte that Firecracker sends, but for the
