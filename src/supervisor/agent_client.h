@@ -49,6 +49,7 @@ struct agent_client {
 	bool quiet;		   /* the guest is being captured: only our own call may be sent */
 	bool holds;		   /* the others' frames wait meanwhile; else they are refused */
 	struct strbuf held;	   /* these frames: type, stream, length, payload */
+	bool release_due;	   /* once the agent has introduced itself */
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
@@ -81,7 +82,7 @@ int agent_client_move_back(struct agent_client *a, struct loop *loop);
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
 
-/* No longer quiet: send what was held. */
+/* No longer quiet: send what was held, once the agent has introduced itself. */
 void agent_client_release(struct agent_client *a);
 
 /* If the channel was closed, wait a moment for the VMM's end, which is then the cause.  Returns

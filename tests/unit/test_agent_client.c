@@ -79,10 +79,38 @@ static void an_agent_is_heard_again_when_its_connection_was_lost(void **state)
 	close(again);
 }
 
+/* The guest may dial later than its freeze is given up. */
+static void what_was_held_waits_for_the_agents_greeting(void **state)
+{
+	(void)state;
+	struct agent_client a = { 0 };
+	AUTO(loop) loop = NULL;
+	uint8_t got[FRAME_HEADER_SIZE + 8];
+	int first, lost, again;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
+	say_hello(&a, loop, lost);
+	a.quiet = a.holds = true;
+	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
+	assert_int_equal(agent_client_move_back(&a, loop), 0);
+	agent_client_release(&a);
+	assert_int_equal(recv(first, got, sizeof(got), 0), -1);
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&again)), 0);
+	say_hello(&a, loop, again);
+	assert_int_equal(recv(again, got, sizeof(got), 0), FRAME_HEADER_SIZE + 5);
+	assert_false(a.quiet || a.holds);
+	agent_client_done(&a);
+	close(first);
+	close(lost);
+	close(again);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_is_heard_again_when_its_connection_was_lost),
+		cmocka_unit_test(what_was_held_waits_for_the_agents_greeting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
