@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <mvm/instance.h>
 #include <mvm/suspend.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/error.h"
@@ -32,13 +33,24 @@ static bool is_suspended(struct mvm *mvm, const char *id)
 	return is;
 }
 
-static int suspend(struct mvm *mvm, const char *id, struct mvm_error *err)
+/* Also by another worker, whose news the document does not have yet: -EALREADY. */
+static int check_awake(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err)
+{
+	const char *id = sandbox_text(doc, "id");
+	if (sandbox_is_on_disk(e, doc) || is_suspended(mvm, id))
+		return mvm_error_set(err, -EALREADY, "sandbox '%s' is paused already", id);
+	return 0;
+}
+
+static int suspend(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err)
 {
 	int r = -EBUSY;
 	for (unsigned i = 0; r == -EBUSY && i < BUSY_TRIES; i++) {
 		if (i > 0)
 			nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
-		r = mvm_instance_suspend(mvm, id, NULL, err);
+		r = mvm_instance_suspend(mvm, sandbox_text(doc, "id"), NULL, err);
+		if (r < 0 && check_awake(e, mvm, doc, NULL) < 0)
+			return check_awake(e, mvm, doc, err);
 	}
 	return r;
 }
@@ -58,42 +70,60 @@ int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err)
 	return mvm_error_hint(err, -EOPNOTSUPP, "root_disk_mib in the template");
 }
 
-/* The VM ends, and its root disk stays.  The document says so first: without it, an end of the VM
- * is the sandbox's. */
-static int stop(struct e2b *e, struct mvm *mvm, json_t *doc, struct mvm_error *err)
+/* The VM ends, and its root disk stays.  The file says so first: without it, an end of the VM is
+ * the sandbox's.  Only while the VM is there the file may lose the mark again. */
+static int stop(struct e2b *e, struct mvm *mvm, const char *id, struct mvm_error *err)
 {
-	const char *id = sandbox_text(doc, "id");
+	struct mvm_instance_info *info = NULL;
+	struct mvm_error why = { 0 };
 	int r = sandbox_check_disk(mvm, id, err);
+	if (r == 0)
+		r = sandbox_mark_on_disk(e, id, true, err);
 	if (r < 0)
 		return r;
-	json_object_set_new(doc, SANDBOX_ON_DISK, json_true());
-	r = sandbox_save(e, doc, err);
-	if (r == 0)
-		r = mvm_instance_stop(mvm, id, STOP_MS, NULL, err);
-	if (r < 0) {
-		json_object_del(doc, SANDBOX_ON_DISK);
-		sandbox_save(e, doc, NULL); /* else it counts as paused after a restart of mvmd */
+	r = mvm_instance_stop(mvm, id, STOP_MS, NULL, err);
+	if (r == 0 || mvm_instance_inspect(mvm, id, &info, NULL) < 0)
+		return r;
+	const bool over = sandbox_is_over(info);
+	mvm_instance_info_free(info);
+	if (over) {
+		if (r != -EBUSY) /* such as volumes that did not come back */
+			fprintf(stderr, "mvmd: sandbox %s: %s\n", id, err->text);
+		return 0;
 	}
+	if (sandbox_mark_on_disk(e, id, false, &why) < 0) /* its lease stops it then */
+		fprintf(stderr, "mvmd: sandbox %s counts as stopped: %s\n", id, why.text);
 	return r;
+}
+
+/* Save and post that it is paused. */
+static int note_pause(struct e2b *e, const json_t *doc, bool memory, struct mvm_error *err)
+{
+	json_t *paused = json_deep_copy(doc);
+	if (!paused)
+		return mvm_error_oom(err);
+	if (!memory)
+		json_object_set_new(paused, SANDBOX_ON_DISK, json_true());
+	json_object_set_new(paused, SANDBOX_END, json_integer(0));
+	int r = sandbox_save(e, paused, err);
+	sandbox_post(e, sandbox_text(doc, "id"), paused);
+	return r;
+}
+
+int sandbox_stop(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err)
+{
+	int r = stop(e, mvm, sandbox_text(doc, "id"), err);
+	return r < 0 ? r : note_pause(e, doc, false, err);
 }
 
 int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, bool memory,
 		  struct mvm_error *err)
 {
-	const char *id = sandbox_text(doc, "id");
-
-	if (json_object_get(doc, SANDBOX_ON_DISK) || is_suspended(mvm, id))
-		return mvm_error_set(err, -EALREADY, "sandbox '%s' is paused already", id);
-	json_t *paused = json_deep_copy(doc);
-	if (!paused)
-		return mvm_error_oom(err);
-	int r = memory ? suspend(mvm, id, err) : stop(e, mvm, paused, err);
-	if (r < 0) {
-		json_decref(paused);
+	int r = check_awake(e, mvm, doc, err);
+	if (r < 0)
 		return r;
-	}
-	json_object_set_new(paused, SANDBOX_END, json_integer(0));
-	r = sandbox_save(e, paused, err);
-	sandbox_post(e, id, paused);
-	return r;
+	if (!memory)
+		return sandbox_stop(e, mvm, doc, err);
+	r = suspend(e, mvm, doc, err);
+	return r < 0 ? r : note_pause(e, doc, true, err);
 }

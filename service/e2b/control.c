@@ -289,17 +289,12 @@ static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 
 /* ---- look ---- */
 
-static bool has_ended(enum mvm_instance_state state)
-{
-	return state == MVM_INSTANCE_EXITED || state == MVM_INSTANCE_FAILED;
-}
-
 json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bool detail)
 {
 	json_t *o = control_sandbox(doc);
 	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
 	/* one that has ended is on its disk: control_look() */
-	bool paused = info->state == MVM_INSTANCE_SUSPENDED || has_ended(info->state) ||
+	bool paused = info->state == MVM_INSTANCE_SUSPENDED || sandbox_is_over(info) ||
 		      json_object_get(doc, SANDBOX_ON_DISK);
 	json_t *metadata = json_object_get(doc, "metadata");
 
@@ -331,7 +326,7 @@ int control_look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_i
 {
 	const char *id = sandbox_text(doc, "id");
 	int r = mvm_instance_inspect(mvm, id, ret, err);
-	bool ended = r == 0 && has_ended((*ret)->state) && !sandbox_is_on_disk(e, doc);
+	bool ended = r == 0 && sandbox_is_over(*ret) && !sandbox_is_on_disk(e, doc);
 	if (r != -ENOENT && !ended)
 		return r;
 	if (ended) {
@@ -380,7 +375,7 @@ static int kill_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	int r = sandbox_kill(rq->server->e2b, mvm, rq->own, err);
 	if (r < 0)
-		sandbox_post(rq->server->e2b, request_arg(rq, 0), json_deep_copy(rq->own));
+		sandbox_post_stay(rq->server->e2b, request_arg(rq, 0));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
@@ -397,7 +392,7 @@ static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	bool memory = !json_is_false(json_object_get(rq->json, "memory"));
 	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, memory, err);
 	if (r < 0)
-		sandbox_post(rq->server->e2b, request_arg(rq, 0), json_deep_copy(rq->own));
+		sandbox_post_stay(rq->server->e2b, request_arg(rq, 0));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
@@ -425,16 +420,16 @@ static int await_end(struct request *rq, struct mvm *mvm, struct mvm_instance_in
 }
 
 /* Let a paused one go on.  Returns 1, or 0 if it runs. */
-static int wake(struct request *rq, struct mvm *mvm, enum mvm_instance_state state,
+static int wake(struct request *rq, struct mvm *mvm, const struct mvm_instance_info *info,
 		struct mvm_error *err)
 {
 	const char *id = sandbox_text(rq->own, "id");
 	struct mvm_instance *instance = NULL;
-	if (state == MVM_INSTANCE_SUSPENDED) {
+	if (info->state == MVM_INSTANCE_SUSPENDED) {
 		int r = mvm_instance_resume(mvm, id, rq->progress, err);
 		return r < 0 ? r : 1;
 	}
-	if (!has_ended(state))
+	if (!sandbox_is_over(info))
 		return 0;
 	int r = owned_start_again(rq, mvm, id, &instance, err);
 	mvm_instance_close(instance);
@@ -450,12 +445,12 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
 	if (r >= 0)
 		r = control_look(rq->server->e2b, mvm, doc, &info, err);
-	if (r >= 0 && (json_object_get(doc, "ending") || json_object_get(doc, SANDBOX_ON_DISK)))
+	if (r >= 0 && (json_object_get(doc, "ending") || sandbox_is_on_disk(rq->server->e2b, doc)))
 		r = await_end(rq, mvm, &info, err);
 	if (r < 0)
 		return r;
 	json_object_del(doc, "ending");
-	r = wake(rq, mvm, info->state, err);
+	r = wake(rq, mvm, info, err);
 	mvm_instance_info_free(info);
 	if (r < 0)
 		return r;

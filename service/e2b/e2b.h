@@ -95,12 +95,23 @@ int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err);
 /* Worker: is it paused without its memory?  The file knows it before the loop does. */
 bool sandbox_is_on_disk(struct e2b *e, const json_t *doc);
 
+/* Worker: write to its file that it is, or is not; the rest of the file stays. */
+int sandbox_mark_on_disk(struct e2b *e, const char *id, bool on_disk, struct mvm_error *err);
+
+/* Has the VM ended? */
+struct mvm_instance_info;
+bool sandbox_is_over(const struct mvm_instance_info *info);
+
 /* Worker: remove it. */
 void sandbox_forget(struct e2b *e, const char *id);
 
 /* Worker: the loop gets this document in place of the one it has, before the worker's request is
  * answered; doc is taken over.  NULL: the sandbox is gone. */
 void sandbox_post(struct e2b *e, const char *id, json_t *doc);
+
+/* Worker: it could not end.  The loop keeps its document: another worker's may be newer than this
+ * one's. */
+void sandbox_post_stay(struct e2b *e, const char *id);
 
 /* The lease of a document, as a real number of seconds since 1970; 0: none. */
 #define SANDBOX_END "endAt"
@@ -116,6 +127,9 @@ int sandbox_kill(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_e
 /* Suspend the VM or, without memory, end it; -EALREADY when it is paused already. */
 int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, bool memory,
 		  struct mvm_error *err);
+
+/* Pause it without memory, also when its file has the mark already. */
+int sandbox_stop(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
 
 /* -EOPNOTSUPP: the VM has no root disk, which a pause without memory needs. */
 int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err);
@@ -144,7 +158,6 @@ int control_rules(json_t *network, bool internet, struct strv *allow, struct str
 		  struct mvm_error *err);
 
 /* A "ListedSandbox"; with detail a "SandboxDetail". */
-struct mvm_instance_info;
 json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bool detail);
 
 /* Look at the VM behind a document.  One that has ended is removed, and the sandbox forgotten:

@@ -144,16 +144,23 @@ struct news {
 	struct e2b *e2b;
 	char id[SANDBOX_ID_SIZE];
 	json_t *doc;
+	bool stays;
 };
 
 static void on_news(struct work *work)
 {
 	struct news *n = (struct news *)work;
-	put(n->e2b, n->id, n->doc);
+	struct sandbox *s = n->stays ? sandbox_find(n->e2b, n->id) : NULL;
+	if (!n->stays)
+		put(n->e2b, n->id, n->doc);
+	if (s) {
+		s->ending = false;
+		arm(n->e2b);
+	}
 	free(n);
 }
 
-void sandbox_post(struct e2b *e, const char *id, json_t *doc)
+static void post(struct e2b *e, const char *id, json_t *doc, bool stays)
 {
 	struct news *n = calloc(1, sizeof(*n));
 	if (!n) {
@@ -163,8 +170,19 @@ void sandbox_post(struct e2b *e, const char *id, json_t *doc)
 	n->work.done = on_news;
 	n->e2b = e;
 	n->doc = doc;
+	n->stays = stays;
 	snprintf(n->id, sizeof(n->id), "%s", id);
 	workers_post(e->server->workers[WORK_START], &n->work);
+}
+
+void sandbox_post(struct e2b *e, const char *id, json_t *doc)
+{
+	post(e, id, doc, false);
+}
+
+void sandbox_post_stay(struct e2b *e, const char *id)
+{
+	post(e, id, NULL, true);
 }
 
 /* ---- files ---- */
@@ -218,14 +236,38 @@ bool sandbox_is_on_disk(struct e2b *e, const json_t *doc)
 	return json_object_get(now, SANDBOX_ON_DISK);
 }
 
-/* Is there a VM for this document, or may there be one?  One that has ended is removed, except that
- * of a sandbox that is paused without memory. */
-static bool has_instance(struct mvm *mvm, const char *id, bool on_disk)
+int sandbox_mark_on_disk(struct e2b *e, const char *id, bool on_disk, struct mvm_error *err)
+{
+	char name[SANDBOX_ID_SIZE + 8];
+	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, e->folder);
+	file_name(id, name);
+	AUTO_JSON json_t *doc = dir < 0 ? NULL : read_document(dir, name);
+	if (!doc)
+		return mvm_error_set(err, -ENOENT, "sandbox '%s' has no record", id);
+	if (on_disk)
+		json_object_set_new(doc, SANDBOX_ON_DISK, json_true());
+	else
+		json_object_del(doc, SANDBOX_ON_DISK);
+	return sandbox_save(e, doc, err);
+}
+
+bool sandbox_is_over(const struct mvm_instance_info *info)
+{
+	return info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
+}
+
+/*
+ * Is there a VM for this document, or may there be one?  One that has ended is removed, except that
+ * of a sandbox that is paused without memory.
+ *
+ *   ret_runs  it is neither ended nor suspended
+ */
+static bool has_instance(struct mvm *mvm, const char *id, bool on_disk, bool *ret_runs)
 {
 	struct mvm_instance_info *info = NULL;
 	int r = mvm_instance_inspect(mvm, id, &info, NULL);
-	bool ended = r == 0 && !on_disk &&
-		     (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED);
+	bool over = r == 0 && sandbox_is_over(info), ended = over && !on_disk;
+	*ret_runs = r == 0 && !over && info->state != MVM_INSTANCE_SUSPENDED;
 	mvm_instance_info_free(info);
 	if (ended)
 		mvm_instance_remove(mvm, id, true, NULL, NULL); /* `mvm rm` can, if this fails */
@@ -244,14 +286,17 @@ static void load(struct e2b *e, int dir, const char *name)
 	if (!doc)
 		return;
 	const char *own = sandbox_text(doc, "id");
-	bool on_disk = json_object_get(doc, SANDBOX_ON_DISK);
-	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id, on_disk)) {
+	bool runs = false, on_disk = json_object_get(doc, SANDBOX_ON_DISK);
+	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id, on_disk, &runs)) {
 		unlinkat(dir, name, 0);
 		json_decref(doc);
 		return;
 	}
-	if (on_disk) /* its mvmd may have ended while the VM did */
-		json_object_set_new(doc, SANDBOX_END, json_integer(0));
+	/* its mvmd may have ended while the VM did, or before: then the lease ends it anew */
+	if (on_disk)
+		json_object_set_new(doc, SANDBOX_END,
+				    runs ? json_real((double)clock_wall_ns() / 1e9)
+					 : json_integer(0));
 	put(e, id, doc);
 }
 
@@ -285,8 +330,12 @@ static void end_it(struct work *work, struct mvm *mvm)
 	struct mvm_error err = { 0 };
 	bool pause = json_is_true(json_object_get(x->doc, "autoPause"));
 	bool memory = !json_is_false(json_object_get(x->doc, "autoPauseMemory"));
-	int r = pause ? sandbox_pause(x->e2b, mvm, x->doc, memory, &err)
-		      : sandbox_kill(x->e2b, mvm, x->doc, &err);
+	int r = 0;
+	if (sandbox_is_on_disk(x->e2b, x->doc)) /* a stop that began must not become its end */
+		r = sandbox_stop(x->e2b, mvm, x->doc, &err);
+	else
+		r = pause ? sandbox_pause(x->e2b, mvm, x->doc, memory, &err)
+			  : sandbox_kill(x->e2b, mvm, x->doc, &err);
 	if (r == -EOPNOTSUPP && pause) {
 		fprintf(stderr, "mvmd: sandbox %s ends: it cannot be suspended: %s\n",
 			sandbox_text(x->doc, "id"), err.text);

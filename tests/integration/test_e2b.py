@@ -57,6 +57,11 @@ def add_bash(root):
         file.write("root:x:0:\nuser:x:1000:\n")
 
 
+def read_json(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
 @harness.needs_guests
 class E2b(service.TestCase):
     config = CONFIG
@@ -137,8 +142,11 @@ class E2b(service.TestCase):
         boot = self.request("GET", "/files?path=/proc/sys/kernel/random/boot_id", headers=file).body
         self.assertEqual(self.request("POST", "/files?path=kept", b"contents", file).status, 200)
         self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 204)
+        record = os.path.join(self.shared_data, "service/e2b", sandbox["sandboxID"] + ".json")
+        self.assertTrue(guests.wait_until(lambda: "onDisk" in read_json(record)))
+        self.assertEqual(self.request("POST", path + "/pause", {}).status, 409) # its shutdown is under way
         self.assertTrue(guests.wait_until(lambda: self.request("GET", path).json["state"] == "paused"))
-        self.assertTrue(guests.wait_until(lambda: "exited" in self.mvm_ok("ps", "-a")))
+        self.assertTrue(guests.wait_until(lambda: self.inspect(sandbox["sandboxID"])["state"] == "exited"))
         self.mvmd.process.kill() # the next one must not take the VM's end for the sandbox's
         self.mvmd.process.communicate()
         type(self).mvmd = self.start_mvmd()
@@ -146,6 +154,15 @@ class E2b(service.TestCase):
         self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
         self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
         self.assertNotEqual(self.request("GET", "/files?path=/proc/sys/kernel/random/boot_id", headers=file).body, boot)
+        self.mvmd.process.kill() # as if between its note of a pause and the VM's end
+        self.mvmd.process.communicate()
+        document = {**read_json(record), "onDisk": True, "autoPause": False}
+        with open(record, "w", encoding="utf-8") as out:
+            json.dump(document, out)
+        type(self).mvmd = self.start_mvmd()
+        self.assertTrue(guests.wait_until(lambda: self.inspect(sandbox["sandboxID"])["state"] == "exited"))
+        self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
+        self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
 
     def test_who_connects_while_a_sandbox_is_paused_gets_it_resumed(self):
         sandbox = self.create(autoPause=True)
