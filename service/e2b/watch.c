@@ -2,8 +2,8 @@
 /*
  * filesystem.Filesystem: watching a folder, as a stream or by asking again and again.
  *
- * Either way the guest's agent sends events.  A watcher that nobody asks keeps the last EVENTS_MAX
- * of them or, of long ones, those after the last EVENTS_BYTES_MAX.  It ends with its sandbox.
+ * Either way the guest's agent sends events.  A watcher that nobody asks keeps the last ones: at
+ * most EVENTS_MAX of them, with at most EVENTS_BYTES_MAX.  It ends with its sandbox.
  */
 #include "e2b/watch.h"
 
@@ -37,7 +37,9 @@ struct watcher {
 	struct request *rq;    /* waits for the beginning; NULL: it has begun */
 	struct stream *stream; /* NULL: clients ask */
 	json_t *events;
-	size_t events_bytes; /* as the agent sent them */
+	size_t events_bytes;	      /* as the agent sent them */
+	uint32_t lengths[EVENTS_MAX]; /* of each event, a ring */
+	size_t first;		      /* the oldest one's place in it */
 	int64_t keepalive_ms, quiet_since_ns;
 	bool begun, ended, entries;
 };
@@ -135,6 +137,22 @@ static json_t *event_json(const char *word, const char *name)
 	return NULL;
 }
 
+/* Keep an event for a client that asks, in place of the oldest ones. */
+static void keep(struct watcher *w, json_t *event, size_t len)
+{
+	size_t n = json_array_size(w->events);
+	while (n > 0 && (n == EVENTS_MAX || w->events_bytes + len > EVENTS_BYTES_MAX)) {
+		json_array_remove(w->events, 0);
+		w->events_bytes -= w->lengths[w->first];
+		w->first = (w->first + 1) % EVENTS_MAX;
+		n--;
+	}
+	if (json_array_append_new(w->events, event) < 0)
+		return;
+	w->lengths[(w->first + n) % EVENTS_MAX] = (uint32_t)len;
+	w->events_bytes += len;
+}
+
 /*
  * Pass an event on.
  *
@@ -157,14 +175,7 @@ static void tell(struct watcher *w, const char *word, const char *name, size_t l
 		envd_send(w->stream, json_pack("{s:o}", "filesystem", event));
 		return;
 	}
-	w->events_bytes += len;
-	if (w->events_bytes > EVENTS_BYTES_MAX) {
-		json_array_clear(w->events);
-		w->events_bytes = len;
-	}
-	json_array_append_new(w->events, event);
-	if (json_array_size(w->events) > EVENTS_MAX)
-		json_array_remove(w->events, 0);
+	keep(w, event, len);
 }
 
 /* The entry after an event, or an empty string.  Returns how many bytes it has; 0: it is not whole;
