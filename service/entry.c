@@ -8,6 +8,8 @@
 #include "base/parse.h"
 
 #define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target, two names, metadata */
+/* of 4096 bytes of keys and values; a '=' and a newline come with each key */
+#define METADATA_MAX 12288
 
 ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 {
@@ -22,7 +24,8 @@ ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 		part[i] = at;
 		at = nul + 1;
 	}
-	if (part[PATH][0] != '/' || parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
+	if (at - part[METADATA] > METADATA_MAX + 1 || part[PATH][0] != '/' ||
+	    parse_u64(part[SIZE], 0, INT64_MAX, &size) < 0)
 		return -EPROTO;
 	*ret = (struct guest_entry){
 		.type = part[TYPE][0],

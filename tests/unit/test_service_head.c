@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the port proxy makes of the answers of servers in guests, and the limits of what clients
- * send by parts and by WebSocket. */
+/* What the port proxy makes of the answers of servers in guests, and the limits of what guests say
+ * of files and of what clients send by parts and by WebSocket. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "e2b/multipart.h"
+#include "entry.h"
 #include "head.h"
 #include "websocket.h"
 
@@ -238,6 +239,30 @@ static void frames_are_bounded(void **state)
 	websocket_done(&w);
 }
 
+static void metadata_of_files_is_bounded(void **state)
+{
+	static const char head[] = "f\0"
+				   "644\0"
+				   "1\0"
+				   "0\0"
+				   "root\0"
+				   "root\0"
+				   "/a\0"; /* no target */
+	struct guest_entry e;
+	(void)state;
+
+	/* of one byte each: more is not the agent's */
+	for (size_t keys = 4096; keys <= 4097; keys++) {
+		AUTO_DONE(strbuf) entry = { 0 };
+		strbuf_add(&entry, head, sizeof(head));
+		for (size_t i = 0; i < keys; i++)
+			strbuf_adds(&entry, "k=\n");
+		strbuf_add(&entry, "", 1);
+		assert_int_equal(guest_entry_read(entry.data, entry.len, &e),
+				 keys == 4096 ? (ssize_t)entry.len : -EPROTO);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +273,7 @@ int main(void)
 		cmocka_unit_test(bodies_end_where_they_should),
 		cmocka_unit_test(heads_of_parts_are_bounded),
 		cmocka_unit_test(frames_are_bounded),
+		cmocka_unit_test(metadata_of_files_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
