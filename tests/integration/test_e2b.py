@@ -164,21 +164,6 @@ class E2b(service.TestCase):
         self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
         self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
 
-    def test_a_watcher_that_nobody_asks_keeps_the_last_events(self):
-        sandbox = self.create()
-        self.start(sandbox, "mkdir -p /home/user/w")
-        self.assertTrue(guests.wait_until(lambda: self.envd(sandbox, "filesystem.Filesystem/Stat",
-                                                            {"path": "/home/user/w"}).status == 200))
-        watcher = self.envd(sandbox, "filesystem.Filesystem/CreateWatcher", {"path": "/home/user/w"}).json
-        # together more than 1 MiB, the last 4096 of them less
-        self.start(sandbox, "printf -v x %220d 0; cd /home/user/w;"
-                            "for ((i = 0; i < 6000; i++)); do : > $x$i; done; : > last")
-        self.assertTrue(guests.wait_until(lambda: self.envd(sandbox, "filesystem.Filesystem/Stat",
-                                                            {"path": "/home/user/w/last"}).status == 200))
-        time.sleep(1) # the events come
-        got = self.envd(sandbox, "filesystem.Filesystem/GetWatcherEvents", watcher).json["events"]
-        self.assertEqual((len(got), got[-1]["name"]), (4096, "last"))
-
     def test_who_connects_while_a_sandbox_is_paused_gets_it_resumed(self):
         sandbox = self.create(autoPause=True)
         path = "/sandboxes/" + sandbox["sandboxID"]

@@ -32,8 +32,7 @@ extern const struct vmm_ops vmm_firecracker;
 #define FC_BINARY_ENV "MVM_FIRECRACKER"
 
 #define FC_STATE_FILE "vmstate.bin" /* as vmm.h has it */
-/* device state of a kept clone: in its folder vmstate.bin is mvm's, and Firecracker cannot write it
- */
+/* device state of a kept clone; vmstate.bin in its folder is mvm's, and not for Firecracker */
 #define FC_DEVICES_FILE "devices.bin"
 
 /* Firecracker's process: body.c.  Nothing there reads a byte that Firecracker sends, but for the
