@@ -43,6 +43,7 @@ static void take_hello(struct agent_client *a, const struct frame *f)
 		return;
 	}
 	a->hello = true;
+	a->redials = false;
 	if (a->release_due)
 		agent_client_release(a);
 }
@@ -163,6 +164,7 @@ int agent_client_move_back(struct agent_client *a, struct loop *loop)
 	a->channel = (struct channel){ .fd = a->first_fd };
 	a->first_fd = 0;
 	a->hello = false;
+	a->redials = true;
 	return 0;
 }
 
@@ -198,7 +200,7 @@ static int hold(struct agent_client *a, uint8_t type, uint32_t stream, const voi
 void agent_client_release(struct agent_client *a)
 {
 	AUTO_DONE(strbuf) held = { 0 };
-	a->release_due = !a->hello; /* without a guest the channel takes only a few calls */
+	a->release_due = a->redials; /* until then the channel takes only a few calls */
 	if (a->release_due)
 		return;
 	held = a->held;

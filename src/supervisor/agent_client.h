@@ -38,7 +38,8 @@ struct agent_client {
 	struct channel channel;
 	int first_fd; /* the first channel, when another one has replaced it; 0: none */
 	struct loop_source *source;
-	bool hello;	     /* the agent has introduced itself */
+	bool hello;	     /* the agent has introduced itself; a restored guest's has before */
+	bool redials;	     /* its connection is lost, and it will introduce itself on another */
 	uint64_t protocol;   /* the agent's protocol version */
 	char broken[128];    /* why the channel broke; "": it works */
 	bool misbehaved;     /* it broke because the guest violated the protocol */

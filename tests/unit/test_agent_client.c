@@ -79,6 +79,25 @@ static void an_agent_is_heard_again_when_its_connection_was_lost(void **state)
 	close(again);
 }
 
+/* Its agent has introduced itself before the capture, and does not again. */
+static void what_was_held_goes_to_a_restored_guest_at_once(void **state)
+{
+	(void)state;
+	struct agent_client a = { 0 };
+	AUTO(loop) loop = NULL;
+	uint8_t got[FRAME_HEADER_SIZE + 8];
+	int guest;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(agent_client_init(&a, loop, make_pair(&guest)), 0);
+	a.quiet = a.holds = true;
+	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
+	assert_int_equal(recv(guest, got, sizeof(got), 0), -1);
+	agent_client_release(&a);
+	assert_int_equal(recv(guest, got, sizeof(got), 0), FRAME_HEADER_SIZE + 5);
+	agent_client_done(&a);
+	close(guest);
+}
+
 /* The guest may dial later than its freeze is given up. */
 static void what_was_held_waits_for_the_agents_greeting(void **state)
 {
@@ -110,6 +129,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_is_heard_again_when_its_connection_was_lost),
+		cmocka_unit_test(what_was_held_goes_to_a_restored_guest_at_once),
 		cmocka_unit_test(what_was_held_waits_for_the_agents_greeting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
