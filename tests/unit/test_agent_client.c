@@ -41,7 +41,7 @@ static void say_hello(struct agent_client *a, struct loop *loop, int fd)
 	assert_int_equal(agent_client_wait_hello(a, loop, NULL, soon(), &err), 0);
 }
 
-/* What was sent before the guest has dialled waits in the first channel. */
+/* The first channel keeps a frame until the guest dials. */
 static void assert_waits(struct agent_client *a, int first)
 {
 	uint8_t got[FRAME_HEADER_SIZE + 8];
