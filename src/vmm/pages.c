@@ -140,11 +140,10 @@ static int by_file_page(const void *a, const void *b)
 	return x->file_page < y->file_page ? -1 : x->file_page > y->file_page;
 }
 
-static int find_mapped(pid_t pid, const struct stat *file, struct mapped *ret)
+static int find_mapped(const struct stat *file, struct mapped *all)
 {
-	*ret = (struct mapped){ .pid = pid };
-	int r = pages_each_mapping(pid, file, note_mapping, ret);
-	qsort(ret->v, ret->n, sizeof(*ret->v), by_file_page);
+	int r = pages_each_mapping(all->pid, file, note_mapping, all);
+	qsort(all->v, all->n, sizeof(*all->v), by_file_page);
 	return r;
 }
 
@@ -305,11 +304,11 @@ static int write_map(int fd, const struct pages_map *map, uint64_t n_memory)
 int64_t pages_save(pid_t pid, int mem_fd, int to_fd)
 {
 	AUTO_DONE(pages_map) map = { 0 };
-	struct mapped all;
+	struct mapped all = { .pid = pid };
 	struct stat st;
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		return -EOPNOTSUPP;
-	int r = fstat(mem_fd, &st) < 0 ? -errno : find_mapped(pid, &st, &all);
+	int r = fstat(mem_fd, &st) < 0 ? -errno : find_mapped(&st, &all);
 	if (r == 0)
 		r = find_all_own(&all, &map);
 	/* first, so that its size tells how much room is needed */
