@@ -4,8 +4,10 @@
 MVM_TEST_LONG=1 makes a deep chain of forks.
 """
 
+import http.client
 import json
 import os
+import threading
 
 import guests
 import harness
@@ -79,6 +81,37 @@ class Fork(guests.TestCase):
         self.assertEqual(self.exec("g", "cat", "/tmp/file"), "mine\n")
         self.mvm_ok("stop", "h")
         self.assertNotIn("h", self.instances())
+
+    def test_requests_that_come_in_meanwhile_harm_nothing(self):
+        """A frame that reached the memory after the state of the devices was taken would break the network of
+        all that continue from there."""
+        port = self.start()["forwards"][0]["host_port"]
+        done, answered = threading.Event(), []
+
+        def ask():
+            while not done.is_set():
+                try:
+                    answered.append(guests.get(port))
+                except (OSError, http.client.HTTPException): # a pause resets connections
+                    pass
+
+        askers = [threading.Thread(target=ask) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        try:
+            for i in range(4):
+                self.assertTrue(guests.wait_until(lambda n=len(answered): len(answered) > n))
+                self.mvm_ok("fork", "vm", "--name", f"f{i}")
+            self.assertTrue(guests.wait_until(lambda n=len(answered): len(answered) > n))
+            self.mvm_ok("suspend", "vm")
+        finally:
+            done.set()
+            for asker in askers:
+                asker.join(timeout=harness.PATIENCE_S)
+        self.mvm_ok("resume", "vm")
+        for name in "vm", "f0", "f1", "f2", "f3":
+            self.assertIn("<title>", guests.get(self.inspect(name)["forwards"][0]["host_port"], "/index.html"), name)
+            self.assert_counts(name)
 
     def own_pages(self, name):
         """Pages that differ from the snapshot, of a VM that is gone afterwards."""
