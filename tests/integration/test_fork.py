@@ -7,6 +7,7 @@ MVM_TEST_LONG=1 makes a deep chain of forks.
 import http.client
 import json
 import os
+import socket
 import threading
 
 import guests
@@ -82,36 +83,50 @@ class Fork(guests.TestCase):
         self.mvm_ok("stop", "h")
         self.assertNotIn("h", self.instances())
 
-    def test_requests_that_come_in_meanwhile_harm_nothing(self):
+    def test_frames_that_come_in_meanwhile_harm_nothing(self):
         """A frame that reached the memory after the state of the devices was taken would break the network of
         all that continue from there."""
-        port = self.start()["forwards"][0]["host_port"]
+        self.run_detached("web-worker", "--name", "vm", "-p", "0:8080", "-p", "0:9/udp")
+        page, flood = [("127.0.0.1", f["host_port"]) for f in self.inspect("vm")["forwards"]]
         done, answered = threading.Event(), []
 
         def ask():
             while not done.is_set():
                 try:
-                    answered.append(guests.get(port))
+                    answered.append(guests.get(page[1]))
                 except (OSError, http.client.HTTPException): # a pause resets connections
                     pass
 
-        askers = [threading.Thread(target=ask) for _ in range(4)]
-        for asker in askers:
-            asker.start()
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.connect(flood)
+                while not done.is_set():
+                    try:
+                        sender.send(b"x" * 1000)
+                    except ConnectionRefusedError: # nobody listens to it
+                        pass
+
+        def more_answers():
+            n = len(answered)
+            self.assertTrue(guests.wait_until(lambda: len(answered) > n))
+
+        threads = [threading.Thread(target=ask), threading.Thread(target=send)]
+        for thread in threads:
+            thread.start()
         try:
             for i in range(4):
-                self.assertTrue(guests.wait_until(lambda n=len(answered): len(answered) > n))
+                more_answers()
                 self.mvm_ok("fork", "vm", "--name", f"f{i}")
-            self.assertTrue(guests.wait_until(lambda n=len(answered): len(answered) > n))
+            more_answers()
             self.mvm_ok("suspend", "vm")
         finally:
             done.set()
-            for asker in askers:
-                asker.join(timeout=harness.PATIENCE_S)
+            for thread in threads:
+                thread.join(timeout=harness.PATIENCE_S)
         self.mvm_ok("resume", "vm")
         for name in "vm", "f0", "f1", "f2", "f3":
-            self.assertIn("<title>", guests.get(self.inspect(name)["forwards"][0]["host_port"], "/index.html"), name)
-            self.assert_counts(name)
+            port = self.inspect(name)["forwards"][0]["host_port"]
+            self.assertIn("<title>", guests.get(port, "/index.html"), name)
 
     def own_pages(self, name):
         """Pages that differ from the snapshot, of a VM that is gone afterwards."""
