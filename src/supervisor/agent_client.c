@@ -197,6 +197,12 @@ static int hold(struct agent_client *a, uint8_t type, uint32_t stream, const voi
 	return a->held.failed ? -ENOMEM : 0;
 }
 
+void agent_client_hold(struct agent_client *a)
+{
+	a->quiet = a->holds = true;
+	a->release_due = false;
+}
+
 void agent_client_release(struct agent_client *a)
 {
 	AUTO_DONE(strbuf) held = { 0 };

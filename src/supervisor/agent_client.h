@@ -83,6 +83,10 @@ int agent_client_move_back(struct agent_client *a, struct loop *loop);
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
 
+/* Be quiet: hold the others' frames until agent_client_release().  A release that still waits for
+ * the agent's greeting is off, since that may come within this silence. */
+void agent_client_hold(struct agent_client *a);
+
 /* No longer quiet: send what was held, once the agent has introduced itself. */
 void agent_client_release(struct agent_client *a);
 

@@ -79,7 +79,7 @@ static void fall_silent(struct supervisor *s)
 	clocksync_stop(&s->clock);
 	workload_forget(s);
 	s->workload_untold = false; /* it is asked again */
-	s->machine.agent.quiet = s->machine.agent.holds = true;
+	agent_client_hold(&s->machine.agent);
 }
 
 static void speak_again(struct supervisor *s)

@@ -89,7 +89,7 @@ static void what_was_held_goes_to_a_restored_guest_at_once(void **state)
 	int guest;
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(agent_client_init(&a, loop, make_pair(&guest)), 0);
-	a.quiet = a.holds = true;
+	agent_client_hold(&a);
 	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
 	assert_int_equal(recv(guest, got, sizeof(got), 0), -1);
 	agent_client_release(&a);
@@ -110,7 +110,7 @@ static void what_was_held_waits_for_the_agents_greeting(void **state)
 	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
 	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
 	say_hello(&a, loop, lost);
-	a.quiet = a.holds = true;
+	agent_client_hold(&a);
 	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
 	assert_int_equal(agent_client_move_back(&a, loop), 0);
 	agent_client_release(&a);
@@ -125,12 +125,44 @@ static void what_was_held_waits_for_the_agents_greeting(void **state)
 	close(again);
 }
 
+/* The guest of a fork dials so late that the next fork has begun. */
+static void what_was_held_waits_for_the_end_of_the_next_silence(void **state)
+{
+	(void)state;
+	struct agent_client a = { 0 };
+	AUTO(loop) loop = NULL;
+	uint8_t got[FRAME_HEADER_SIZE + 8];
+	int first, lost, again;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
+	say_hello(&a, loop, lost);
+	agent_client_hold(&a);
+	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
+	assert_int_equal(agent_client_move_back(&a, loop), 0);
+	agent_client_release(&a);
+	agent_client_hold(&a);
+	assert_int_equal(agent_client_move(&a, loop, make_pair(&again)), 0);
+	say_hello(&a, loop, again);
+	assert_int_equal(recv(again, got, sizeof(got), 0), -1);
+	assert_int_equal(agent_client_send(&a, FRAME_DATA, 9, "later", 5), 0);
+	assert_int_equal(recv(again, got, sizeof(got), 0), -1);
+	agent_client_release(&a);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(recv(again, got, FRAME_HEADER_SIZE + 5, 0), FRAME_HEADER_SIZE + 5);
+	agent_client_done(&a);
+	close(first);
+	close(lost);
+	close(again);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_is_heard_again_when_its_connection_was_lost),
 		cmocka_unit_test(what_was_held_goes_to_a_restored_guest_at_once),
 		cmocka_unit_test(what_was_held_waits_for_the_agents_greeting),
+		cmocka_unit_test(what_was_held_waits_for_the_end_of_the_next_silence),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
