@@ -300,6 +300,35 @@ class Network(harness.TestCase):
         self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
         self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
 
+    def test_no_other_machine_gets_the_guests_packets_while_it_is_quiet(self):
+        """Without the device the kernel has no way to the guest but its default route, to the host."""
+        self.in_world("ip", "addr", "add", "10.0.2.15/32", "dev", "lo")
+        self.in_host("ip", "route", "add", "10.0.0.0/8", "via", "93.184.215.2")
+        self.start(self.world, sys.executable, "-c", SERVER, "10.0.2.15", "8080")
+        self.in_host("nft", "add table ip test; add chain ip test strays { type filter hook prerouting priority -300; }; "
+                     "add rule ip test strays ip daddr 10.0.2.15 counter drop")
+        process = self.vm("one", "18080:8080")
+        open_one = self.start(self.host, sys.executable, "-u", "-c", textwrap.dedent("""
+            import socket
+            with socket.create_connection(("127.0.0.1", 18080), timeout=120) as sock:
+                sock.sendall(b"echo\\n1")
+                assert sock.recv(1) == b"1"
+                print("ready")
+                input()
+                sock.sendall(b"2")
+                print("sent")
+                print(sock.recv(1))
+            """))
+        self.tell(process, "quiet")
+        self.tell(open_one, "", "sent")
+        self.assertEqual(self.ask_held(18080), "")
+        self.assertIn("counter packets 0 ", self.in_host("nft", "list", "table", "ip", "test"))
+        self.in_host("nft", "delete", "table", "ip", "test")
+        self.assertEqual(self.ask_held(18080), "")
+        self.tell(process, "loud")
+        self.assertEqual(open_one.stdout.readline(), "b'2'\n")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+
     def ask_held(self, port):
         return self.client(f"""
             try:

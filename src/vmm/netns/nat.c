@@ -118,8 +118,9 @@ static void mask_with(struct nl *m, const void *mask, const void *zero, uint32_t
 	end(m, e);
 }
 
-/* key: the interface that a packet came by, or the one that it leaves by. */
-static void is_interface(struct nl *m, uint32_t key, const char *interface)
+/* key: the interface that a packet came by, or the one that it leaves by.  how: is it this one, or
+ * another? */
+static void compare_interface(struct nl *m, uint32_t key, uint32_t how, const char *interface)
 {
 	char name[IFNAMSIZ] = "";
 	snprintf(name, sizeof(name), "%s", interface);
@@ -127,7 +128,12 @@ static void is_interface(struct nl *m, uint32_t key, const char *interface)
 	nl_be32(m, NFTA_META_DREG, NFT_REG_1);
 	nl_be32(m, NFTA_META_KEY, key);
 	end(m, e);
-	compare(m, NFT_CMP_EQ, name, sizeof(name));
+	compare(m, how, name, sizeof(name));
+}
+
+static void is_interface(struct nl *m, uint32_t key, const char *interface)
+{
+	compare_interface(m, key, NFT_CMP_EQ, interface);
 }
 
 static void is_new(struct nl *m)
@@ -180,6 +186,20 @@ static size_t begin_rule(struct nl *m, const char *table, const char *chain)
 	return nl_nest(m, NFTA_RULE_EXPRESSIONS);
 }
 
+/* While the interface is down, the default route leads to the machine's address: to another
+ * machine. */
+static void keep_from_strangers(struct nl *m, const char *table, const struct in_addr *machine,
+				const char *interface)
+{
+	add_chain(m, table, "strays", "filter", NF_INET_POST_ROUTING, PRIORITY_FILTER);
+	size_t rule = begin_rule(m, table, "strays");
+	compare_interface(m, NFT_META_OIFNAME, NFT_CMP_NEQ, interface);
+	load(m, NFT_PAYLOAD_NETWORK_HEADER, IP_TARGET_OFFSET, sizeof(*machine));
+	compare(m, NFT_CMP_EQ, machine, sizeof(*machine));
+	drop(m);
+	nl_nest_end(m, rule);
+}
+
 int nat_masquerade(int fd, const char *table, struct in_addr source, const char *interface)
 {
 	struct nl m = { 0 };
@@ -208,6 +228,7 @@ int nat_masquerade(int fd, const char *table, struct in_addr source, const char 
 	compare(&m, NFT_CMP_NEQ, &source, sizeof(source));
 	drop(&m);
 	nl_nest_end(&m, rule);
+	keep_from_strangers(&m, table, &source, interface);
 	batch(&m, NFNL_MSG_BATCH_END);
 	return nl_do(fd, &m);
 }

@@ -16,7 +16,8 @@
 /*
  * Make rules for one machine behind an interface.  Packets that it sends get the address of the
  * interface by which they leave.  Nobody can begin a connection to it.  Packets from the interface
- * with another source address are dropped.
+ * with another source address are dropped, and so are packets to the machine that would leave by
+ * another interface.
  *
  *   fd         from nl_open(NETLINK_NETFILTER); the rules hold while it is open
  *   table      a name that nobody else uses
