@@ -213,6 +213,15 @@ static int queue_request(struct http *h, const char *method, const char *path, c
 	return mvm_error_oom(err);
 }
 
+void http_send_last(struct http *h, const char *method, const char *path, const char *body)
+{
+	if (h->state != DEAD || h->death.code != -ETIMEDOUT || h->out.len > 0 ||
+	    queue_request(h, method, path, body, NULL) < 0)
+		return;
+	/* the socket is non-blocking; a part would be no request */
+	(void)!send(h->fd, h->out.data, h->out.len, MSG_NOSIGNAL);
+}
+
 static void turn(struct http *h, int64_t deadline_ns)
 {
 	int r = loop_run_once(h->loop, deadline_ns);

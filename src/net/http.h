@@ -66,6 +66,11 @@ bool http_is_dead(const struct http *h);
 int http_call(struct http *h, const char *method, const char *path, const char *body,
 	      int64_t deadline_ns, struct http_reply *ret, struct mvm_error *err);
 
+/* Send one more request on a connection whose call has missed its deadline.  The peer may do it
+ * after that call; nobody reads either answer.  Best effort: nothing is sent if the peer has not
+ * taken the whole call, or no room is left. */
+void http_send_last(struct http *h, const char *method, const char *path, const char *body);
+
 /* The head of an answer. */
 struct http_head {
 	unsigned status;

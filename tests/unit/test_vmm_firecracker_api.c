@@ -412,6 +412,21 @@ static void silence_ends_with_the_deadline(void **state)
 	assert_no_folder_is_left();
 }
 
+/* It would stand still in a VM that runs for everybody. */
+static void a_firecracker_that_pauses_too_late_goes_on(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	assert_int_equal(setenv("PEER", "late-answer /vm", 1), 0);
+	if (spawn(VMM_MEMORY_PRIVATE, soon(), &err) < 0 || vmm_boot(T.vmm, soon(), &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(vmm_pause(T.vmm, clock_deadline_ns(300), &err), -ETIMEDOUT);
+	while (T.vmm->state != VMM_ENDED)
+		assert_int_equal(loop_run_once(T.loop, soon()), 0);
+	assert_int_equal(WEXITSTATUS(T.vmm->exit_status), 7);
+	drop();
+}
+
 /* The jailer of this test prints the folders that it gets, and fails. */
 static void a_jail_is_given_no_folder_of_the_hosts(void **state)
 {
@@ -569,6 +584,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_clone_is_kept_and_goes_on_here_and_elsewhere),
 		cmocka_unit_test(a_clone_that_cannot_be_kept_goes_on),
 		cmocka_unit_test(silence_ends_with_the_deadline),
+		cmocka_unit_test(a_firecracker_that_pauses_too_late_goes_on),
 		cmocka_unit_test(a_jail_is_given_no_folder_of_the_hosts),
 		cmocka_unit_test(network_is_refused_with_a_message),
 		cmocka_unit_test(a_probe_returns_versions_or_a_reason),

@@ -208,10 +208,17 @@ int fc_halt_process(struct firecracker *f, enum vmm_halt how, struct mvm_error *
 	return r < 0 ? mvm_error_set(err, r, "cannot signal Firecracker: %s", strerror(-r)) : 0;
 }
 
+/* A Firecracker that does not pause in time obeys later, when nobody expects it and no answer is
+ * read any more.  So it is told to go on then. */
 int fc_pause_by_itself(struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
 {
-	int r = fc_act(f, FC_PAUSE, deadline_ns, err);
-	f->paused = r == 0 || r == -ETIMEDOUT; /* then it may obey later */
+	AUTO_DONE(fc_requests) go_on = { 0 };
+	int r = fc_requests_action(FC_RESUME, &go_on, err);
+	if (r == 0)
+		r = fc_act(f, FC_PAUSE, deadline_ns, err);
+	if (r == -ETIMEDOUT)
+		http_send_last(f->http, go_on.v[0].method, go_on.v[0].path, go_on.v[0].body);
+	f->paused = r == 0;
 	return r;
 }
 
