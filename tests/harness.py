@@ -99,6 +99,21 @@ def processes_of(folder):
     return found
 
 
+class Begun:
+    """Begun and ended by a with statement.  Its end() also ends what a begin() that failed has begun."""
+
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+
 class TestCase(unittest.TestCase):
     """A test with a fresh data folder."""
 

@@ -2,8 +2,8 @@
 """A Kubernetes cluster on this host: the real control plane on the loopback, and nodes with a kubelet and a
 containerd each.
 
-    with Cluster(folder, binaries) as cluster:
-        node = cluster.add_node("n1", images=["mvm.tar"], store="/path/for/var/lib/mvm")
+    with Cluster(folder) as cluster:
+        node = cluster.add_node("n1", images=[("mvm.tar", "registry.example/mvm")], store="/path/for/var/lib/mvm")
         cluster.apply([{...}])
         cluster.json("get", "pods")
         node.kill()
@@ -21,6 +21,7 @@ import signal
 import subprocess
 import time
 
+import harness
 import registries
 
 PROGRAMS = "etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kubectl"
@@ -177,7 +178,7 @@ exec containerd --config {self.folder}/containerd.toml""", "unshare", "--mount",
                     pass # a process is on its way out
 
 
-class Cluster:
+class Cluster(harness.Begun):
     def __init__(self, folder):
         self.folder, self.nodes, self.children, self.tokens = folder, [], [], {}
         self.port = registries.free_port()
@@ -220,14 +221,6 @@ class Cluster:
                        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]}, file)
         return path
 
-    def __enter__(self):
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
     def begin(self):
         self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test",
                      "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "ca.key", "-out", "ca.crt")
@@ -262,7 +255,7 @@ class Cluster:
         self.start("scheduler", f"{BINARIES}/kube-scheduler", f"--kubeconfig={admin}", "--bind-address=127.0.0.1",
                    f"--secure-port={registries.free_port()}", "--leader-elect=false")
 
-    def __exit__(self, *_):
+    def end(self):
         for node in self.nodes:
             node.remove()
         for _, process in reversed(self.children):

@@ -47,7 +47,7 @@ def free_ports(n):
     return ports
 
 
-class Cluster:
+class Cluster(harness.Begun):
     """settings: lines of slurm.conf that replace those of the example.  cgroups: a job gets one, with its memory."""
 
     def __init__(self, folder, env, settings=(), cgroups=False):
@@ -56,7 +56,7 @@ class Cluster:
         self.env = {**env, "SLURM_CONF": self.conf}
         self.processes = {}
 
-    def __enter__(self):
+    def begin(self):
         for name in "state", "munge", *NODES:
             os.makedirs(os.path.join(self.folder, name), mode=0o755)
         self.ports = free_ports(3)
@@ -66,18 +66,13 @@ class Cluster:
         if self.cgroups:
             with open(os.path.join(self.folder, "cgroup.conf"), "w", encoding="utf-8") as out:
                 out.write("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainCores=yes\n")
-        try:
-            self.start_munge()
-            self.start("slurmctld", "slurmctld", "-D", "-i")
-            for name in NODES:
-                self.start_node(name)
-            self.wait("all nodes are idle", lambda: all(self.node(n).get("State", "").startswith("IDLE") for n in NODES))
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        self.start_munge()
+        self.start("slurmctld", "slurmctld", "-D", "-i")
+        for name in NODES:
+            self.start_node(name)
+        self.wait("all nodes are idle", lambda: all(self.node(n).get("State", "").startswith("IDLE") for n in NODES))
 
-    def __exit__(self, *_):
+    def end(self):
         for name in [*self.processes][::-1]:
             self.kill(name)
         for pid in self.pids():

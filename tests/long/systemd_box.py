@@ -15,6 +15,8 @@ import signal
 import subprocess
 import time
 
+import harness
+
 PATIENCE_S = 300
 
 # systemd gets a cgroup of its own, of version 2, whatever the host has.
@@ -36,20 +38,12 @@ def why_none():
     return None if shutil.which("systemd-nspawn") else "systemd-nspawn is not installed"
 
 
-class Box:
+class Box(harness.Begun):
     def __init__(self, folder, tar):
         self.root, self.log = os.path.join(folder, "root"), os.path.join(folder, "log")
         self.cgroup, self.process, self.init = f"mvm-test-{os.getpid()}", None, None
         os.makedirs(self.root)
         subprocess.run(["tar", "--numeric-owner", "-C", self.root, "-xpf", tar], check=True)
-
-    def __enter__(self):
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def script(self, text):
         """The command for a script that sees cgroups of version 2."""
@@ -90,7 +84,7 @@ class Box:
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "/bin/bash", "-exc", script],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=timeout)
 
-    def __exit__(self, *_):
+    def end(self):
         if self.init:
             os.kill(self.init, signal.SIGKILL) # and with it all that it contains
         elif self.process:
