@@ -107,6 +107,7 @@ class Chunks:
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True # else a body may wait 40 ms for the acknowledgement of its header
 
             def log_message(self, *_):
                 chunks.count += 1
