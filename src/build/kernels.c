@@ -405,6 +405,8 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	}
 	r = dir_sync(kernels_fd);
 	store_remove_staged(s, staged);
-	return r < 0 ? mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r))
-		     : 0;
+	if (r >= 0)
+		return 0;
+	mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r));
+	return store_mend(s, r, err);
 }

@@ -75,6 +75,12 @@ static int put_public(struct store *s, int dir, const char *file, const struct p
 		       : r;
 }
 
+static int not_stored(const struct store *s, const char *name, int code, struct mvm_error *err)
+{
+	mvm_error_set(err, code, "cannot store the key '%s': %s", name, strerror(-code));
+	return store_mend(s, code, err);
+}
+
 /* A crash between the two files of a pair leaves the secret one, which tells the other. */
 static void mend_pair(struct store *s, int dir, const char *name)
 {
@@ -87,6 +93,17 @@ static void mend_pair(struct store *s, int dir, const char *name)
 		return;
 	put_public(s, dir, file, &key.pub); /* if this fails, the next try may not */
 	explicit_bzero(&key, sizeof(key));
+}
+
+/* Remove a pair that could not be stored: its public key may be in place, if only the sync of the
+ * folder has failed. */
+static void drop_pair(int dir, const char *file, const char *public, const struct public_key *pub)
+{
+	struct public_key there;
+
+	unlinkat(dir, file, 0); /* a failure leaves a key that works: see mend_pair() */
+	if (holds_public(dir, public, &there) && memcmp(&there, pub, sizeof(there)) == 0)
+		unlinkat(dir, public, 0);
 }
 
 int keys_generate(struct store *s, const char *name, enum key_type type, struct key_info *ret,
@@ -113,15 +130,12 @@ int keys_generate(struct store *s, const char *name, enum key_type type, struct 
 		file_name(name, PUBLIC_END, public);
 		r = put_public(s, dir, public, &key.pub);
 		if (r < 0)
-			unlinkat(dir, file, 0); /* nobody can use a secret key alone */
+			drop_pair(dir, file, public, &key.pub);
 	}
 	if (r == -EEXIST)
 		return in_the_way("keys", public, "its secret key is missing", err);
 	if (r < 0)
-		return store_mend(
-			s,
-			mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r)),
-			err);
+		return not_stored(s, name, r, err);
 	describe(name, &key.pub, ret);
 	return 0;
 }
@@ -218,7 +232,7 @@ int keys_trust(struct store *s, const char *name, const struct public_key *pub, 
 		return mvm_error_oom(err);
 	r = file_replace_at(scratch, dir, file, text, strlen(text), 0644);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot store the key '%s': %s", name, strerror(-r));
+		return not_stored(s, name, r, err);
 	describe(name, pub, ret);
 	snprintf(ret->scope, sizeof(ret->scope), "%s", all ? "" : scope);
 	return 0;
@@ -238,8 +252,10 @@ int keys_untrust(struct store *s, const char *name, struct mvm_error *err)
 		return mvm_error_set(err, dir < 0 ? dir : -ENOENT,
 				     "no trusted key has the name '%s'", name);
 	r = unlinkat(dir, file, 0) < 0 ? -errno : dir_sync(dir);
-	return r < 0 ? mvm_error_set(err, r, "cannot remove the key '%s': %s", name, strerror(-r))
-		     : 0;
+	if (r >= 0)
+		return 0;
+	mvm_error_set(err, r, "cannot remove the key '%s': %s", name, strerror(-r));
+	return store_mend(s, r, err);
 }
 
 /* What stands in front of the key: nothing, or one line with its scope.  Anything else, such as a

@@ -56,9 +56,10 @@ int store_removal_add(struct store *s, struct removal *r, const char *revision,
 int store_removal_commit(struct removal *r, struct mvm_error *err)
 {
 	int e = r->staged.n ? dir_sync(r->dir_fd) : 0;
-	return e < 0 ? mvm_error_set(err, e, "a crash may bring the removed files back: %s",
-				     strerror(-e))
-		     : 0;
+	if (e >= 0)
+		return 0;
+	mvm_error_set(err, e, "a crash may bring the removed files back: %s", strerror(-e));
+	return store_mend(r->store, e, err);
 }
 
 int store_template_remove(struct store *s, const char *id, struct mvm_error *err)

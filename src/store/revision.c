@@ -259,7 +259,9 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 	r = dir_sync(artifacts);
 	if (r >= 0)
 		r = dir_sync(st->tmp_fd);
-	return r < 0 ? mvm_error_set(err, r, "revision '%s' of '%s' may be lost in a crash: %s",
-				     revision, id, strerror(-r))
-		     : moved;
+	if (r >= 0)
+		return moved;
+	mvm_error_set(err, r, "revision '%s' of '%s' may be lost in a crash: %s", revision, id,
+		      strerror(-r));
+	return store_mend(s, r, err);
 }

@@ -210,14 +210,24 @@ static int refuse_existing(int dir_fd, const char *dir, const struct preset *p,
 	return 0;
 }
 
+static int not_written(int code, struct mvm_error *err)
+{
+	return code == -ENOSPC || code == -EDQUOT
+		       ? mvm_error_hint(err, code,
+					"make room on its disk, or name a folder on another")
+		       : code;
+}
+
 static int write_files(struct writing *w, const char *dir, const struct preset *p,
 		       struct strv *files, struct mvm_error *err)
 {
 	for (const struct preset_file *f = p->files; f->path; f++) {
 		int r = write_file(w, f);
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot write '%s/%s': %s", dir, f->path,
-					     strerror(-r));
+		if (r < 0) {
+			mvm_error_set(err, r, "cannot write '%s/%s': %s", dir, f->path,
+				      strerror(-r));
+			return not_written(r, err);
+		}
 		strv_add(files, f->path);
 		strv_add(&w->made, f->path);
 	}
@@ -232,8 +242,10 @@ static int open_target(const char *dir, bool *ret_made, struct mvm_error *err)
 	int fd = r < 0 ? r : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && r == 0)
 		fd = -errno;
-	return fd < 0 ? mvm_error_set(err, fd, "cannot make folder '%s': %s", dir, strerror(-fd))
-		      : fd;
+	if (fd >= 0)
+		return fd;
+	mvm_error_set(err, fd, "cannot make folder '%s': %s", dir, strerror(-fd));
+	return not_written(fd, err);
 }
 
 int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,

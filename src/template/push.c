@@ -213,7 +213,7 @@ static int push(struct mvm *mvm, const char *ref, const char *to,
 		r = upload(&p, &rev.rev, progress, result, err);
 	if (r == 0)
 		snprintf(result->template_id, sizeof(result->template_id), "%s", rev.id);
-	return r == -ENOSPC ? store_mend(mvm->store, r, err) : r;
+	return store_mend(mvm->store, r, err);
 }
 
 int mvm_template_push(struct mvm *mvm, const char *ref, const char *to,

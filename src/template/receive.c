@@ -323,8 +323,7 @@ static int check_room(const struct receipt *c, uint64_t data, uint64_t holes, ui
 	if (fstatvfs(c->staging.fd, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize >= data)
 		return 0;
 	str_bytes((uint64_t)st.f_bavail * st.f_frsize, have, sizeof(have));
-	int r = mvm_error_set(err, -ENOSPC, "its files need %s, and only %s are free", need, have);
-	return store_mend(c->mvm->store, r, err);
+	return mvm_error_set(err, -ENOSPC, "its files need %s, and only %s are free", need, have);
 }
 
 /* Make the needed files in staging, empty. */
@@ -335,10 +334,9 @@ static int make_files(struct receipt *c, struct mvm_error *err)
 	size_t n = 0;
 
 	AUTO_CLOSE int dir = c->with_snapshot ? dir_make_at(c->staging.fd, "snapshot") : -1;
-	if (c->with_snapshot && dir < 0) {
-		mvm_error_set(err, dir, "cannot make a folder in staging: %s", strerror(-dir));
-		return store_mend(c->mvm->store, dir, err);
-	}
+	if (c->with_snapshot && dir < 0)
+		return mvm_error_set(err, dir, "cannot make a folder in staging: %s",
+				     strerror(-dir));
 	for (uint32_t i = 0; i < c->a->index.n_files; i++) {
 		const struct index_file *file = &c->a->index.files[i];
 		if (!is_needed(c, file))
@@ -401,7 +399,7 @@ static int fill_files(struct receipt *c, struct mvm_error *err)
 	else
 		r = artifact_unpack_files(c->a, c->fds, what, c->progress, &c->result->moved_bytes,
 					  err);
-	return r == -ENOSPC ? store_mend(c->mvm->store, r, err) : r;
+	return r;
 }
 
 /* A file that was filled is stored, or belongs to the snapshot. */
@@ -585,7 +583,7 @@ int artifact_receive(struct mvm *mvm, const struct artifact *a, const struct art
 	memset(c.fds, -1, sizeof(c.fds));
 	int r = receive(&c, err);
 	if (r < 0)
-		return r;
+		return store_mend(mvm->store, r, err);
 	for (uint32_t i = 0; i < a->index.n_files; i++)
 		result->file_bytes += a->index.files[i].bytes;
 	for (uint32_t i = 0; i < a->index.n_parts; i++)

@@ -313,8 +313,10 @@ int mvm_token_remove(struct mvm *mvm, const char *name, struct mvm_error *err)
 		return mvm_error_set(err, -ENOENT, "there is no token '%s'", name);
 	mvm_token_info_free(t.info);
 	r = unlinkat(dir, file, 0) < 0 ? -errno : dir_sync(dir);
-	return r < 0 ? mvm_error_set(err, r, "cannot remove the token '%s': %s", name, strerror(-r))
-		     : 0;
+	if (r >= 0)
+		return 0;
+	mvm_error_set(err, r, "cannot remove the token '%s': %s", name, strerror(-r));
+	return store_mend(mvm->store, r, err);
 }
 
 int mvm_token_list(struct mvm *mvm, struct mvm_token_info ***ret, size_t *ret_n,

@@ -12,6 +12,7 @@ import os
 
 import harness
 from crash_case import DRIVER, CrashCase
+from fault_case import ERRORS, STEP
 from tiny_kernel import tiny_kernel
 
 
@@ -19,7 +20,6 @@ class Crash(CrashCase):
     def test_adding_a_kernel(self):
         with open(self.path("vmlinux-new"), "wb") as file:
             file.write(tiny_kernel("6.2.0-test"))
-        self.explains_room = True
         self.everywhere(harness.MVM, "kernel", "add", self.path("vmlinux-new"))
 
     def test_removing_a_kernel(self):
@@ -58,6 +58,7 @@ class Crash(CrashCase):
         self.everywhere(harness.MVM, "template", "build", "--config", self.path("new.toml"))
 
     def test_building_and_publishing_a_new_revision(self):
+        self.explains_room = False
         old = self.current(self.base)
         self.write("root/etc/hostname", "two\n")
 
@@ -173,8 +174,36 @@ class Crash(CrashCase):
 
     def test_exporting(self):
         out = self.path("out.tar")
-        self.explains_room = True
         self.everywhere(harness.MVM, "template", "export", "web-worker", out, "--force")
+
+    def test_generating_a_key(self):
+        command = [harness.MVM, "key", "generate", "mine"]
+
+        def after(data):
+            self.assertEqual(sorted(os.listdir(data + "/keys")), ["mine.pem", "mine.pub"])
+
+        self.everywhere(*command, after=after)
+
+    def test_trusting_a_key(self):
+        self.in_base("key", "generate", "mine")
+
+        def after(data):
+            self.assertEqual(os.listdir(data + "/trust"), ["mine.pub"])
+
+        self.everywhere(harness.MVM, "key", "trust", self.base + "/keys/mine.pub", after=after)
+
+    @harness.needs_program("busybox")
+    def test_a_folder_to_start_from_is_written_whole_or_not_at_all(self):
+        calls = self.calls_of([harness.MVM, "template", "init", "DATA-web"])
+        for what in ERRORS:
+            for at in range(1, len(calls) + 1, STEP * 10): # most calls make a link to busybox
+                data, folder = self.path(f"{what}-{at}"), self.path(f"{what}-{at}-web")
+                done = self.run_in(data, [harness.MVM, "template", "init", folder],
+                                   {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
+                where = f"{what} at call {at}: {done.stderr}"
+                self.assertEqual((done.returncode, os.path.exists(folder)), (1, False), where)
+                if what == "ENOSPC":
+                    self.assertIn("hint: make room on its disk, or name a folder on another", done.stderr, where)
 
     def test_pruning_beside_an_import(self):
         path, _ = self.artifact()
