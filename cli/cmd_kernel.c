@@ -227,9 +227,16 @@ const struct command command_kernel_fetch = {
 		"installed. If this host's lists of packages do not have the kernel, mvm reads "
 		"new lists into the data folder for the time of the command. Nothing is "
 		"downloaded if the newest version is imported under that name already.\n\n"
+		"On a host without apt, let a container of Debian download the package:\n\n"
+		"  podman run --rm -v \"$PWD:/out\" -w /out debian:12 sh -c '\n"
+		"    apt-get -qq update &&\n"
+		"    apt-get download $(apt-cache depends linux-image-cloud-amd64 |\n"
+		"    grep -o \"linux-image-[0-9].*\")'\n"
+		"  mvm kernel add linux-image-*.deb --name debian-6.1\n\n"
 		"With REF it is a file that 'mvm kernel add' takes, and that 'oras push REF FILE' "
-		"has put into a registry. This works on any distribution, and so does 'mvm kernel "
-		"add' with the distribution's vmlinuz.",
+		"has put into a registry of yours. Nobody publishes kernels for mvm, so REF has no "
+		"default. Guests boot from a vmlinuz alone only if their drivers are built into "
+		"it, as a distribution's seldom are.",
 	.positionals = { { .name = "REF",
 			   .help = "a kernel in a registry: HOST[:PORT]/NAME[:TAG][@DIGEST]",
 			   .optional = true,

@@ -106,8 +106,10 @@ static const struct hint {
 	{ "kernel-exists", "choose another --name, or replace it with --force", NULL },
 	{ "kernel-needed", "mvm kernel fetch", NULL },
 	{ "kernel-not-found",
-	  "get a vmlinuz, or Debian's package of a kernel for cloud guests, and run 'mvm kernel "
-	  "add FILE'; or 'mvm kernel fetch REF' takes one from a registry",
+	  "download Debian's package of a kernel for cloud guests on another machine or in a "
+	  "container, as 'mvm help kernel fetch' shows, and run 'mvm kernel add FILE.deb'; or put "
+	  "it into your registry with 'oras push REF FILE.deb', and run 'mvm kernel fetch REF' on "
+	  "each host",
 	  NULL },
 	{ "kernel-too-large",
 	  "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and add "

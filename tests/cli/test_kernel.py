@@ -128,7 +128,10 @@ class Fetch(TestCase):
     def test_a_host_without_apt_gets_a_hint(self):
         err = self.mvm_fails(UNSUPPORTED, "kernel", "fetch", env={"PATH": self.path("none")},
                              says="there is no apt-cache")
-        self.assertIn("hint: get a vmlinuz", err)
+        self.assertIn("hint: download Debian's package", err)
+        shown = self.mvm_ok("help", "kernel", "fetch") # where the hint leads
+        self.assertIn("podman run", shown)
+        self.assertIn("mvm kernel add linux-image-*.deb", shown)
 
     def test_an_apt_that_knows_no_such_kernel_is_no_debian(self):
         env = self.apt("echo 'E: No packages found' >&2; exit 100", "exit 0")
