@@ -42,12 +42,13 @@ void mvm_kernel_free(struct mvm_kernel *k)
 }
 DEFINE_LIST_FREE(mvm_kernel_list_free, mvm_kernel, mvm_kernel_free)
 
+/* source: NULL: none */
 static int write_record(int dir_fd, const struct kernel_info *info, const char *name,
-			struct mvm_error *err)
+			const struct mvm_digest *source, struct mvm_error *err)
 {
 	struct json_out out = { 0 };
 	AUTO_FREE char *text = NULL;
-	char vmlinux[65], modules[65];
+	char vmlinux[65], modules[65], from[65];
 
 	digest_hex(&info->vmlinux, vmlinux);
 	digest_hex(&info->modules, modules);
@@ -61,6 +62,10 @@ static int write_record(int dir_fd, const struct kernel_info *info, const char *
 	json_put_string(&out, o, "modules_sha256", modules);
 	json_put_u64(&out, o, "modules", info->n_modules);
 	json_put(&out, o, "pvh", json_boolean(info->pvh));
+	if (source) {
+		digest_hex(source, from);
+		json_put_string(&out, o, "artifact_sha256", from);
+	}
 	json_t *features = json_new(&out);
 	for (unsigned i = 0; i < MVM_KERNEL_FEATURES; i++)
 		json_put_string(&out, features, mvm_kernel_feature_name(i),
@@ -73,12 +78,12 @@ static int write_record(int dir_fd, const struct kernel_info *info, const char *
 	return r < 0 ? mvm_error_set(err, r, "cannot write %s: %s", KERNEL_JSON, strerror(-r)) : 0;
 }
 
-static int get_digest(const struct json_at *at, const char *key, struct mvm_digest *ret,
-		      struct mvm_error *err)
+static int get_digest(const struct json_at *at, const char *key, enum json_presence presence,
+		      struct mvm_digest *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *hex = NULL;
-	int r = json_get_string(at, key, JSON_REQUIRED, &hex, err);
-	if (r >= 0 && digest_parse(hex, ret) < 0)
+	int r = json_get_string(at, key, presence, &hex, err);
+	if (r > 0 && digest_parse(hex, ret) < 0)
 		return json_error(at, key, err, "expected 64 hex digits");
 	return r;
 }
@@ -105,12 +110,15 @@ static int get_features(const struct json_at *root, uint8_t ret[MVM_KERNEL_FEATU
 	return r;
 }
 
-static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, struct mvm_error *err)
+/* ret_source: all zero: it came from no artifact */
+static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret,
+		       struct mvm_digest *ret_source, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
 	AUTO(mvm_kernel) k = calloc(1, sizeof(*k));
 	struct json_at root;
+	struct mvm_digest source = { 0 };
 	size_t len;
 	uint64_t n_modules = 0;
 	uint32_t schema;
@@ -131,9 +139,11 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 	if (r >= 0)
 		r = json_get_string(&root, "added_at", JSON_REQUIRED, &k->added_at, err);
 	if (r >= 0)
-		r = get_digest(&root, "vmlinux_sha256", &k->vmlinux, err);
+		r = get_digest(&root, "vmlinux_sha256", JSON_REQUIRED, &k->vmlinux, err);
 	if (r >= 0)
-		r = get_digest(&root, "modules_sha256", &k->modules, err);
+		r = get_digest(&root, "modules_sha256", JSON_REQUIRED, &k->modules, err);
+	if (r >= 0)
+		r = get_digest(&root, "artifact_sha256", JSON_OPTIONAL, &source, err);
 	if (r >= 0)
 		r = json_get_u64(&root, "vmlinux_bytes", 0, JSON_U64_MAX, JSON_REQUIRED,
 				 &k->vmlinux_bytes, err);
@@ -150,12 +160,13 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 	if (!k->name)
 		return mvm_error_oom(err);
 	*ret = TAKE_PTR(k);
+	*ret_source = source;
 	return 0;
 }
 
 /* Open a kernel's folder and read its record. */
-static int load(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
-		struct mvm_error *err)
+static int load_with_source(struct store *s, const char *name, struct mvm_kernel **ret,
+			    struct mvm_digest *ret_source, int *ret_dir_fd, struct mvm_error *err)
 {
 	int r = name_check(NAME_KERNEL, name, err);
 	if (r < 0)
@@ -170,7 +181,7 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	}
 	if (dir_fd < 0)
 		return mvm_error_set(err, dir_fd, "kernel '%s': %s", name, strerror(-dir_fd));
-	r = read_record(dir_fd, name, ret, err);
+	r = read_record(dir_fd, name, ret, ret_source, err);
 	if (r == -EBADMSG)
 		r = mvm_error_reason(err, r, "kernel-damaged", name);
 	if (r < 0)
@@ -178,6 +189,13 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	if (ret_dir_fd)
 		*ret_dir_fd = TAKE_FD(dir_fd);
 	return 0;
+}
+
+static int load(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
+		struct mvm_error *err)
+{
+	struct mvm_digest source;
+	return load_with_source(s, name, ret, &source, ret_dir_fd, err);
 }
 
 static bool same_kernel(const struct mvm_kernel *k, const struct kernel_info *info)
@@ -263,12 +281,12 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot open '%s': %s", path,
 				     fd == -EINVAL ? "it is no regular file" : strerror(-fd));
-	return kernels_add_file(s, fd, path, name, force, progress, ret, err);
+	return kernels_add_file(s, fd, path, NULL, name, force, progress, ret, err);
 }
 
-int kernels_add_file(struct store *s, int fd, const char *src_name, const char *name, bool force,
-		     const struct mvm_progress *progress, struct mvm_kernel **ret,
-		     struct mvm_error *err)
+int kernels_add_file(struct store *s, int fd, const char *src_name, const struct mvm_digest *source,
+		     const char *name, bool force, const struct mvm_progress *progress,
+		     struct mvm_kernel **ret, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
 	struct kernel_info info = { 0 };
@@ -293,7 +311,7 @@ int kernels_add_file(struct store *s, int fd, const char *src_name, const char *
 	if (added < 0)
 		return added;
 	if (added) {
-		r = store_mend(s, write_record(st.fd, &info, name, err), err);
+		r = store_mend(s, write_record(st.fd, &info, name, source, err), err);
 		if (r == 0)
 			r = publish(s, &st, name, err);
 		if (r < 0)
@@ -302,6 +320,40 @@ int kernels_add_file(struct store *s, int fd, const char *src_name, const char *
 	if (ret)
 		r = load(s, name, ret, NULL, err);
 	return r < 0 ? r : added;
+}
+
+/* Is this kernel what an import of the artifact would give?  An import may find a feature that a
+ * record does not know. */
+static bool is_from(struct store *s, const char *name, const struct mvm_digest *source,
+		    struct mvm_kernel **ret)
+{
+	AUTO(mvm_kernel) k = NULL;
+	struct mvm_digest from;
+
+	if (load_with_source(s, name, &k, &from, NULL, NULL) < 0 || !digest_equal(&from, source) ||
+	    memchr(k->features, MVM_KERNEL_UNKNOWN, MVM_KERNEL_FEATURES))
+		return false;
+	*ret = TAKE_PTR(k);
+	return true;
+}
+
+bool kernels_find_source(struct store *s, const struct mvm_digest *source, const char *name,
+			 struct mvm_kernel **ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+
+	if (name)
+		return is_from(s, name, source, ret);
+	if (store_dir_names(s, STORE_KERNELS, &names, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < names.n; i++) {
+		AUTO(mvm_kernel) k = NULL;
+		if (!is_from(s, names.v[i], source, &k) || !str_eq(k->name, k->version))
+			continue;
+		*ret = TAKE_PTR(k);
+		return true;
+	}
+	return false;
 }
 
 /* Make the list's entry of a kernel that load() could not read; r: load()'s result.  Returns 1, 0

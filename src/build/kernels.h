@@ -16,10 +16,16 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		const struct mvm_progress *progress, struct mvm_kernel **ret,
 		struct mvm_error *err);
 
-/* kernels_add() of an open regular file.  src_name: for messages. */
-int kernels_add_file(struct store *s, int fd, const char *src_name, const char *name, bool force,
-		     const struct mvm_progress *progress, struct mvm_kernel **ret,
-		     struct mvm_error *err);
+/* kernels_add() of an open regular file.  src_name: for messages.  source: the artifact that it
+ * came from; NULL: none. */
+int kernels_add_file(struct store *s, int fd, const char *src_name, const struct mvm_digest *source,
+		     const char *name, bool force, const struct mvm_progress *progress,
+		     struct mvm_kernel **ret, struct mvm_error *err);
+
+/* Find the kernel that kernels_add_file() of this artifact has added under that name; name NULL:
+ * under its version. */
+bool kernels_find_source(struct store *s, const struct mvm_digest *source, const char *name,
+			 struct mvm_kernel **ret);
 
 /* Find a kernel by name; without a name, the only kernel.  A damaged kernel counts, since the user
  * may mean it.  ret_dir_fd: its folder, the caller's; may be NULL.  -ENOENT, with a reason for

@@ -325,6 +325,26 @@ class FromARegistry(Artifacts, TestCase):
         self.mvm_ok("kernel", "fetch", self.ref, "--name", "k", "--force")
         self.assertEqual(self.mvm_json("kernel", "list")[0]["version"], "6.1.0-other")
 
+    @harness.needs_program("dpkg-deb")
+    def test_a_package_that_is_here_is_neither_fetched_nor_unpacked_again(self):
+        self.write("deb/DEBIAN/control", "Package: k\nVersion: 1\nArchitecture: all\nMaintainer: n <n@example>\n"
+                   "Description: k\n")
+        os.mkdir(self.path("deb/boot"))
+        oci.write(self.path("deb/boot/vmlinuz-6.1.0-test"), self.kernel)
+        subprocess.run(["dpkg-deb", "-b", self.path("deb"), self.path("k.deb")], check=True,
+                       stdout=subprocess.DEVNULL, timeout=300)
+        with open(self.path("k.deb"), "rb") as file:
+            self.artifact(file.read())
+        for name in ["--name", "k"], []: # the second one is another name of the same kernel
+            for words, fetched in ("", 1), (", was there already", 0):
+                before = len(self.stub.requests("/blobs/"))
+                self.assertEqual(self.mvm_ok("kernel", "fetch", self.ref, *name),
+                                 f"{'k' if name else '6.1.0-test'}  6.1.0-test, 0 modules{words}\n")
+                self.assertEqual(len(self.stub.requests("/blobs/")) - before, fetched)
+                self.mvm_ok("template", "prune") # which removes the package
+        self.mvm_ok("kernel", "fetch", self.ref, "--force")
+        self.assertEqual(len(self.stub.requests("/blobs/")), 3)
+
     def test_other_artifacts_are_refused(self):
         self.artifact(self.kernel, b"readme")
         self.refused("has 2 files, not one")
