@@ -6,6 +6,8 @@ the file system: those of mvm, and those of mvm-registry.  Environment: as for c
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import urllib.request
 import harness
 import registries
 from crash_case import DRIVER, CrashCase
-from fault_case import FAULTS, STEP, names_of, points
+from fault_case import ERRORS, FAULTS, STEP, names_of, points
 
 # In place of mvm-registry: the same with a fault.  mvm gives it no environment of its own.
 FAULTY = """#!/bin/sh
@@ -28,7 +30,9 @@ NO_VMM = {"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"}
 
 
 @unittest.skipUnless(registries.DOCKER_REGISTRY, "docker-registry is not installed")
-class Moved(CrashCase):
+class MovedCase(CrashCase):
+    """Each test has a registry, and self.there, a tag in it."""
+
     def setUp(self):
         super().setUp()
         self.registry = self.enterContext(registries.Registry(self.folder))
@@ -38,6 +42,8 @@ class Moved(CrashCase):
     def environment(self, extra=None): # a host with a VMM leaves out a snapshot that is not for it
         return super().environment({**NO_VMM, **(extra or {})})
 
+
+class Moved(MovedCase):
     def pull_command(self):
         """A command that pulls a revision, snapshot and signature, and those."""
         self.in_base("key", "trust", self.base + "/keys/mine.pub")
@@ -138,60 +144,144 @@ class Moved(CrashCase):
     def test_the_helper_of_a_pull(self):
         self.in_the_helper(*self.pull_command())
 
-    # ---- mvm-pull ----
 
-    @unittest.skipUnless(os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK), "FUSE cannot be mounted")
-    def test_a_pull_that_vms_start_from(self):
-        """mvm-pull fetches, shows the files to VMs and publishes.  There is no VMM, so no VM starts."""
+@unittest.skipUnless(os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK), "FUSE cannot be mounted")
+class Started(MovedCase):
+    """Pulls that VMs start from: mvm-pull fetches, shows the files to VMs and publishes.  There is no VMM, so no
+    VM starts."""
+
+    def setUp(self):
+        super().setUp()
         self.in_base("key", "trust", self.base + "/keys/mine.pub")
-        _, new = self.other_revision([harness.MVM, "template", "push", "web-worker", self.there, "--sign", "mine"])
-        real = os.path.dirname(harness.MVM)
-        log, ended = self.path("calls"), set()
+        self.calls = []
 
-        def lib(at, what, log="/dev/null"):
-            lib = self.path(f"lib-{what}-{at}")
-            self.write(lib + "/mvm-pull", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real + "/mvm-pull"),
-                       0o755)
-            for helper in "mvm-registry", "mvm-lazy":
-                os.symlink(f"{real}/{helper}", f"{lib}/{helper}")
-            return lib
+    def push(self, text):
+        """Push another revision, snapshot and signature, and return its name."""
+        other, new = self.other_revision([harness.MVM, "template", "push", "web-worker", self.there, "--sign", "mine"],
+                                         text=text)
+        shutil.rmtree(other)
+        return new
 
-        def start(data, lib):
-            done = self.mvm("run", "--template", self.there, "--", "true", status=125,
-                            env={"MVM_DATA_DIR": data, "MVM_LIBEXEC_DIR": lib})
-            deadline = time.monotonic() + harness.PATIENCE_S # mvm-pull goes on
-            while harness.processes_of(data):
-                self.assertLess(time.monotonic(), deadline, harness.processes_of(data))
-                time.sleep(0.02)
-            return done.stderr
+    def lib(self, at, what, log="/dev/null"):
+        real, lib = os.path.dirname(harness.MVM), self.path(f"lib-{what}-{at}")
+        self.write(lib + "/mvm-pull", FAULTY.format(faults=FAULTS, at=at, what=what, log=log, real=real + "/mvm-pull"),
+                   0o755)
+        for helper in "mvm-registry", "mvm-lazy":
+            os.symlink(f"{real}/{helper}", f"{lib}/{helper}")
+        return lib
 
-        def published(data):
-            path = data + "/templates/web/current/revision.json"
-            return os.path.exists(path) and os.path.basename(os.readlink(os.path.dirname(path))) == new
+    def run_words(self, data, lib):
+        return ([harness.MVM, "run", "--template", self.there, "--", "true"],
+                self.environment({"MVM_DATA_DIR": data, "MVM_LIBEXEC_DIR": lib}))
 
-        def one(at, what, lib):
-            where = f"{what} at call {at} of mvm-pull"
-            data = self.copy_of_base()
-            said = start(data, lib)
-            ended.add(("mvm-pull has ended unexpectedly" in said, published(data)))
-            self.whole(data, where)
-            again = self.run_in(data, [harness.MVM, "template", "pull", self.there])
-            self.assertEqual(again.returncode, 0, f"{where}: run again: {again.stderr}")
-            self.whole(data, where + ", run again")
-            self.assertTrue(published(data), where)
-            self.assertEqual(os.listdir(data + "/cache/pulls"), [], where)
-            self.remove(data)
+    def until(self, holds, what):
+        deadline = time.monotonic() + harness.PATIENCE_S
+        while not holds():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.02)
 
-        data = self.copy_of_base()
-        said = start(data, lib(0, "nothing", log))
+    def start(self, data, lib):
+        words, env = self.run_words(data, lib)
+        done = subprocess.run(words, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=300, check=False)
+        self.assertEqual(done.returncode, 125, done.stderr)
+        self.until(lambda: not harness.processes_of(data), "mvm-pull goes on") # when the command has ended
+        return done.stderr
+
+    def published(self, data, new):
+        path = data + "/templates/web/current/revision.json"
+        return os.path.exists(path) and os.path.basename(os.readlink(os.path.dirname(path))) == new
+
+    def count(self, new):
+        """The calls of mvm-pull without a fault."""
+        log, data = self.path("calls"), self.copy_of_base()
+        said = self.start(data, self.lib(0, "nothing", log))
         self.assertNotIn("VMs start when all of it is here", said)
-        self.assertTrue(published(data), said)
-        calls = names_of(log)
-        tried = [(at, what, lib(at, what)) for what, at in points(calls)]
-        self.in_parallel(one, tried)
+        self.assertTrue(self.published(data, new), said)
+        self.remove(data)
+        self.calls = names_of(log)
+
+    def one_pull(self, at, what, lib, new, ended):
+        where = f"{what} at call {at} of mvm-pull"
+        data = self.copy_of_base()
+        said = self.start(data, lib)
+        ended.add(("mvm-pull has ended unexpectedly" in said, self.published(data, new)))
+        if what in ERRORS: # what fails after a VM could start is the VM's to say, and there is none
+            self.assertRegex(said, r"Input/output error|No space left on device|no backend here can run", where)
+        self.whole(data, where)
+        again = self.run_in(data, [harness.MVM, "template", "pull", self.there])
+        self.assertEqual(again.returncode, 0, f"{where}: run again: {again.stderr}")
+        self.whole(data, where + ", run again")
+        self.assertTrue(self.published(data, new), where)
+        self.assertEqual(os.listdir(data + "/cache/pulls"), [], where)
+        self.remove(data)
+
+    def sweep(self, new, every=1):
+        """every: try only so many of the sample's faults; check-long tries all."""
+        ended = set()
+        self.count(new)
+        faults = list(points(self.calls))[::every if STEP > 1 else 1]
+        tried = [(at, what, self.lib(at, what), new, ended) for what, at in faults]
+        self.in_parallel(self.one_pull, tried)
         # some were killed before a VM could start, some between that and the end
         self.assertLessEqual({(True, False), (False, False)}, ended)
-        print(f"# mvm-pull: {len(calls)} calls, {len(tried)} faults", file=sys.stdout, flush=True)
+        print(f"# mvm-pull: {len(self.calls)} calls, {len(tried)} faults", file=sys.stdout, flush=True)
+
+    def test_a_new_template(self):
+        self.sweep(self.push("two"))
+
+    def test_a_new_revision_of_a_template(self):
+        old = self.push("two")
+        self.in_base("template", "pull", self.there)
+        self.assertTrue(self.published(self.base, old))
+        self.sweep(self.push("three"), every=3)
+
+    def prune_meanwhile(self, at, lib, new):
+        """Stop mvm-pull at a call while a prune runs; the pull must publish all the same."""
+        where = f"mvm-pull is stopped at call {at}"
+        data = self.copy_of_base()
+        words, env = self.run_words(data, lib)
+        with subprocess.Popen(words, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True) as run:
+            self.until(lambda: self.stopped(data), where)
+            with subprocess.Popen([harness.MVM, "template", "prune", "--keep", "1"], cwd=self.folder,
+                                  env=self.environment({"MVM_DATA_DIR": data}), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as prune:
+                try:
+                    prune.wait(0.5)
+                except subprocess.TimeoutExpired:
+                    pass # the prune waits for a lock
+                for pid in self.stopped(data):
+                    os.kill(pid, signal.SIGCONT)
+                said = prune.communicate(timeout=300)[1]
+                self.assertEqual(prune.returncode, 0, f"{where}: {said}")
+            said = run.communicate(timeout=300)[1]
+        self.until(lambda: not harness.processes_of(data), where)
+        self.assertTrue(self.published(data, new), f"{where}: {said}")
+        self.whole(data, where)
+        self.remove(data)
+
+    @staticmethod
+    def stopped(data):
+        """The processes of mvm-pull that are stopped."""
+        found = []
+        for pid, command in harness.processes_of(data).items():
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                    if "mvm-pull" in command and file.read().rpartition(")")[2].split()[0] == "T":
+                        found.append(pid)
+            except OSError:
+                pass # it has ended
+        return found
+
+    def test_pruning_beside_it(self):
+        old = self.push("two")
+        self.in_base("template", "pull", self.there)
+        self.assertTrue(self.published(self.base, old))
+        new = self.push("three")
+        self.count(new)
+        self.in_parallel(self.prune_meanwhile, [(at, self.lib(at, "stop"), new)
+                                                for at in range(1, len(self.calls) + 1, 2 * STEP if STEP > 1 else 1)])
 
 
 if __name__ == "__main__":
