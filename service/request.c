@@ -24,9 +24,24 @@
  * longer one ends it. */
 #define DISCARD_MAX ((size_t)64 * 1024)
 
-static const struct mvm_progress no_progress = MVM_PROGRESS_INIT;
+/* Enough for a change that a client only sends, without a look at the reply. */
+#define GONE_WAIT_MS 2000
 
 /* ---- life ---- */
+
+/* On its worker. */
+static int on_progress(void *arg, const struct mvm_progress_event *event)
+{
+	const struct request *rq = arg;
+	return event->kind == MVM_PROGRESS_WAIT &&
+	       clock_now_ns() >= atomic_load(&rq->wait_until_ns);
+}
+
+void request_give_up(struct request *rq, int64_t deadline_ns)
+{
+	if (deadline_ns < atomic_load(&rq->wait_until_ns))
+		atomic_store(&rq->wait_until_ns, deadline_ns);
+}
 
 struct request *request_new(struct server *server, const struct listener *listener,
 			    const char *target)
@@ -41,7 +56,10 @@ struct request *request_new(struct server *server, const struct listener *listen
 	}
 	rq->server = server;
 	rq->listener = listener;
-	rq->progress = &no_progress;
+	rq->waits =
+		(struct mvm_progress){ .size = sizeof(rq->waits), .fn = on_progress, .arg = rq };
+	rq->progress = &rq->waits;
+	atomic_init(&rq->wait_until_ns, DEADLINE_NONE);
 	rq->peer_uid = (uid_t)-1;
 	rq->begun_ns = clock_now_ns();
 	rq->refs = 1;
@@ -94,6 +112,7 @@ void request_completed(struct request *rq)
 {
 	loop_source_free(rq->watch);
 	rq->watch = NULL;
+	request_give_up(rq, clock_deadline_ns(GONE_WAIT_MS));
 	if (rq->connection)
 		connection_set_limit(rq->server, rq->connection, CONNECTION_NEXT);
 	rq->connection = NULL;
@@ -110,6 +129,7 @@ static void on_hangup(void *arg, uint32_t events)
 	struct request *rq = arg;
 	(void)events;
 	rq->dropped = true;
+	request_give_up(rq, clock_deadline_ns(GONE_WAIT_MS));
 	request_resume(rq);
 }
 

@@ -8,7 +8,7 @@
  * Lifetime: request.c makes a request when its head has come.  It lives until its reply was sent or
  * its client has gone, and until its work has ended: both hold a reference.  A handler that keeps a
  * request for later takes one too (request_ref()).  After the client has gone, replies are dropped;
- * request_gone() tells.
+ * request_gone() tells.  Work that is no operation goes on then, but does not wait long any more.
  *
  * Threads: everything happens on the loop, except where a comment says "any thread".  Those
  * functions read what does not change once the handler was called, or belong to the request's own
@@ -21,6 +21,7 @@
 #include <jansson.h>
 #include <mvm/error.h>
 #include <mvm/progress.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,6 +79,8 @@ struct request {
 	/* request.c's */
 	struct work work;
 	work_fn work_fn;
+	struct mvm_progress waits; /* its work's, if it is no operation */
+	_Atomic int64_t wait_until_ns;
 	struct MHD_Connection *connection;    /* NULL: the client has gone, or has its reply */
 	struct request *next_request, **link; /* the server's list */
 	size_t discarded;		      /* bytes of the body so far */
@@ -175,6 +178,9 @@ bool request_step(struct request *rq, struct MHD_Connection *connection, const c
 		  const char *version, const char *upload, size_t *upload_len);
 /* Its reply was sent, or its client has gone. */
 void request_completed(struct request *rq);
+/* Nobody will get its reply.  What its work waits for after that time, such as a lock, fails with
+ * -ECANCELED. */
+void request_give_up(struct request *rq, int64_t deadline_ns);
 
 /* ---- for stream.c ---- */
 

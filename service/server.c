@@ -66,6 +66,8 @@ void server_free(struct server *s)
 		return;
 	if (s->operations)
 		operations_cancel_all(s->operations);
+	for (struct request *rq = s->requests; rq; rq = rq->next_request)
+		request_give_up(rq, 0);
 	starts_end(s);
 	for (int i = 0; i < WORK_CLASSES; i++)
 		workers_free(s->workers[i]);

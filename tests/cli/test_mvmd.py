@@ -4,6 +4,7 @@ What it serves is in integration/test_service.py."""
 
 import concurrent.futures
 import errno
+import fcntl
 import grp
 import http.client
 import json
@@ -408,6 +409,24 @@ class Life(Case):
                     self.mvmd.send_signal(signal.SIGTERM)
                     time.sleep(0.05)
                 self.assertEqual(self.mvmd.wait(harness.PATIENCE_S), 0)
+
+    def test_what_waits_for_a_lock_ends_with_its_client_and_with_mvmd(self):
+        self.end_mvmd()
+        self.start_mvmd("--grace", "100ms")
+        self.mvm_ok("template", "create", "web", "--flake", "dir:root", "--", "/bin/x")
+        works = lambda: 'mvmd_work_running{class="start"} 1' in self.local("GET", "/metrics")[2]
+        with open(os.path.join(self.data_dir, "locks", "template.web"), "r", encoding="ascii") as lock, \
+                socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for client in first, second:
+                client.connect(self.socket)
+                client.sendall(b"DELETE /v1/templates/web HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertTrue(self.wait_for(works))
+                if client == first:
+                    client.close()
+                    self.assertTrue(self.wait_for(lambda: not works()))
+            self.assertEqual(self.end_mvmd(), 0)
+        self.assertEqual([t["template_id"] for t in self.mvm_json("template", "list")], ["web"])
 
     def test_under_a_service_manager(self):
         self.end_mvmd()
