@@ -2,8 +2,8 @@
 /*
  * filesystem.Filesystem: watching a folder, as a stream or by asking again and again.
  *
- * Either way the guest's agent sends events.  A watcher that nobody asks keeps the last ones: at
- * most EVENTS_MAX of them, with at most EVENTS_BYTES_MAX.  It ends with its sandbox.
+ * Either way the guest's agent sends events.  A watcher that nobody asks keeps the last ones
+ * (last_events.h).  It ends with its sandbox.
  */
 #include "e2b/watch.h"
 
@@ -16,14 +16,13 @@
 #include "base/parse.h"
 #include "codec/json.h"
 #include "e2b/envd.h"
+#include "e2b/last_events.h"
 #include "request.h"
 #include "server.h"
 #include "stream.h"
 
-#define EVENTS_MAX	 4096u
-#define EVENTS_BYTES_MAX ((size_t)1024 * 1024)
-#define WATCHERS_MAX	 256u
-#define EVENT_MAX	 65536u /* with its entry */
+#define WATCHERS_MAX 256u
+#define EVENT_MAX    65536u /* with its entry */
 
 struct watcher {
 	struct sandbox_use use;
@@ -36,10 +35,7 @@ struct watcher {
 	struct strbuf bytes, text;
 	struct request *rq;    /* waits for the beginning; NULL: it has begun */
 	struct stream *stream; /* NULL: clients ask */
-	json_t *events;
-	size_t events_bytes;	      /* as the agent sent them */
-	uint32_t lengths[EVENTS_MAX]; /* of each event, a ring */
-	size_t first;		      /* the oldest one's place in it */
+	struct last_events events;
 	int64_t keepalive_ms, quiet_since_ns;
 	bool begun, ended, entries;
 };
@@ -66,7 +62,7 @@ static void free_watcher(struct watcher *w)
 		*at = w->next;
 	let_go(w);
 	request_unref(w->rq);
-	json_decref(w->events);
+	json_decref(w->events.list);
 	strbuf_done(&w->bytes);
 	strbuf_done(&w->text);
 	free(w);
@@ -137,22 +133,6 @@ static json_t *event_json(const char *word, const char *name)
 	return NULL;
 }
 
-/* Keep an event for a client that asks, in place of the oldest ones. */
-static void keep(struct watcher *w, json_t *event, size_t len)
-{
-	size_t n = json_array_size(w->events);
-	while (n > 0 && (n == EVENTS_MAX || w->events_bytes + len > EVENTS_BYTES_MAX)) {
-		json_array_remove(w->events, 0);
-		w->events_bytes -= w->lengths[w->first];
-		w->first = (w->first + 1) % EVENTS_MAX;
-		n--;
-	}
-	if (json_array_append_new(w->events, event) < 0)
-		return;
-	w->lengths[(w->first + n) % EVENTS_MAX] = (uint32_t)len;
-	w->events_bytes += len;
-}
-
 /*
  * Pass an event on.
  *
@@ -175,7 +155,7 @@ static void tell(struct watcher *w, const char *word, const char *name, size_t l
 		envd_send(w->stream, json_pack("{s:o}", "filesystem", event));
 		return;
 	}
-	keep(w, event, len);
+	last_events_add(&w->events, event, len);
 }
 
 /* The entry after an event, or an empty string.  Returns how many bytes it has; 0: it is not whole;
@@ -366,7 +346,6 @@ int filesystem_create_watcher(struct request *rq, struct mvm_error *err)
 	int r = start(rq, false, &w, &s, err);
 	if (r < 0)
 		return r;
-	w->events = json_array();
 	w->id = ++e->last_watcher;
 	w->next = e->watchers;
 	e->watchers = w;
@@ -408,9 +387,7 @@ int filesystem_watcher_events(struct request *rq, struct mvm_error *err)
 	int r = find(rq, &w, err);
 	if (r < 0)
 		return r;
-	request_reply_json(rq, 200, json_pack("{s:o}", "events", w->events));
-	w->events = json_array();
-	w->events_bytes = 0;
+	request_reply_json(rq, 200, json_pack("{s:o}", "events", last_events_take(&w->events)));
 	return 0;
 }
 
