@@ -340,6 +340,8 @@ static void work_done(struct work *work)
 	if (!rq->status && rq->err.code == 0) /* mvmd ends, and its work never ran */
 		mvm_error_set(&rq->err, -EAGAIN, "mvmd is being stopped");
 	reply_answer(rq);
+	if (rq->worked)
+		rq->worked(rq);
 	request_unref(rq);
 }
 

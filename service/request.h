@@ -74,6 +74,9 @@ struct request {
 	void *own;
 	void (*own_free)(void *own);
 
+	/* a handler's own, on the loop once request_work()'s function has ended; may be NULL */
+	void (*worked)(struct request *rq);
+
 	struct operation *operation; /* NULL: its work is none */
 
 	/* request.c's */

@@ -64,6 +64,7 @@ void server_free(struct server *s)
 {
 	if (!s)
 		return;
+	s->stop = 2; /* what waits for its turn does not begin */
 	if (s->operations)
 		operations_cancel_all(s->operations);
 	for (struct request *rq = s->requests; rq; rq = rq->next_request)

@@ -20,7 +20,6 @@
 #define TIMEOUT_V1_S  15.0
 #define TIMEOUT_V2_S  300.0
 #define TIMEOUT_MAX_S (30.0 * 24 * 3600)
-#define END_TRIES     300 /* of 100 ms */
 
 void control_fail(struct request *rq, unsigned status, const struct mvm_error *err)
 {
@@ -91,8 +90,7 @@ static void put_seconds(json_t *o, const char *key, double s)
 	json_object_set_new(o, key, json_string(text));
 }
 
-/* Find the route's sandbox and give a copy of its document to rq->own. */
-static int take_copy(struct request *rq, struct sandbox **ret, struct mvm_error *err)
+int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err)
 {
 	const char *id = request_arg(rq, 0);
 	struct e2b *e = NULL;
@@ -104,15 +102,7 @@ static int take_copy(struct request *rq, struct sandbox **ret, struct mvm_error 
 		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 	rq->own = sandbox_copy(s);
 	rq->own_free = (void (*)(void *))json_decref;
-	*ret = s;
-	return rq->own ? 0 : mvm_error_oom(err);
-}
-
-int control_with(struct request *rq, work_fn fn, enum work_class class, struct mvm_error *err)
-{
-	struct sandbox *s = NULL;
-	int r = take_copy(rq, &s, err);
-	return r < 0 ? r : request_work(rq, class, fn, err);
+	return rq->own ? request_work(rq, class, fn, err) : mvm_error_oom(err);
 }
 
 /* Give the document another end. */
@@ -363,60 +353,17 @@ static int handle_info(struct request *rq, struct mvm_error *err)
 
 /* ---- change ---- */
 
-/* From now on it is gone for its guest's clients, until its worker posts otherwise.  They ask for
- * its health once their streams break. */
-static void leave(struct sandbox *s)
-{
-	s->ending = true;
-	sandbox_drop_uses(s);
-}
-
 static int kill_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	int r = sandbox_kill(rq->server->e2b, mvm, rq->own, err);
-	if (r < 0)
-		sandbox_post_stay(rq->server->e2b, request_arg(rq, 0));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
-}
-
-static int handle_kill(struct request *rq, struct mvm_error *err)
-{
-	int r = control_with(rq, kill_it, WORK_START, err);
-	if (r == 0)
-		leave(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
-	return r;
 }
 
 static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	bool memory = !json_is_false(json_object_get(rq->json, "memory"));
 	int r = sandbox_pause(rq->server->e2b, mvm, rq->own, memory, err);
-	if (r < 0)
-		sandbox_post_stay(rq->server->e2b, request_arg(rq, 0));
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
-}
-
-static int handle_pause(struct request *rq, struct mvm_error *err)
-{
-	int r = control_with(rq, pause_it, WORK_START, err);
-	if (r == 0)
-		leave(sandbox_find(rq->server->e2b, request_arg(rq, 0)));
-	return r;
-}
-
-/* Its end is under way: a connection now would be to something that goes.  Wait for it. */
-static int await_end(struct request *rq, struct mvm *mvm, struct mvm_instance_info **info,
-		     struct mvm_error *err)
-{
-	for (unsigned i = 0; i < END_TRIES && (*info)->state == MVM_INSTANCE_RUNNING; i++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
-		mvm_instance_info_free(*info);
-		*info = NULL;
-		int r = control_look(rq->server->e2b, mvm, rq->own, info, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 /* Let a paused one go on.  Returns 1, or 0 if it runs. */
@@ -445,11 +392,15 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	int r = control_seconds(rq, "timeout", &timeout_s, err);
 	if (r >= 0)
 		r = control_look(rq->server->e2b, mvm, doc, &info, err);
-	if (r >= 0 && (json_object_get(doc, "ending") || sandbox_is_on_disk(rq->server->e2b, doc)))
-		r = await_end(rq, mvm, &info, err);
+	if (r >= 0 && json_object_get(doc, SANDBOX_ON_DISK) && !sandbox_is_over(info)) {
+		/* an earlier mvmd has ended amid its stop */
+		mvm_instance_info_free(TAKE_PTR(info));
+		r = sandbox_stop(rq->server->e2b, mvm, doc, err);
+		if (r >= 0)
+			r = control_look(rq->server->e2b, mvm, doc, &info, err);
+	}
 	if (r < 0)
 		return r;
-	json_object_del(doc, "ending");
 	r = wake(rq, mvm, info, err);
 	mvm_instance_info_free(info);
 	if (r < 0)
@@ -460,17 +411,6 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	double wanted_s = (double)clock_wall_ns() / 1e9 + timeout_s;
 	r = move_end(rq, doc, resumed || wanted_s > end_s ? wanted_s : end_s, err);
 	return r < 0 ? r : request_answer(rq, resumed ? 201 : 200, control_sandbox(doc), err);
-}
-
-static int handle_connect(struct request *rq, struct mvm_error *err)
-{
-	struct sandbox *s = NULL;
-	int r = take_copy(rq, &s, err);
-	if (r < 0)
-		return r;
-	if (s->ending)
-		json_object_set_new(rq->own, "ending", json_true());
-	return request_work(rq, WORK_START, connect_it, err);
 }
 
 static int set_timeout(struct request *rq, struct mvm *mvm, struct mvm_error *err)
@@ -488,11 +428,6 @@ static int set_timeout(struct request *rq, struct mvm *mvm, struct mvm_error *er
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
-static int handle_timeout(struct request *rq, struct mvm_error *err)
-{
-	return control_with(rq, set_timeout, WORK_READ, err);
-}
-
 /* ---- the rest ---- */
 
 #define WITH(fn, class)                                                                            \
@@ -503,8 +438,19 @@ static int handle_timeout(struct request *rq, struct mvm_error *err)
 WITH(control_fork, WORK_START)
 WITH(control_snapshot, WORK_BUILD)
 WITH(control_metrics, WORK_READ)
-WITH(control_network, WORK_READ)
 #undef WITH
+
+#define IN_TURN(fn, ends)                                                                          \
+	static int handle_##fn(struct request *rq, struct mvm_error *err)                          \
+	{                                                                                          \
+		return control_change(rq, fn, ends, err);                                          \
+	}
+IN_TURN(connect_it, false)
+IN_TURN(control_network, false)
+IN_TURN(kill_it, true)
+IN_TURN(pause_it, true)
+IN_TURN(set_timeout, false)
+#undef IN_TURN
 
 static int not_offered(struct request *rq, struct mvm_error *err)
 {
@@ -532,13 +478,13 @@ const struct route e2b_routes[] = {
 	GET("/sandboxes", .handle = control_list),
 	GET("/v2/sandboxes", .handle = control_list),
 	GET("/sandboxes/{sandboxID}", .handle = handle_info),
-	CHANGE("DELETE", "/sandboxes/{sandboxID}", .handle = handle_kill),
-	CHANGE("POST", "/sandboxes/{sandboxID}/connect", .handle = handle_connect),
-	CHANGE("POST", "/v2/sandboxes/{sandboxID}/connect", .handle = handle_connect),
-	CHANGE("POST", "/sandboxes/{sandboxID}/resume", .handle = handle_connect),
-	CHANGE("POST", "/sandboxes/{sandboxID}/timeout", .handle = handle_timeout),
-	CHANGE("POST", "/sandboxes/{sandboxID}/refreshes", .handle = handle_timeout),
-	CHANGE("POST", "/sandboxes/{sandboxID}/pause", .handle = handle_pause),
+	CHANGE("DELETE", "/sandboxes/{sandboxID}", .handle = handle_kill_it),
+	CHANGE("POST", "/sandboxes/{sandboxID}/connect", .handle = handle_connect_it),
+	CHANGE("POST", "/v2/sandboxes/{sandboxID}/connect", .handle = handle_connect_it),
+	CHANGE("POST", "/sandboxes/{sandboxID}/resume", .handle = handle_connect_it),
+	CHANGE("POST", "/sandboxes/{sandboxID}/timeout", .handle = handle_set_timeout),
+	CHANGE("POST", "/sandboxes/{sandboxID}/refreshes", .handle = handle_set_timeout),
+	CHANGE("POST", "/sandboxes/{sandboxID}/pause", .handle = handle_pause_it),
 	CHANGE("POST", "/sandboxes/{sandboxID}/fork", .handle = handle_control_fork),
 	ADMIN("POST", "/sandboxes/{sandboxID}/snapshots", .handle = handle_control_snapshot),
 	ADMIN("PUT", "/sandboxes/{sandboxID}/network", .handle = handle_control_network),

@@ -46,7 +46,8 @@ struct sandbox {
 	char id[SANDBOX_ID_SIZE];
 	json_t *doc;	/* see sandboxes.c */
 	int64_t end_ms; /* of the lease, since 1970; 0: it is paused */
-	bool ending;	/* its lease is over, and a worker does what is due */
+	bool ending;	/* a worker pauses or removes it */
+	bool due;	/* its lease is over, and what is due has its turn or waits for it */
 	struct sandbox_use *uses;
 };
 
@@ -54,6 +55,7 @@ struct e2b {
 	struct server *server;
 	char *folder; /* of the documents */
 	struct sandbox *sandboxes;
+	struct turn *turns; /* the first ones come first */
 	struct watcher *watchers;
 	uint64_t last_watcher;
 	struct loop_source *lease_timer;
@@ -109,15 +111,30 @@ void sandbox_forget(struct e2b *e, const char *id);
  * answered; doc is taken over.  NULL: the sandbox is gone. */
 void sandbox_post(struct e2b *e, const char *id, json_t *doc);
 
-/* Worker: it could not end.  The loop keeps its document: another worker's may be newer than this
- * one's. */
-void sandbox_post_stay(struct e2b *e, const char *id);
+/* What was due has ended.  Unless its lease has another end by now, it is tried again then. */
+void sandbox_lease_done(struct e2b *e, struct sandbox *s, int64_t again_ms);
 
 /* The lease of a document, as a real number of seconds since 1970; 0: none. */
 #define SANDBOX_END "endAt"
 
 /* A member of a document: it is paused without its memory, so its VM has ended. */
 #define SANDBOX_ON_DISK "onDisk"
+
+/* ---- turns.c ---- */
+
+/*
+ * Run fn on a worker, after earlier changes of the route's {sandboxID}, and then give a copy of its
+ * document to rq->own.  Whatever changes a document does it so; its news and its end are in
+ * WORK_START's order.
+ *
+ *   ends  it pauses or removes the sandbox, which is gone for its guest's clients as it begins
+ */
+int control_change(struct request *rq, work_fn fn, bool ends, struct mvm_error *err);
+
+/* Do in its turn what is due when the lease is over.  False: out of memory. */
+bool sandbox_end_lease(struct e2b *e, struct sandbox *s);
+
+void turns_free(struct e2b *e);
 
 /* ---- actions.c: workers ---- */
 

@@ -26,7 +26,7 @@
 #include "worker.h"
 
 #define DOCUMENT_MAX ((size_t)1024 * 1024)
-#define AGAIN_MS     10000 /* when an end could not be carried out */
+#define AGAIN_MS     10000 /* when there is no memory for its end */
 
 static void on_lease(void *arg);
 
@@ -103,7 +103,7 @@ static void arm(struct e2b *e)
 {
 	int64_t soonest = 0, now_ms = clock_wall_ns() / 1000000;
 	for (const struct sandbox *s = e->sandboxes; s; s = s->next) {
-		if (s->end_ms && !s->ending && (!soonest || s->end_ms < soonest))
+		if (s->end_ms && !s->due && (!soonest || s->end_ms < soonest))
 			soonest = s->end_ms;
 	}
 	int64_t wait_ms = soonest > now_ms ? soonest - now_ms : 0;
@@ -127,7 +127,6 @@ static void put(struct e2b *e, const char *id, json_t *doc)
 	if (doc && s) {
 		json_decref(s->doc);
 		s->doc = doc;
-		s->ending = false;
 		s->end_ms = (int64_t)(json_number_value(json_object_get(doc, SANDBOX_END)) * 1000);
 		if (!s->end_ms)
 			sandbox_drop_uses(s);
@@ -144,23 +143,16 @@ struct news {
 	struct e2b *e2b;
 	char id[SANDBOX_ID_SIZE];
 	json_t *doc;
-	bool stays;
 };
 
 static void on_news(struct work *work)
 {
 	struct news *n = (struct news *)work;
-	struct sandbox *s = n->stays ? sandbox_find(n->e2b, n->id) : NULL;
-	if (!n->stays)
-		put(n->e2b, n->id, n->doc);
-	if (s) {
-		s->ending = false;
-		arm(n->e2b);
-	}
+	put(n->e2b, n->id, n->doc);
 	free(n);
 }
 
-static void post(struct e2b *e, const char *id, json_t *doc, bool stays)
+void sandbox_post(struct e2b *e, const char *id, json_t *doc)
 {
 	struct news *n = calloc(1, sizeof(*n));
 	if (!n) {
@@ -170,19 +162,8 @@ static void post(struct e2b *e, const char *id, json_t *doc, bool stays)
 	n->work.done = on_news;
 	n->e2b = e;
 	n->doc = doc;
-	n->stays = stays;
 	snprintf(n->id, sizeof(n->id), "%s", id);
 	workers_post(e->server->workers[WORK_START], &n->work);
-}
-
-void sandbox_post(struct e2b *e, const char *id, json_t *doc)
-{
-	post(e, id, doc, false);
-}
-
-void sandbox_post_stay(struct e2b *e, const char *id)
-{
-	post(e, id, NULL, true);
 }
 
 /* ---- files ---- */
@@ -318,45 +299,13 @@ static int load_all(struct e2b *e, struct mvm_error *err)
 
 /* ---- leases ---- */
 
-struct ending {
-	struct work work;
-	struct e2b *e2b;
-	json_t *doc;
-};
-
-static void end_it(struct work *work, struct mvm *mvm)
+void sandbox_lease_done(struct e2b *e, struct sandbox *s, int64_t again_ms)
 {
-	struct ending *x = (struct ending *)work;
-	struct mvm_error err = { 0 };
-	bool pause = json_is_true(json_object_get(x->doc, "autoPause"));
-	bool memory = !json_is_false(json_object_get(x->doc, "autoPauseMemory"));
-	int r = 0;
-	if (sandbox_is_on_disk(x->e2b, x->doc)) /* a stop that began must not become its end */
-		r = sandbox_stop(x->e2b, mvm, x->doc, &err);
-	else
-		r = pause ? sandbox_pause(x->e2b, mvm, x->doc, memory, &err)
-			  : sandbox_kill(x->e2b, mvm, x->doc, &err);
-	if (r == -EOPNOTSUPP && pause) {
-		fprintf(stderr, "mvmd: sandbox %s ends: it cannot be suspended: %s\n",
-			sandbox_text(x->doc, "id"), err.text);
-		r = sandbox_kill(x->e2b, mvm, x->doc, &err);
-	}
-	if (r < 0 && r != -EALREADY)
-		fprintf(stderr, "mvmd: sandbox %s is over, but: %s\n", sandbox_text(x->doc, "id"),
-			err.text);
-}
-
-static void ended(struct work *work)
-{
-	struct ending *x = (struct ending *)work;
-	struct sandbox *s = sandbox_find(x->e2b, sandbox_text(x->doc, "id"));
-	if (s && s->ending) { /* no news: try again */
-		s->ending = false;
-		s->end_ms = clock_wall_ns() / 1000000 + AGAIN_MS;
-		arm(x->e2b);
-	}
-	json_decref(x->doc);
-	free(x);
+	int64_t now_ms = clock_wall_ns() / 1000000;
+	s->due = false;
+	if (s->end_ms && s->end_ms <= now_ms)
+		s->end_ms = now_ms + again_ms;
+	arm(e);
 }
 
 static void on_lease(void *arg)
@@ -364,22 +313,10 @@ static void on_lease(void *arg)
 	struct e2b *e = arg;
 	int64_t now_ms = clock_wall_ns() / 1000000;
 	for (struct sandbox *s = e->sandboxes; s; s = s->next) {
-		if (!s->end_ms || s->ending || s->end_ms > now_ms)
+		if (!s->end_ms || s->due || s->end_ms > now_ms)
 			continue;
-		struct ending *x = calloc(1, sizeof(*x));
-		if (!x)
-			break;
-		x->work = (struct work){ .run = end_it, .done = ended };
-		x->e2b = e;
-		x->doc = sandbox_copy(s);
-		if (!x->doc || workers_add(e->server->workers[WORK_START], &x->work) < 0) {
-			json_decref(x->doc);
-			free(x);
-			s->end_ms = now_ms + 1000; /* too much to do now */
-			continue;
-		}
-		s->ending = true;
-		sandbox_drop_uses(s);
+		if (!sandbox_end_lease(e, s))
+			s->end_ms = now_ms + AGAIN_MS;
 	}
 	arm(e);
 }
@@ -417,6 +354,7 @@ void e2b_stop(struct server *server)
 		return;
 	while (e->sandboxes)
 		remove_sandbox(e, e->sandboxes);
+	turns_free(e);
 	watchers_free(e);
 	loop_source_free(e->lease_timer);
 	free(e->folder);

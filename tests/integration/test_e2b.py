@@ -2,6 +2,7 @@
 """The wire of the e2b packages: an old and the newest one from PyPI, and what they do not show."""
 
 import base64
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -163,6 +164,31 @@ class E2b(service.TestCase):
         self.assertTrue(guests.wait_until(lambda: self.inspect(sandbox["sandboxID"])["state"] == "exited"))
         self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
         self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
+
+    def test_no_change_undoes_a_pause_that_is_under_way(self):
+        sandbox = self.create()
+        path = "/sandboxes/" + sandbox["sandboxID"]
+        record = os.path.join(self.shared_data, "service/e2b", sandbox["sandboxID"] + ".json")
+        with concurrent.futures.ThreadPoolExecutor() as clients:
+            pause = clients.submit(self.request, "POST", path + "/pause", {"memory": False})
+            self.assertTrue(guests.wait_until(lambda: "onDisk" in read_json(record)))
+            network = clients.submit(self.request, "PUT", path + "/network", {"denyOut": ["10.0.0.0/8"]})
+            self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 404)
+            self.assertEqual(pause.result().status, 204)
+            network.result()
+        document = read_json(record)
+        self.assertEqual((document["onDisk"], document["endAt"]), (True, 0))
+        self.assertEqual(self.request("GET", path).json["state"], "paused")
+        memory = self.create()
+        path = "/sandboxes/" + memory["sandboxID"]
+        with concurrent.futures.ThreadPoolExecutor() as clients:
+            pause = clients.submit(self.request, "POST", path + "/pause", {})
+            here = {"E2b-Sandbox-Id": memory["sandboxID"]}
+            self.assertTrue(guests.wait_until(lambda: self.request("GET", "/health", headers=here).status == 502))
+            self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 404)
+            self.assertEqual(pause.result().status, 204)
+        self.assertEqual(self.request("GET", path).json["state"], "paused")
+        self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
 
     def test_who_connects_while_a_sandbox_is_paused_gets_it_resumed(self):
         sandbox = self.create(autoPause=True)
