@@ -66,7 +66,7 @@ int template_pull(struct mvm *mvm, const char *from, const struct mvm_pull_optio
 	if (r == 0)
 		r = find_signer(mvm, p, &a, staging.fd, signer, err);
 	if (r < 0)
-		return r;
+		return store_mend(mvm->store, r, err);
 	bool signed_here = r > 0;
 	struct pull_files files = {
 		.mvm = mvm, .pull = p, .id = id, .dir_fd = staging.fd, .progress = progress
