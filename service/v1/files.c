@@ -296,6 +296,15 @@ static int remove_file(struct request *rq, struct mvm_error *err)
 	return r < 0 ? r : call(rq, command, request_query(rq, "user"), 200, NULL, err);
 }
 
+/* A path of the body.  An empty one would mean the user's home. */
+static int body_path(struct request *rq, const char *key, char **ret, struct mvm_error *err)
+{
+	int r = json_get_string(&rq->body, key, JSON_REQUIRED, ret, err);
+	if (r < 0 || **ret)
+		return r;
+	return json_error(&rq->body, key, err, "expected a path");
+}
+
 static int make_folder(struct request *rq, struct mvm_error *err)
 {
 	static const char *const known[] = { "path", "user" };
@@ -303,7 +312,7 @@ static int make_folder(struct request *rq, struct mvm_error *err)
 	int r = request_only(&rq->body, known, 2, err);
 	if (r < 0)
 		return r;
-	r = json_get_string(&rq->body, "path", JSON_REQUIRED, &path, err);
+	r = body_path(rq, "path", &path, err);
 	if (r >= 0)
 		r = json_get_string(&rq->body, "user", JSON_NULLABLE, &user, err);
 	const char *const command[] = { "mkdir", path, NULL };
@@ -317,9 +326,9 @@ static int move(struct request *rq, struct mvm_error *err)
 	int r = request_only(&rq->body, known, 3, err);
 	if (r < 0)
 		return r;
-	r = json_get_string(&rq->body, "from", JSON_REQUIRED, &from, err);
+	r = body_path(rq, "from", &from, err);
 	if (r >= 0)
-		r = json_get_string(&rq->body, "to", JSON_REQUIRED, &to, err);
+		r = body_path(rq, "to", &to, err);
 	if (r >= 0)
 		r = json_get_string(&rq->body, "user", JSON_NULLABLE, &user, err);
 	const char *const command[] = { "move", from, to, NULL };

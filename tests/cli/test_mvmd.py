@@ -321,6 +321,9 @@ class Hostile(Case):
                              (b"[]", 400), (b"{", 400), (b'{"template":"\\u0000"}', 400), (b"\xff\xfe", 400),
                              (b'{"template":"x","nosuch":1}', 400)):
             self.assertEqual(self.local("POST", "/v1/instances", kind, body)[0], wanted, body[:40])
+        for call, body in ("mkdir", b'{"path":""}'), ("move", b'{"from":"","to":"/x"}'), ("move", b'{"from":"/x","to":""}'):
+            said = self.local("POST", "/v1/instances/x/files/" + call, kind, body)
+            self.assertEqual((said[0], "expected a path" in said[2]["error"]["message"]), (400, True), body)
         deep = self.local("POST", "/v1/instances", kind, b'{"template":' + b"[" * 100 + b"]" * 100 + b"}")[2]
         self.assertIn("nested deeper than 64 levels", deep["error"]["message"])
         # one that is announced as too long is not read, and one that does not say how long it is ends
