@@ -329,9 +329,12 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assert_nothing_left()
 
     def test_a_copy_of_an_instance_is_a_users(self):
+        def said():
+            return [json.loads(line)["event"] for line in self.mvm_ok("events", "--json").splitlines() if "copied" in line]
+
         self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "copied")
         # its supervisor writes the event once the command has its answer
-        self.assertTrue(guests.wait_until(lambda: '"started"' in self.mvm_ok("events", "--json")))
+        self.assertTrue(guests.wait_until(said))
         os.mkfifo(self.data("logs", "fifo")) # mvm does not wait to write an event, even into a FIFO
         os.rename(self.data("logs", "events.jsonl"), self.data("logs", "kept"))
         os.rename(self.data("logs", "fifo"), self.data("logs", "events.jsonl"))
@@ -353,8 +356,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
                       self.mvm("ps", status=0).stderr)
         self.assertEqual(os.listdir(self.data("instances", "mine")), before)
         shutil.rmtree(self.data("instances", "mine"))
-        said = [line for line in self.mvm_ok("events", "--json").splitlines() if "copied" in line]
-        self.assertEqual([json.loads(line)["event"] for line in said], ["started"])
+        self.assertEqual(said(), ["started"])
         self.assertEqual(self.inspect("copied")["state"], "running")
         self.assertRegex(self.mvm_ok("--data-dir", other, "ps"), r"copied +web-worker +failed")
         self.assertTrue(os.path.exists(os.path.join(other, "instances", "copied", "instance.json")))
