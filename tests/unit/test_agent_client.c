@@ -98,6 +98,19 @@ static void what_was_held_goes_to_a_restored_guest_at_once(void **state)
 	close(guest);
 }
 
+/* Hold a frame, lose the guest's channel, and give the frame free. */
+static void release_before_the_guest_dials(struct agent_client *a, struct loop *loop, int *first,
+					   int *lost)
+{
+	assert_int_equal(agent_client_init(a, loop, make_pair(first)), 0);
+	assert_int_equal(agent_client_move(a, loop, make_pair(lost)), 0);
+	say_hello(a, loop, *lost);
+	agent_client_hold(a);
+	assert_int_equal(agent_client_send(a, FRAME_DATA, 7, "early", 5), 0);
+	assert_int_equal(agent_client_move_back(a, loop), 0);
+	agent_client_release(a);
+}
+
 /* The guest may dial later than its freeze is given up. */
 static void what_was_held_waits_for_the_agents_greeting(void **state)
 {
@@ -107,13 +120,7 @@ static void what_was_held_waits_for_the_agents_greeting(void **state)
 	uint8_t got[FRAME_HEADER_SIZE + 8];
 	int first, lost, again;
 	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
-	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
-	say_hello(&a, loop, lost);
-	agent_client_hold(&a);
-	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
-	assert_int_equal(agent_client_move_back(&a, loop), 0);
-	agent_client_release(&a);
+	release_before_the_guest_dials(&a, loop, &first, &lost);
 	assert_int_equal(recv(first, got, sizeof(got), 0), -1);
 	assert_int_equal(agent_client_move(&a, loop, make_pair(&again)), 0);
 	say_hello(&a, loop, again);
@@ -134,13 +141,7 @@ static void what_was_held_waits_for_the_end_of_the_next_silence(void **state)
 	uint8_t got[FRAME_HEADER_SIZE + 8];
 	int first, lost, again;
 	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(agent_client_init(&a, loop, make_pair(&first)), 0);
-	assert_int_equal(agent_client_move(&a, loop, make_pair(&lost)), 0);
-	say_hello(&a, loop, lost);
-	agent_client_hold(&a);
-	assert_int_equal(agent_client_send(&a, FRAME_DATA, 7, "early", 5), 0);
-	assert_int_equal(agent_client_move_back(&a, loop), 0);
-	agent_client_release(&a);
+	release_before_the_guest_dials(&a, loop, &first, &lost);
 	agent_client_hold(&a);
 	assert_int_equal(agent_client_move(&a, loop, make_pair(&again)), 0);
 	say_hello(&a, loop, again);
