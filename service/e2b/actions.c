@@ -33,23 +33,20 @@ static bool is_suspended(struct mvm *mvm, const char *id)
 	return is;
 }
 
-static int check_awake(struct mvm *mvm, const json_t *doc, struct mvm_error *err)
+static int paused_already(const char *id, struct mvm_error *err)
 {
-	const char *id = sandbox_text(doc, "id");
-	if (json_object_get(doc, SANDBOX_ON_DISK) || is_suspended(mvm, id))
-		return mvm_error_set(err, -EALREADY, "sandbox '%s' is paused already", id);
-	return 0;
+	return mvm_error_set(err, -EALREADY, "sandbox '%s' is paused already", id);
 }
 
-static int suspend(struct mvm *mvm, const json_t *doc, struct mvm_error *err)
+static int suspend(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
 	int r = -EBUSY;
 	for (unsigned i = 0; r == -EBUSY && i < BUSY_TRIES; i++) {
 		if (i > 0)
 			nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
-		r = mvm_instance_suspend(mvm, sandbox_text(doc, "id"), NULL, err);
-		if (r < 0 && is_suspended(mvm, sandbox_text(doc, "id"))) /* by somebody else */
-			return check_awake(mvm, doc, err);
+		r = mvm_instance_suspend(mvm, id, NULL, err);
+		if (r < 0 && is_suspended(mvm, id)) /* by somebody else */
+			return paused_already(id, err);
 	}
 	return r;
 }
@@ -118,11 +115,11 @@ int sandbox_stop(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_e
 int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, bool memory,
 		  struct mvm_error *err)
 {
-	int r = check_awake(mvm, doc, err);
-	if (r < 0)
-		return r;
+	const char *id = sandbox_text(doc, "id");
+	if (json_object_get(doc, SANDBOX_ON_DISK) || is_suspended(mvm, id))
+		return paused_already(id, err);
 	if (!memory)
 		return sandbox_stop(e, mvm, doc, err);
-	r = suspend(mvm, doc, err);
+	int r = suspend(mvm, id, err);
 	return r < 0 ? r : note_pause(e, doc, true, err);
 }

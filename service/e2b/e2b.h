@@ -111,7 +111,8 @@ void sandbox_forget(struct e2b *e, const char *id);
  * answered; doc is taken over.  NULL: the sandbox is gone. */
 void sandbox_post(struct e2b *e, const char *id, json_t *doc);
 
-/* What was due has ended.  Unless its lease has another end by now, it is tried again then. */
+/* A worker has tried to do what the end of the lease asks for.  If the sandbox still has that
+ * end, a worker tries again after again_ms. */
 void sandbox_lease_done(struct e2b *e, struct sandbox *s, int64_t again_ms);
 
 /* The lease of a document, as a real number of seconds since 1970; 0: none. */

@@ -90,8 +90,8 @@ static void end_it(struct work *work, struct mvm *mvm)
 	bool pause = json_is_true(json_object_get(t->doc, "autoPause"));
 	bool memory = !json_is_false(json_object_get(t->doc, "autoPauseMemory"));
 	int r = 0;
-	if (json_object_get(t->doc,
-			    SANDBOX_ON_DISK)) /* a stop that began must not become its end */
+	/* a stop that began must not become its end */
+	if (json_object_get(t->doc, SANDBOX_ON_DISK))
 		r = sandbox_stop(t->e2b, mvm, t->doc, &err);
 	else
 		r = pause ? sandbox_pause(t->e2b, mvm, t->doc, memory, &err)

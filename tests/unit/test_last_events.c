@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is left of a flood of events that no client asks for. */
+/* A flood of events that no client asks for: the last ones are kept. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
