@@ -65,6 +65,15 @@ static int wrong_digest(const struct oci_image *image, const char *name, struct 
 			     image->files.path, name);
 }
 
+/* What the error r about a file means that the image itself names. */
+static int of_part(const struct oci_image *image, const char *name, int r, struct mvm_error *err)
+{
+	if (r != -ENOENT)
+		return r;
+	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: its '%s' is missing",
+			     image->files.path, name);
+}
+
 /* Read a blob and check it against its descriptor. */
 static int read_blob(void *arg, const struct oci_descriptor *d, char ret_name[OCI_NAME_SIZE],
 		     char **ret, size_t *ret_len, struct mvm_error *err)
@@ -76,7 +85,7 @@ static int read_blob(void *arg, const struct oci_descriptor *d, char ret_name[OC
 	oci_blob_name(&d->digest, ret_name);
 	int r = oci_file_read(&image->files, ret_name, OCI_JSON_MAX, &text, ret_len, err);
 	if (r < 0)
-		return r;
+		return of_part(image, ret_name, r, err);
 	sha256_buf(text, *ret_len, &digest);
 	if (*ret_len != d->size || !digest_equal(&digest, &d->digest))
 		return wrong_digest(image, ret_name, err);
@@ -118,7 +127,7 @@ static int open_layer(struct oci_image *image, struct layer *layer, const char *
 	layer->name = str_printf("%s/%s", image->files.path, name);
 	if (!layer->name)
 		return mvm_error_oom(err);
-	int r = oci_file_open(&image->files, name, &layer->file, err);
+	int r = of_part(image, name, oci_file_open(&image->files, name, &layer->file, err), err);
 	if (r == 0 && fstat(layer->file.fd, &layer->opened) < 0)
 		r = mvm_error_set(err, -errno, "cannot read '%s': %s", layer->name,
 				  strerror(errno));
@@ -214,7 +223,7 @@ static int read_saved(struct oci_image *image, const struct oci_saved *saved,
 
 	int r = oci_file_read(&image->files, saved->config, OCI_JSON_MAX, &text, &len, err);
 	if (r < 0)
-		return r;
+		return of_part(image, saved->config, r, err);
 	sha256_buf(text, len, &image->lock);
 	if (digest_in_name(saved->config, &named) && !digest_equal(&named, &image->lock))
 		return wrong_digest(image, saved->config, err);

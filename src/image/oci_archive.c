@@ -60,6 +60,11 @@ static int damaged(const struct scan *s, const char *why, struct mvm_error *err)
 	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: %s", s->file, why);
 }
 
+static int no_tar(const struct scan *s, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBADMSG, "'%s' is no tar archive", s->file);
+}
+
 static int read_at(const struct scan *s, uint64_t offset, void *to, size_t len,
 		   struct mvm_error *err)
 {
@@ -235,13 +240,15 @@ static int next(struct scan *s, struct mvm_error *err)
 	struct header h;
 	uint64_t size;
 
+	if (s->end < sizeof(h))
+		return no_tar(s, err);
 	int r = read_at(s, s->at, &h, sizeof(h), err);
 	if (r < 0)
 		return r;
 	if (h.name[0] == '\0' && h.checksum[0] == '\0')
 		return 0;
 	if (!checksum_ok(&h))
-		return damaged(s, s->at ? "a header has a wrong checksum" : "it is no tar", err);
+		return s->at ? damaged(s, "a header has a wrong checksum", err) : no_tar(s, err);
 	if (read_number(h.size, sizeof(h.size), &size) < 0)
 		return damaged(s, "a size is no number", err);
 	bool extra = strchr("xgLK", h.type) && h.type;
@@ -277,6 +284,8 @@ static int check_plain(const struct scan *s, struct mvm_error *err)
 		       { "BZh", 3 } };
 	char start[8];
 
+	if (s->end < sizeof(start))
+		return no_tar(s, err);
 	int r = read_at(s, 0, start, sizeof(start), err);
 	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(packed); i++) {
 		if (memcmp(start, packed[i].magic, packed[i].len) == 0) {

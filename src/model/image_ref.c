@@ -164,6 +164,8 @@ static int take_name(const char *text, char *rest, struct image_ref *ret, struct
 			*c = (char)tolower((unsigned char)*c);
 		path = rest + len + 1;
 	}
+	if (strstr(text, "://"))
+		return refuse(text, "a name begins with no scheme such as 'https://'", err);
 	if (hosted && !is_host(rest))
 		return refuse(text, "its host is no name or address", err);
 	if (!is_path(path))

@@ -116,6 +116,9 @@ int client_judge(struct client *c, struct transfer *t, CURLcode code, struct mvm
 /* Was the connection lost, of a registry that was reached?  Then another try may succeed. */
 bool client_is_lost(const struct client *c, CURLcode code);
 
+/* Add what the user can do about a registry that could not be reached.  Returns r. */
+int client_hint(const struct target *to, CURLcode code, int r, struct mvm_error *err);
+
 /* When to try again, after the given number of tries.  asked_s: the registry's Retry-After; 0:
  * none.  -EBUSY when it is too long to wait. */
 int client_pause(unsigned tries, int64_t asked_s, int64_t *ret_ns);

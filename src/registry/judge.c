@@ -140,6 +140,21 @@ static bool is_about_trust(CURLcode code)
 	       code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
 }
 
+int client_hint(const struct target *to, CURLcode code, int r, struct mvm_error *err)
+{
+	if (is_about_trust(code))
+		return mvm_error_hint(err, r,
+				      "give its CA in registries.toml: [registry.\"%s\"] ca = "
+				      "\"FILE.pem\"",
+				      to->host);
+	if (code == CURLE_SSL_CONNECT_ERROR)
+		return mvm_error_hint(err, r,
+				      "if it speaks plain http, set in registries.toml: "
+				      "[registry.\"%s\"] insecure = true",
+				      to->host);
+	return mvm_error_hint(err, r, "check the name, the network and the proxy settings");
+}
+
 /* libcurl's error "unsupported protocol". */
 static const char *no_protocol(const struct transfer *t)
 {
@@ -158,16 +173,12 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 {
 	const struct target *to = &t->client->target;
 	const char *why = curl_easy_strerror(code);
-	int r;
 
-	if (is_about_trust(code)) {
-		r = fail(t, -EREMOTEIO, err,
-			 "its certificate is signed by no authority known here");
-		return mvm_error_hint(err, r,
-				      "give its CA in registries.toml: [registry.\"%s\"] ca = "
-				      "\"FILE.pem\"",
-				      to->host);
-	}
+	if (is_about_trust(code))
+		return client_hint(to, code,
+				   fail(t, -EREMOTEIO, err,
+					"its certificate is signed by no authority known here"),
+				   err);
 	if (code == CURLE_UNSUPPORTED_PROTOCOL)
 		return fail(t, -EREMOTEIO, err, no_protocol(t));
 	if (code == CURLE_TOO_MANY_REDIRECTS)
@@ -176,14 +187,9 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 		return fail(t, -EREMOTEIO, err, "a header is too long, or memory is short");
 	if (client_is_lost(t->client, code))
 		return again(t, -EREMOTEIO, 0, why, err);
-	r = mvm_error_set(err, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EREMOTEIO,
-			  "cannot reach the registry %s: %s", to->host, why);
-	if (code == CURLE_SSL_CONNECT_ERROR)
-		return mvm_error_hint(err, r,
-				      "if it speaks plain http, set in registries.toml: "
-				      "[registry.\"%s\"] insecure = true",
-				      to->host);
-	return mvm_error_hint(err, r, "check the name, the network and the proxy settings");
+	int r = mvm_error_set(err, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EREMOTEIO,
+			      "cannot reach the registry %s: %s", to->host, why);
+	return client_hint(to, code, r, err);
 }
 
 static int refused(struct transfer *t, const char *said, struct mvm_error *err)

@@ -312,9 +312,11 @@ int request_judge(const struct request *q, struct mvm_error *err)
 				    q->was_silent ? "the registry has all bytes and does not answer"
 						  : "the registry takes no more bytes",
 				    err);
-	if (q->code != CURLE_OK && !q->body.too_long)
-		return request_fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
-				    curl_easy_strerror(q->code), err);
+	if (q->code != CURLE_OK && !q->body.too_long) {
+		int r = request_fail(q, q->c->answered ? -EREMOTEIO : -EHOSTUNREACH,
+				     curl_easy_strerror(q->code), err);
+		return q->c->answered ? r : client_hint(&q->c->target, q->code, r, err);
+	}
 	reply_said(q->body.text.data, q->body.text.len, said);
 	if (q->status == 401 || q->status == 403)
 		return refused(q, said, err);

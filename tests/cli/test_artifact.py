@@ -400,7 +400,7 @@ class Hostile(Crafted):
         self.refused(FAILED, "its files have 1.0 TiB of holes, and no key that you trust has signed it")
 
     def test_what_is_no_layout_is_refused(self):
-        self.mvm_fails(DAMAGED, "template", "import", self.write("x.tar", "x" * 600), says="is damaged: it is no tar")
+        self.mvm_fails(DAMAGED, "template", "import", self.write("x.tar", "x" * 600), says="is no tar archive")
         self.mvm_fails(FAILED, "template", "import", self.folder, says="is no OCI layout")
         self.mvm_fails(NOT_FOUND, "template", "import", self.path("gone"), says="cannot open")
 

@@ -168,7 +168,9 @@ class Pushing(PushCase):
         registry = self.serve()
         self.mvm_fails(NOT_FOUND, "template", "pull", self.there(registry), says="has no tag 'v1'")
         self.mvm_fails(NOT_FOUND, "template", "push", "gone", self.there(registry), says="no template")
-        self.mvm_fails(FAILED, "template", "push", "web", "127.0.0.1:1/x/y:z", says="cannot push to")
+        said = self.mvm_fails(FAILED, "template", "push", "web", "127.0.0.1:1/x/y:z", says="cannot push to")
+        self.assertIn("hint: check the name, the network", said)
+        self.mvm_fails(2, "template", "push", "web", "http://127.0.0.1:1/x", says="begins with no scheme")
         self.mvm_fails(2, "template", "push", "web", self.there(registry, "Team/x"), says="names nothing")
         digest = "sha256:" + 64 * "a"
         self.mvm_fails(FAILED, "template", "push", "web", self.there(registry, "t/x@" + digest), says="name a tag")
