@@ -529,7 +529,8 @@ MVM_API int mvm_instance_set_ttl(struct mvm *mvm, const char *name, int64_t ttl_
  *
  *   force  first end an instance that runs, is being started or stopped, or does not answer
  *
- * Errors: -EBUSY (it has not ended), -ENOENT (it does not exist, or was removed just now).
+ * Errors: -EBUSY (it has not ended), -ENOENT (it does not exist, or was removed just now),
+ * -EOPNOTSUPP (a newer mvm wrote its record).
  */
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				const struct mvm_progress *progress, struct mvm_error *err);

@@ -25,7 +25,8 @@
 #include "net/wire.h"
 
 #define CMDLINE_MAX ((size_t)4096 * 4)
-#define ALIVE_MS    INT64_C(1000) /* for a proof of life; a slow supervisor is killed as well */
+#define ALIVE_MS    INT64_C(1000)  /* for a proof of life; a slow supervisor is killed as well */
+#define KILLED_MS   INT64_C(30000) /* for a killed one's end, which is sure: the host may be busy */
 
 /* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
 #define NAMELESS ".vm."
@@ -281,19 +282,19 @@ static bool is_supervisor(int proc_fd, int pid, int dir_fd, const char *name)
 }
 
 /* Kill the lock's holder, which has written its pid into the lock, if it is a supervisor.  That is
- * the warden, with which the supervisor's other process and the VMM die. */
-static void kill_supervisor(int dir_fd, const char *name)
+ * the warden, with which the supervisor's other process and the VMM die.  Returns whether. */
+static bool kill_supervisor(int dir_fd, const char *name)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (proc_fd < 0 ||
 	    file_read_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_HOLDER_SIZE, &text, NULL) < 0)
-		return;
+		return false;
 	int pid = (int)strtol(text, NULL, 10);
 	/* open the pidfd before reading /proc, so that both are about one process */
 	AUTO_CLOSE int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	if (pidfd >= 0 && is_supervisor(proc_fd, pid, dir_fd, name))
-		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	return pidfd >= 0 && is_supervisor(proc_fd, pid, dir_fd, name) &&
+	       syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 }
 
 /* Ask the owner to end.  -ETIMEDOUT when it does not answer, or is not even alive.  0 says nothing:
@@ -350,8 +351,8 @@ int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms,
 	if (r == 0)
 		r = await_lock(dir_fd, deadline_ns, progress);
 	if (r == -ETIMEDOUT) {
-		kill_supervisor(dir_fd, name);
-		r = await_lock(dir_fd, clock_deadline_ns(timeout_ms), progress);
+		int64_t ms = kill_supervisor(dir_fd, name) ? KILLED_MS : timeout_ms;
+		r = await_lock(dir_fd, clock_deadline_ns(ms), progress);
 	}
 	if (r == -ECANCELED)
 		return mvm_error_cancelled(err, "it");

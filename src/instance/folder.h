@@ -159,7 +159,7 @@ int instance_folder_await(int dir_fd, const char *name, int wake_fd, int64_t dea
 /*
  * Ask the owner of an instance to end it, and wait until the lock is free.
  *
- *   timeout_ms  for the whole of it; INSTANCE_FOLDER_END_MS
+ *   timeout_ms  for its end; INSTANCE_FOLDER_END_MS.  A killed one has half a minute more
  *   progress    its receiver stops the wait: -ECANCELED; may be NULL
  *
  * A supervisor that has not released the lock by then, whatever it answers, or that gives no proof

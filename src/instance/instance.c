@@ -252,6 +252,8 @@ static int check_own(int dir_fd, const char *name, bool named, struct mvm_error 
 								   : 0;
 	if (!instance_folder_is_own(dir_fd))
 		return only_a_folder(name, err);
+	if (r == -EOPNOTSUPP) /* of a newer mvm, which alone knows what it may lose */
+		return mvm_error_context(err, r, "instance '%s' stays", name);
 	if (named)
 		return 0;
 	r = mvm_error_reason(err, r, "instance-damaged", name);

@@ -139,7 +139,8 @@ int instance_settle_start(int instances_fd, const char *name, int logs_fd);
  *          (-ENOTEMPTY)
  *   progress  its receiver stops the wait for the VM's end; may be NULL
  *
- * -ENOENT when it does not exist, was removed meanwhile, or the folder is a copy of another's.
+ * -ENOENT when it does not exist, was removed meanwhile, or the folder is a copy of another's;
+ * -EOPNOTSUPP when a newer mvm wrote its record.
  */
 int instance_remove(int instances_fd, const char *name, bool force, bool named,
 		    const struct mvm_progress *progress, struct mvm_error *err);

@@ -317,6 +317,16 @@ class Foreign(Revisions):
         self.mvm_ok("rm", "--force", "damaged")
         self.assertEqual(self.mvm_json("ps"), [])
 
+    def test_an_instance_of_a_newer_mvm_stays(self):
+        self.mvm_ok("ps")
+        self.make_instance("later", '{"schema_version": 1000}')
+        before = look(self.data("instances"))
+        says = "instance 'later' stays: instance.json: written by a newer mvm (schema version 1000; this mvm knows 1)"
+        for options in ("later",), ("--force", "later"):
+            self.mvm_fails(6, "rm", *options, says=says)
+        self.mvm_ok("rm", "--force", "--all")
+        self.assertEqual(look(self.data("instances")), before)
+
     def test_leftovers_of_a_killed_start_or_removal_are_swept(self):
         halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.1111111111111111",
                   ".vm.00000000000000ff"]
