@@ -92,6 +92,7 @@ struct mvm_event_stream {
 	struct log_cursor cursor;
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
 	int watch_fd;		       /* -1: not following */
+	bool have;		       /* the event was not handed out yet */
 	json_t *doc;		       /* the last event that was handed out */
 	char *line;
 	struct mvm_event event;
@@ -103,9 +104,27 @@ static void forget(struct mvm_event_stream *s)
 	free(TAKE_PTR(s->line));
 }
 
+/* Is a line's event older than those that are wanted?  Read without parsing, since most may be. Its
+ * time is the last member, and nothing else in it can look like that. */
+static bool is_old(const struct mvm_event_stream *s, const struct log_entry *entry)
+{
+	static const char key[] = "\"time\":";
+	const char *at = entry->text, *end = at + entry->len, *time = NULL;
+	if (!s->since[0])
+		return false;
+	while ((at = memmem(at, (size_t)(end - at), key, strlen(key))))
+		time = at += strlen(key);
+	while (time && time < end && (*time == ' ' || *time == '"'))
+		time++;
+	return time && (size_t)(end - time) > strlen(s->since) &&
+	       memcmp(time, s->since, strlen(s->since)) < 0;
+}
+
 /* Parse a line.  Returns 1 for a wanted event.  Skips a damaged line, which a full disk leaves. */
 static int parse(struct mvm_event_stream *s, const struct log_entry *entry)
 {
+	if (is_old(s, entry))
+		return 0;
 	s->line = strndup(entry->text, entry->len);
 	if (!s->line)
 		return -ENOMEM;
@@ -140,10 +159,13 @@ static int advance(struct mvm_event_stream *s)
 int mvm_event_stream_read(struct mvm_event_stream *s, const struct mvm_event **ret,
 			  struct mvm_error *err)
 {
-	int r;
-	do
+	int r = s->have;
+	s->have = false;
+	while (r == 0) {
 		r = advance(s);
-	while (r == 0 && s->watch_fd >= 0 && watch_drain(s->watch_fd));
+		if (r != 0 || s->watch_fd < 0 || !watch_drain(s->watch_fd))
+			break;
+	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read the events: %s", strerror(-r));
 	if (r == 0)
@@ -191,6 +213,10 @@ int event_stream_open(int logs_fd, const struct mvm_event_stream_options *option
 	r = log_cursor_open(&s->cursor, s->logs_fd, EVENTS_NAME);
 	if (r < 0)
 		return mvm_error_set(err, r, "events: %s", strerror(-r));
+	r = advance(s); /* here, so that no read takes long */
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read the events: %s", strerror(-r));
+	s->have = r > 0;
 	*ret = TAKE_PTR(s);
 	return 0;
 }

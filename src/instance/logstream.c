@@ -19,6 +19,7 @@
 struct mvm_log_stream {
 	int dir_fd; /* for the cursors */
 	struct log_cursor cursors[N_SOURCES];
+	bool at_end[N_SOURCES]; /* not asked again for each entry of the other log */
 	unsigned n;
 	struct log_cursor *lent;       /* its entry was handed out last */
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
@@ -41,10 +42,13 @@ static int next_entry(struct mvm_log_stream *s, struct log_cursor **ret)
 	for (unsigned i = 0; i < s->n; i++) {
 		struct log_cursor *c = &s->cursors[i];
 		int r;
+		if (s->at_end[i])
+			continue;
 		while ((r = log_cursor_peek(c)) > 0 && strcmp(c->entry.time, s->since) < 0)
 			log_cursor_pop(c);
 		if (r < 0)
 			return r;
+		s->at_end[i] = r == 0;
 		if (r > 0 && (!*ret || strcmp(c->entry.time, (*ret)->entry.time) < 0))
 			*ret = c;
 	}
@@ -80,6 +84,7 @@ static int advance(struct mvm_log_stream *s)
 {
 	struct log_cursor *c;
 	int r;
+	memset(s->at_end, 0, sizeof(s->at_end));
 	while ((r = next_entry(s, &c)) > 0) {
 		s->skip -= cut_line(s, c) && s->skip > 0;
 		if (s->skip == 0) {
@@ -204,12 +209,15 @@ static int open_cursors(struct mvm_log_stream *s, const struct mvm_log_stream_op
 		r = log_cursor_open(&s->cursors[s->n++], s->dir_fd, CONSOLE_LOG_NAME);
 	if (r == 0 && (o->workload || both))
 		r = log_cursor_open(&s->cursors[s->n++], s->dir_fd, WORKLOAD_LOG_NAME);
-	if (r < 0 || o->tail == 0)
-		return r;
 	uint64_t lines = 0, tail = o->tail < 0 ? 0 : (uint64_t)o->tail;
-	r = count_lines(s, &lines);
-	s->skip = lines > tail ? lines - tail : 0;
-	return r;
+	if (r == 0 && o->tail != 0)
+		r = count_lines(s, &lines);
+	if (r < 0)
+		return r;
+	s->skip = o->tail != 0 && lines > tail ? lines - tail : 0;
+	r = advance(s); /* here, so that no read takes long */
+	s->lent = NULL;
+	return r < 0 ? r : 0;
 }
 
 int log_stream_open(int instances_fd, const char *name,
