@@ -186,9 +186,13 @@ void doctor_isolation(struct doctor *d)
 		bool as_root = geteuid() == 0 && !(isolation & VMM_ISOLATION_USER);
 		if (obstacle && str_eq(set, "off"))
 			mend = "unset MVM_ISOLATION";
+		else if (as_root && obstacle)
+			mend = "run mvm as an ordinary user";
+		else if (obstacle && isolation & VMM_ISOLATION_NAMESPACES)
+			mend = "run mvm where Landlock is on: Linux 5.13 or later, with landlock "
+			       "in /sys/kernel/security/lsm";
 		else if (obstacle)
-			mend = as_root ? "run mvm as an ordinary user"
-				       : "run mvm on a host whose kernel allows user namespaces";
+			mend = "run mvm on a host whose kernel allows user namespaces";
 		doctor_add(d, isolation_name(vmm_backends[i]), mend ? MVM_CHECK_WARN : MVM_CHECK_OK,
 			   mend, "%s%s%s%s", vmm_isolation_text(isolation, text),
 			   obstacle ? ", not more: " : "", as_root ? "VMs run as root: " : "",

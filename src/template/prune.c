@@ -276,9 +276,12 @@ int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 	if (r < 0)
 		return r;
 	run.keep = run.options.keep ? *run.options.keep : MVM_PRUNE_KEEP;
-	run.before_ns = run.options.older_than_s
-				? clock_wall_ns() - run.options.older_than_s * NS_PER_S
-				: INT64_MAX;
+	run.before_ns = INT64_MAX;
+	if (run.options.older_than_s) { /* nothing is older than the clock's beginning */
+		int64_t s = clock_wall_ns() / NS_PER_S;
+		s = run.options.older_than_s < s ? run.options.older_than_s : s;
+		run.before_ns = clock_wall_ns() - s * NS_PER_S;
+	}
 	gc.dry_run = run.options.dry_run;
 	r = prune_all(&run, err);
 	result.n_cached = gc.n_cached;

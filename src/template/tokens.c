@@ -173,19 +173,26 @@ static char *name_of(const char *file)
 	return name && name_valid(NAME_TOKEN, name) ? TAKE_PTR(name) : NULL;
 }
 
-/* Read a token's file.  False: it is none. */
-static bool load(int dir, const char *file, struct token *ret)
+/* Read a token's file.  Returns 1; 0: it is none; or -errno when nobody can tell now: who took such
+ * a token for none would pass it on to a guest. */
+static int load(int dir, const char *file, struct token *ret)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO(mvm_token_info) info = calloc(1, sizeof(*info));
 	size_t len;
 
-	if (!info || !(info->name = name_of(file)) ||
-	    file_read_at(dir, file, FILE_MAX, &text, &len) < 0 ||
-	    parse(text, len, file, info, &ret->digest) < 0)
-		return false;
+	if (!info)
+		return -ENOMEM;
+	info->name = name_of(file);
+	if (!info->name)
+		return 0;
+	int r = file_read_at(dir, file, FILE_MAX, &text, &len);
+	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO)
+		return r;
+	if (r < 0 || parse(text, len, file, info, &ret->digest) < 0)
+		return 0;
 	ret->info = TAKE_PTR(info);
-	return true;
+	return 1;
 }
 
 static int load_all(struct mvm *mvm, struct token_list *ret, struct mvm_error *err)
@@ -200,8 +207,13 @@ static int load_all(struct mvm *mvm, struct token_list *ret, struct mvm_error *e
 	list.v = calloc(names.n + 1, sizeof(*list.v));
 	if (!list.v)
 		return mvm_error_oom(err);
-	for (size_t i = 0; i < names.n && list.n < MVM_TOKENS_MAX; i++)
-		list.n += load(dir, names.v[i], &list.v[list.n]);
+	for (size_t i = 0; i < names.n && list.n < MVM_TOKENS_MAX; i++) {
+		r = load(dir, names.v[i], &list.v[list.n]);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot read the token '%s': %s", names.v[i],
+					     strerror(-r));
+		list.n += (size_t)r;
+	}
 	token_list_done(ret);
 	*ret = list;
 	list = (struct token_list){ 0 };
@@ -309,7 +321,7 @@ int mvm_token_remove(struct mvm *mvm, const char *name, struct mvm_error *err)
 	if (dir < 0)
 		return dir;
 	file_of(name, file);
-	if (!load(dir, file, &t))
+	if (load(dir, file, &t) <= 0)
 		return mvm_error_set(err, -ENOENT, "there is no token '%s'", name);
 	mvm_token_info_free(t.info);
 	r = unlinkat(dir, file, 0) < 0 ? -errno : dir_sync(dir);

@@ -5,9 +5,21 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import harness
 
+
+# Run a program for which landlock_create_ruleset(2) does not exist (seccomp(2); call 444, errno 38).
+WITHOUT_LANDLOCK = """
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x50000 | 38), (0x06, 0, 0, 0x7fff0000)]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *c) for c in code))
+program = ctypes.create_string_buffer(struct.pack("HP", len(code), ctypes.addressof(filter)))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 SUDO = "" if os.geteuid() == 0 else "sudo "
 
@@ -125,6 +137,17 @@ class Doctor(harness.TestCase):
         self.assertRegex(found["message"], "^" + words)
         self.assertRegex(self.mvm("doctor", env=env).stdout, "firecracker-isolation " + words)
         self.assertEqual(both["qemu-isolation"], alone["qemu-isolation"])
+
+    def test_a_host_without_landlock_is_told_what_it_lacks(self):
+        path = self.program("qemu-system-x86_64", "echo 'QEMU emulator version 7.2.0'")
+        env = self.environment({"MVM_ACCEL": "tcg", "PATH": path})
+        done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK, harness.MVM, "doctor", "--json"], env=env, check=False,
+                              capture_output=True, text=True, timeout=self.timeout)
+        found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["qemu-isolation"]
+        if "namespaces" not in found["message"]:
+            self.skipTest(found["message"])
+        self.assertRegex(found["message"], "^(user )?namespaces network syscalls, not more: this host has no Landlock$")
+        self.assertIn("Landlock", found["mend"])
 
     def test_helpers_that_are_missing_fail(self):
         folder = self.path("libexec")

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import harness
+import test_mvmd
 from revisions_case import KERNEL, Revisions
 
 
@@ -206,6 +207,15 @@ class Prune(Revisions):
             self.mvm("template", "create", "t0", "--flake", "dir:root")
         self.assertEqual(self.mvm_json("template", "verify")["problems"], [])
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
+
+
+class Served(test_mvmd.Case, Revisions):
+    def test_no_revision_is_older_than_all_time(self):
+        self.build_three()
+        for age in 1 << 62, (1 << 63) - 1:
+            body = json.dumps({"keep": 1, "older_than_s": age}).encode()
+            status, _, reply = self.local("POST", "/v1/prune", {"Content-Type": "application/json"}, body)
+            self.assertEqual((status, reply["metadata"]["revisions"]), (200, []), age)
 
 
 class Shapes(Revisions):

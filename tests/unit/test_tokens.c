@@ -19,6 +19,16 @@
 
 #define SECRET_LEN (MVM_TOKEN_SECRET_SIZE - 1)
 
+static int read_fails; /* errno; 0: it does not */
+
+int __real_file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len);
+int __wrap_file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len);
+
+int __wrap_file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len)
+{
+	return read_fails ? -read_fails : __real_file_read_at(dir_fd, name, max, ret, ret_len);
+}
+
 struct world {
 	struct mvm *mvm;
 	struct mvm_tokens *tokens;
@@ -202,6 +212,24 @@ static void options_are_checked(void **state)
 	close_world(&w);
 }
 
+static void a_token_that_cannot_be_read_now_is_not_taken_for_none(void **state)
+{
+	static const int numbers[] = { EMFILE, ENFILE, ENOMEM, EIO };
+	struct world w;
+	char secret[MVM_TOKEN_SECRET_SIZE];
+	const struct mvm_token_info *found = NULL;
+
+	open_world(state, &w);
+	assert_int_equal(mvm_token_add(w.mvm, "one", NULL, secret, NULL, NULL), 0);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		read_fails = numbers[i];
+		assert_int_equal(find(&w, secret, &found), -numbers[i]);
+	}
+	read_fails = 0;
+	assert_int_equal(find(&w, secret, &found), 0);
+	close_world(&w);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -211,6 +239,7 @@ int main(void)
 		TEST(other_texts_are_no_tokens),
 		TEST(a_token_expires),
 		TEST(a_file_that_is_not_understood_is_good_for_nothing),
+		TEST(a_token_that_cannot_be_read_now_is_not_taken_for_none),
 		TEST(options_are_checked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

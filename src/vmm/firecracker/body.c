@@ -369,7 +369,7 @@ unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret
 		if (walls_are_off())
 			*ret_obstacle = "MVM_ISOLATION is off";
 		else if (namespaces && !fc_walls_there_are())
-			*ret_obstacle = "this kernel has no Landlock";
+			*ret_obstacle = "this host has no Landlock";
 		return UNJAILED | namespaces;
 	}
 	if (fc_jailer_find(probe->binary, &jailer) != 1)

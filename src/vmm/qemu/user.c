@@ -53,7 +53,7 @@ unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **r
 	else if (!obstacle)
 		obstacle = "this host refuses namespaces to this user";
 	if (!obstacle && !(isolation & VMM_ISOLATION_LANDLOCK))
-		obstacle = "this kernel has no Landlock";
+		obstacle = "this host has no Landlock";
 	*ret_obstacle = obstacle;
 	return isolation;
 }
