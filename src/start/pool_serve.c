@@ -2,7 +2,7 @@
 /*
  * The server of the pools.  One event loop watches the wanted state (pool/, the templates'
  * revisions) and the actual state (a leash to each waiting VM).  It takes one step at a time: end
- * an unwanted VM, or start a missing one.
+ * an unwanted VM, or start missing ones.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -21,6 +21,7 @@
 #define CLAIM_NS      (15 * NS_PER_S)	   /* from claim to take; longer than take_deadline_ns() */
 #define END_MS	      INT64_C(3000)	   /* for a VM to end; then it is killed */
 #define FIRST_VM_SIZE (UINT64_C(64) << 20) /* assumed until a VM has been measured */
+#define AT_ONCE_MAX   64		   /* starts */
 
 /* ---- waiting VMs ---- */
 
@@ -153,15 +154,12 @@ static int offer(struct pool_server *s, struct waiting *w, struct mvm_error *err
 	return fd < 0 ? mvm_error_set(err, -errno, "cannot offer a VM: %s", strerror(errno)) : 0;
 }
 
-static int start_one(struct pool_server *s, struct pool *p, const struct start_request *q,
-		     const struct start_plan *plan, struct mvm_error *err)
+/* Wait for a VM that has begun to start, and offer it.  Takes w over. */
+static int finish(struct pool_server *s, struct waiting *given, struct mvm_error *err)
 {
-	AUTO(waiting) w = calloc(1, sizeof(*w));
-	if (!w)
-		return mvm_error_oom(err);
-	w->pool = p;
-	w->dir_fd = -1;
-	int r = start_instance(s->mvm, q, plan, s->progress, &w->vm, err);
+	AUTO(waiting) w = given;
+	struct pool *p = w->pool;
+	int r = start_finish(s->mvm, w->vm, s->progress, err);
 	if (r == 0)
 		r = offer(s, w, err);
 	if (r < 0)
@@ -173,34 +171,91 @@ static int start_one(struct pool_server *s, struct pool *p, const struct start_r
 	return 0;
 }
 
+static int begin(struct pool_server *s, struct pool *p, const struct start_request *q,
+		 const struct start_plan *plan, struct waiting **ret, struct mvm_error *err)
+{
+	AUTO(waiting) w = calloc(1, sizeof(*w));
+	if (!w)
+		return mvm_error_oom(err);
+	w->pool = p;
+	w->dir_fd = -1;
+	int r = start_begin(s->mvm, q, plan, &w->vm, err);
+	if (r == 0)
+		*ret = TAKE_PTR(w);
+	return r;
+}
+
+/* Start n VMs at the same time, and keep all that come up.  Returns the first failure. */
+static int start_some(struct pool_server *s, struct pool *p, const struct start_request *q,
+		      const struct start_plan *plan, unsigned n, struct mvm_error *err)
+{
+	struct waiting *begun[AT_ONCE_MAX];
+	unsigned have = 0;
+	bool cut = false;
+	int r = 0;
+	while (have < n && progress_check(s->progress, NULL) == 0 &&
+	       (r = begin(s, p, q, plan, &begun[have], err)) == 0)
+		have++;
+	for (unsigned i = 0; i < have; i++) {
+		struct mvm_error bad = { 0 };
+		if (!cut && progress_check(s->progress, NULL) < 0) {
+			cut = true; /* tell all to end first, then wait for each */
+			for (unsigned j = i; j < have; j++)
+				instance_cut_short(begun[j]->vm);
+		}
+		int one = finish(s, begun[i], &bad);
+		if (one < 0 && r == 0) {
+			r = one;
+			*err = bad;
+		}
+	}
+	return r;
+}
+
 /* ---- one pool ---- */
 
-static bool has_room(struct pool_server *s, struct pool *p)
+/* How many VMs the memory limit has room for. */
+static unsigned room(struct pool_server *s, struct pool *p)
 {
-	uint64_t bytes = p->list ? p->list->bytes : FIRST_VM_SIZE;
+	uint64_t bytes = p->list && p->list->bytes ? p->list->bytes : FIRST_VM_SIZE;
+	uint64_t left = s->bytes < s->max_bytes ? (s->max_bytes - s->bytes) / bytes : 0;
 	char text[128], used[24], limit[24];
-	if (s->bytes + bytes <= s->max_bytes)
-		return true;
+	if (left > 0)
+		return left < AT_ONCE_MAX ? (unsigned)left : AT_ONCE_MAX;
 	str_bytes(s->bytes, used, sizeof(used));
 	str_bytes(s->max_bytes, limit, sizeof(limit));
 	snprintf(text, sizeof(text), "waiting VMs use %s of memory, and the limit is %s", used,
 		 limit);
 	put_off(s, p, text);
-	return false;
+	return 0;
 }
 
-/* One VM starts at a time, and none while running processes wait for memory. */
-static bool may_grow(struct pool_server *s, struct pool *p)
+/* How many VMs the host's load lets start at once: one for each CPU, half of that when processes
+ * wait for CPUs, and none while they wait for memory. */
+static unsigned at_once(struct pool_server *s, struct pool *p)
 {
 	struct hostload host;
 	char pressure[HOSTLOAD_TEXT_SIZE], text[sizeof(p->note)];
 	hostload_read(&host);
-	if (!hostload_is_short_of_memory(&host))
-		return true;
+	if (!hostload_is_short_of_memory(&host)) {
+		unsigned n = hostload_starts_at_once(&host, hostload_cpus()) / 2;
+		return n > 1 ? n : 1;
+	}
 	hostload_describe(&host, pressure);
 	snprintf(text, sizeof(text), "waiting until the host has memory: %s", pressure);
 	put_off(s, p, text);
-	return false;
+	return 0;
+}
+
+/* How many of the missing VMs may start now. */
+static unsigned may_start(struct pool_server *s, struct pool *p)
+{
+	if (p->n >= p->size || p->retry_ns > clock_now_ns())
+		return 0;
+	unsigned n = p->size - p->n, most = at_once(s, p);
+	n = most < n ? most : n;
+	most = n > 0 ? room(s, p) : 0;
+	return most < n ? most : n;
 }
 
 /* Plan the restore of a VM; an error says why it is impossible. */
@@ -263,9 +318,9 @@ void pool_maintain(struct pool_server *s, struct pool *p)
 		p->changed = true; /* there may be more */
 		return;
 	}
-	if (r == 0 && p->n < p->size && p->retry_ns <= clock_now_ns() && may_grow(s, p) &&
-	    has_room(s, p))
-		r = start_one(s, p, &q, &plan, &err);
+	unsigned n = r == 0 ? may_start(s, p) : 0;
+	if (n > 0)
+		r = start_some(s, p, &q, &plan, n, &err);
 	if (r < 0) {
 		put_off(s, p, err.text);
 	} else if (p->n >= p->size) {

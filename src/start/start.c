@@ -346,22 +346,28 @@ void start_remove(struct mvm *mvm, struct mvm_instance *i)
 		mvm_instance_remove(mvm, name, true, NULL, NULL); /* it was cancelled anyway */
 }
 
+int start_finish(struct mvm *mvm, struct mvm_instance *i, const struct mvm_progress *progress,
+		 struct mvm_error *err)
+{
+	i->control.progress = progress;
+	int r = start_wait(mvm, i, err);
+	if (r == -ECANCELED) {
+		/* a caller that cancels may remove the VM's folders */
+		i->control.progress = NULL;
+		instance_cut_short(i);
+		start_remove(mvm, i);
+	}
+	return r;
+}
+
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	int r = start_begin(mvm, q, plan, &i, err);
-	if (r == 0) {
-		i->control.progress = progress;
-		r = start_wait(mvm, i, err);
-	}
-	if (r == -ECANCELED && i) {
-		/* a caller that cancels may remove the VM's folders */
-		i->control.progress = NULL;
-		instance_cut_short(i);
-		start_remove(mvm, i);
-	}
+	if (r == 0)
+		r = start_finish(mvm, i, progress, err);
 	if (r == 0)
 		*ret = TAKE_PTR(i);
 	return r;

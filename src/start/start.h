@@ -130,12 +130,15 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
 		 struct mvm_error *err);
 
-/* Start an instance as planned.  start_begin() and start_wait() are its two halves, with which
+/* Start an instance as planned.  start_begin() and start_finish() are its two halves, with which
  * several instances start at once.  progress: its cancel_fd counts, also for later calls of the
- * instance; may be NULL. */
+ * instance; may be NULL.  start_finish() leaves nothing of one that is cancelled; start_wait()
+ * leaves that to the caller. */
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		struct mvm_instance **ret, struct mvm_error *err);
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
+int start_finish(struct mvm *mvm, struct mvm_instance *i, const struct mvm_progress *progress,
+		 struct mvm_error *err);
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
