@@ -105,11 +105,11 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(s->given->boot_ms);
-	int r = spawn_machine(s, ops, deadline_ns, err);
+	const struct supervisor_given *given = s->given;
+	int r = spawn_machine(s, ops, clock_deadline_ns(given->boot_ms), err);
 	if (r < 0)
 		return r;
-	r = machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
+	r = machine_boot(&s->machine, &s->revision.run, given->boot_ms, given->boot_max_ms, err);
 	/* whoever takes the snapshot boots it once more */
 	if (r == -ETIMEDOUT && !s->machine.agent.hello && s->record.purpose == RECORD_FOR_CAPTURE)
 		r = mvm_error_reason(err, r, "guest-silent", s->record.template_id);

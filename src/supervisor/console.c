@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define CHUNKS_AT_ONCE 16
 
 static void on_ready(void *arg, uint32_t events)
@@ -24,6 +26,7 @@ static void on_ready(void *arg, uint32_t events)
 			loop_source_free(TAKE_PTR(c->source)); /* the VMM has hung up */
 			return;
 		}
+		c->heard_ns = clock_now_ns();
 		logfile_add(&c->log, chunk, (size_t)n);
 		panic_watch_add(&c->panic, chunk, (size_t)n);
 	}

@@ -14,6 +14,7 @@ struct console {
 	struct loop_source *source; /* NULL once the VMM has hung up */
 	struct logfile log;
 	struct panic_watch panic;
+	int64_t heard_ns; /* when the last output came; 0: none has */
 };
 
 /* Take over fd (connected socket).  c->log is ready. */

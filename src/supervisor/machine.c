@@ -245,10 +245,28 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	return r;
 }
 
-int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+/* Wait for the agent's greeting.  A guest that prints gets on with its boot, however slow its host
+ * is, so each output gives it more time. */
+static int wait_greeting(struct machine *m, int64_t silent_ms, int64_t max_ms,
+			 struct mvm_error *err)
+{
+	int64_t last_ns = m->began_ns + max_ms * NS_PER_MS;
+	int64_t deadline_ns = 0, longer_ns = m->began_ns + silent_ms * NS_PER_MS;
+	int r = -ETIMEDOUT;
+	while (r == -ETIMEDOUT && longer_ns > deadline_ns) {
+		deadline_ns = longer_ns;
+		r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
+		longer_ns = m->console.heard_ns + silent_ms * NS_PER_MS;
+		if (longer_ns > last_ns)
+			longer_ns = last_ns;
+	}
+	return r;
+}
+
+int machine_boot(struct machine *m, const struct mvm_run *run, int64_t silent_ms, int64_t max_ms,
 		 struct mvm_error *err)
 {
-	int r = vmm_boot(m->vmm, deadline_ns, err);
+	int r = vmm_boot(m->vmm, clock_deadline_ns(silent_ms), err);
 	if (r < 0)
 		return r;
 	m->no_agent = run->initrd == MVM_INITRD_IMAGE;
@@ -256,11 +274,11 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 		machine_stage(m, "boot", clock_now_ns());
 		return 0;
 	}
-	r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
+	r = wait_greeting(m, silent_ms, max_ms, err);
 	if (r < 0)
 		return with_console(m, r, err);
 	machine_stage(m, "kernel", clock_now_ns());
-	r = configure(m, run, deadline_ns, err);
+	r = configure(m, run, clock_deadline_ns(silent_ms), err);
 	if (r < 0)
 		return r;
 	machine_stage(m, "agent", clock_now_ns());

@@ -83,10 +83,16 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 		 const struct mvm_template_revision *revision, struct warden_started *started,
 		 int64_t deadline_ns, struct mvm_error *err);
 
-/* Boot the guest, give it its identity and workload, and wait until it is healthy.  With
+/*
+ * Boot the guest, give it its identity and workload, and wait until it is healthy.  With
  * stop_at_boot, only give it its identity.  A guest that boots its image's own initrd has no agent
- * to talk to: it is up when its CPUs run. */
-int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+ * to talk to: it is up when its CPUs run.
+ *
+ *   silent_ms  give up when the console has printed nothing for so long, and the agent has not
+ *              greeted; the agent then has as much time to take its identity
+ *   max_ms     give up when the agent has not greeted after so long, since machine_begin()
+ */
+int machine_boot(struct machine *m, const struct mvm_run *run, int64_t silent_ms, int64_t max_ms,
 		 struct mvm_error *err);
 
 /*

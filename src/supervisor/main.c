@@ -9,6 +9,7 @@ int main(void)
 {
 	struct supervisor_given given = {
 		.boot_ms = 120000, /* TCG on a busy host is slow */
+		.boot_max_ms = 600000,
 		.restart_pause_ms = 1000,
 		.freeze_ms = 20000,
 		.suspend_again_ms = 10000,

@@ -24,10 +24,12 @@
 struct supervisor_given {
 	int fd[SUPERVISOR_FD_END];     /* by enum supervisor_fd; taken over */
 	const struct vmm_ops *backend; /* NULL: the backend that the record names */
-	int64_t boot_ms;	       /* from the VMM's start to the agent's greeting */
-	int64_t restart_pause_ms;      /* before the first restart */
-	int64_t freeze_ms;	       /* for the answer to FREEZE or THAW */
-	int64_t suspend_again_ms;      /* until the next try of a suspend by a limit */
+	/* A boot ends, without the agent's greeting, when the console has been silent for boot_ms,
+	 * and after boot_max_ms. */
+	int64_t boot_ms, boot_max_ms;
+	int64_t restart_pause_ms; /* before the first restart */
+	int64_t freeze_ms;	  /* for the answer to FREEZE or THAW */
+	int64_t suspend_again_ms; /* until the next try of a suspend by a limit */
 	int64_t health_interval_min_ms;
 	mode_t umask; /* the starter's, for files that are copied back */
 	bool apart;   /* what reads the guest's words is shut in, in a process of its own */

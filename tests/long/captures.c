@@ -221,7 +221,7 @@ static int boot(struct loader *l, struct side *side, struct mvm_error *err)
 	for (unsigned i = 1;; i++) {
 		int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, side, err);
 		if (r == 0)
-			r = machine_boot(&side->machine, &l->revision.run, soon(), err);
+			r = machine_boot(&side->machine, &l->revision.run, STEP_MS, STEP_MS, err);
 		if (r >= 0 || i == BOOTS_MAX || !machine_lacked_timer(&side->machine))
 			return r;
 		machine_free(&side->machine);

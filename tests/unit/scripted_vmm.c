@@ -22,6 +22,7 @@
 
 int scripted_vmm_fd;
 bool scripted_vmm_holds_end;
+bool scripted_vmm_gives_console;
 int scripted_vmm_save_fails;
 
 struct scripted {
@@ -170,6 +171,8 @@ static int start(struct scripted *f, const struct vmm_config *c, struct mvm_erro
 		r = sock_send_fd(scripted_vmm_fd, &letter, 1, theirs);
 	if (r == 0)
 		r = file_write_all(scripted_vmm_fd, &pid, sizeof(pid));
+	if (r == 0 && scripted_vmm_gives_console)
+		r = sock_send_fd(scripted_vmm_fd, &letter, 1, c->console_fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot start the scripted VMM") : 0;
 }
 

@@ -37,6 +37,10 @@ extern int scripted_vmm_fd;
  * test answers with VMM_STEP_DONE, as if the kernel took its time for the kill. */
 extern bool scripted_vmm_holds_end;
 
+/* Set this before the supervisor starts.  The test then gets the VMM's end of the console, too,
+ * after the pid, and must close it. */
+extern bool scripted_vmm_gives_console;
+
 /* Set this before the supervisor starts.  No state can then be saved: this errno; 0: it can. */
 extern int scripted_vmm_save_fails;
 

@@ -28,8 +28,8 @@
 #include "store/revision.h"
 #include "supervisor_world.h"
 
-#define DEADLINE_MS  20000 /* of each wait, in case the supervisor hangs */
-#define ENDED_STATUS 50	   /* plus the result of supervise(); a sanitizer uses other statuses */
+#define DEADLINE_MS  100000 /* of each wait, in case the supervisor hangs */
+#define ENDED_STATUS 50	    /* plus the result of supervise(); a sanitizer uses other statuses */
 
 static const uint8_t nonce[NONCE_BYTES] = "only in the snapshot's memory";
 
@@ -54,7 +54,7 @@ int world_setup(void **state)
 	x->logs_fd = dir_make_at(dir_fd, "logs");
 	assert_true(x->instances_fd >= 0 && x->logs_fd >= 0);
 	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
-	x->boot_ms = 120000;
+	x->boot_ms = x->boot_max_ms = 120000;
 	x->freeze_ms = 20000;
 	x->suspend_again_ms = 10000;
 	x->restart_pause_ms = 1;
@@ -158,6 +158,7 @@ static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd
 			[SUPERVISOR_FD_LISTEN] = x->folder.listen_fd },
 		.backend = &scripted_vmm,
 		.boot_ms = x->boot_ms,
+		.boot_max_ms = x->boot_max_ms,
 		.restart_pause_ms = x->restart_pause_ms,
 		.freeze_ms = x->freeze_ms,
 		.suspend_again_ms = x->suspend_again_ms,

@@ -28,7 +28,7 @@ struct world {
 	struct mvm_template_revision revision;
 	struct instance_folder folder;
 	void (*fill_folder)(struct world *x); /* before the supervisor runs; may be NULL */
-	int64_t boot_ms, restart_pause_ms, freeze_ms, suspend_again_ms;
+	int64_t boot_ms, boot_max_ms, restart_pause_ms, freeze_ms, suspend_again_ms;
 	struct control leash;
 	int steps_fd; /* the other end of scripted_vmm_fd */
 	pid_t supervisor;

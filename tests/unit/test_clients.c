@@ -67,11 +67,14 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Let the supervisor handle all pending events. */
+/* Let the supervisor handle all pending events.  A turn that begins after its deadline, since this
+ * process did not run, says -ETIMEDOUT although it had events: two in a row had none. */
 static void settle(struct fixture *x)
 {
-	while (loop_run_once(x->loop, clock_deadline_ns(1)) == 0)
-		;
+	for (int quiet = 0; quiet < 2; quiet++) {
+		while (loop_run_once(x->loop, clock_deadline_ns(1)) == 0)
+			quiet = 0;
+	}
 }
 
 static void send_frame(struct channel *c, uint8_t type, uint32_t stream, const void *data,

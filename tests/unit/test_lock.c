@@ -374,7 +374,7 @@ static void a_folder_is_locked_until_a_deadline(void **state)
 static void *wait_for_it(void *arg)
 {
 	int *fd = arg;
-	*fd = lock_take_fd(*fd, clock_deadline_ns(20000), NULL);
+	*fd = lock_take_fd(*fd, clock_deadline_ns(100000), NULL);
 	return NULL;
 }
 
@@ -394,7 +394,7 @@ static void what_is_let_go_of_is_free_although_another_thread_waits(void **state
 		assert_int_equal(errno, ECHILD); /* it has no child yet */
 	close(TAKE_FD(held));
 	AUTO_CLOSE int again = openat(dir, "held", O_RDWR | O_CLOEXEC);
-	assert_int_equal(lock_take_fd(again, clock_deadline_ns(5000), NULL), 0);
+	assert_int_equal(lock_take_fd(again, clock_deadline_ns(60000), NULL), 0);
 	close(TAKE_FD(awaited));
 	pthread_join(thread, NULL);
 	assert_int_equal(waiting, 0);

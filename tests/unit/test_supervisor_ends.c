@@ -16,13 +16,10 @@
 /* after the headers that it needs */
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "base/own.h"
 #include "instance/events.h"
 #include "instance/handover.h"
 #include "supervisor_world.h"
-
-#define PATIENCE_MS 60000
 
 static void assert_record(struct world *x, enum record_state state, const char *error)
 {
@@ -146,27 +143,6 @@ static void a_start_ends_with_its_starter(void **state)
 	expect_killed(x);
 	expect_end(x, 1);
 	assert_false(has_folder(x, "web-1"));
-}
-
-/* Whoever takes a snapshot boots such a guest again; everybody else gets the console's last
- * lines. */
-static void a_capture_reports_a_guest_that_hangs_at_boot(void **state)
-{
-	struct world *x = *state;
-	struct mvm_error err = { 0 };
-	x->record.purpose = RECORD_FOR_CAPTURE;
-	x->record.attached = true;
-	x->boot_ms = 200;
-	launch(x);
-	expect_spawn(x);
-	go_on(x);
-	expect_step(x, VMM_STEP_BOOT);
-	go_on(x);
-	assert_int_equal(control_wait_reply(&x->leash, LEASH_START_STREAM, NULL,
-					    clock_deadline_ns(PATIENCE_MS), NULL, &err),
-			 -ETIMEDOUT);
-	assert_string_equal(err.reason, "guest-silent");
-	expect_end(x, 1);
 }
 
 static void a_start_again_ends_with_its_starter_and_leaves_the_instance(void **state)
@@ -545,7 +521,6 @@ int main(void)
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
 		TEST(a_starter_is_let_go_before_anything_is_written),
 		TEST(a_start_ends_with_its_starter),
-		TEST(a_capture_reports_a_guest_that_hangs_at_boot),
 		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
 		TEST(a_start_again_ends_with_its_starter_and_leaves_the_instance),
 		TEST(a_vm_of_a_pool_can_be_adopted),

@@ -28,7 +28,6 @@
 #define TTL_MS	    5000
 #define RESTART_MS  1	  /* before the time to live is over */
 #define PATIENCE_MS 10000 /* how long agent_client.c waits for a VMM whose agent has hung up */
-#define NO_CALL	    9999u /* a call that every state refuses at once */
 
 enum event { VMM_DIES, POWERS_OFF, STARTER_GOES, DETACHED, AGENT_CLOSES, STOP, TTL, EVENTS };
 
@@ -134,14 +133,6 @@ static void end_client(struct play *p)
 	p->has_client = false;
 }
 
-/* Make sure that the supervisor has seen all earlier events: this takes a call and a turn of its
- * loop. */
-static void sync_turn(struct control *c)
-{
-	if (wait_reply(c, begin_call(c, NO_CALL), NULL) == 0)
-		fail_msg("a supervisor has accepted a call that does not exist");
-}
-
 static bool is_down(enum life_state state)
 {
 	return state >= LIFE_STOPPED && state <= LIFE_FAILED;
@@ -150,16 +141,12 @@ static bool is_down(enum life_state state)
 /* A supervisor that is down reads only its starter's connection. */
 static void sync_with(struct play *p)
 {
-	struct control c;
-	if (is_down(last_step())) {
-		sync_turn(&p->x->leash);
-		sync_turn(&p->x->leash);
+	if (!is_down(last_step())) {
+		watched_sync(p->x);
 		return;
 	}
-	connect_client(p->x, &c);
-	sync_turn(&c);
-	sync_turn(&c);
-	control_done(&c);
+	watched_turn(&p->x->leash);
+	watched_turn(&p->x->leash);
 }
 
 static void let_pass(struct play *p, int64_t ms)
@@ -172,7 +159,7 @@ static void let_pass(struct play *p, int64_t ms)
 	watched->now_ns += ms * NS_PER_MS;
 	/* it sleeps by the real clock, so wake it */
 	if (down)
-		begin_call(&p->x->leash, NO_CALL);
+		begin_call(&p->x->leash, WATCHED_NO_CALL);
 	else
 		control_done(&c);
 }
@@ -180,8 +167,8 @@ static void let_pass(struct play *p, int64_t ms)
 static void await_step(struct control *c, enum life_state state)
 {
 	while (last_step() != state)
-		sync_turn(c);
-	sync_turn(c); /* until it waits */
+		watched_turn(c);
+	watched_turn(c); /* until it waits */
 }
 
 static void boot_to_greeting(struct world *x)
@@ -346,7 +333,7 @@ static void ask_to_stop(struct play *p)
 	}
 	connect_client(p->x, &c);
 	begin_stop(&c, 10000);
-	sync_turn(&c);
+	watched_turn(&c);
 	control_done(&c);
 }
 
@@ -401,7 +388,7 @@ static void play_on(struct play *p)
 		int r = 0;
 		fds[2] = (struct pollfd){ .fd = x->guest.fd > 0 ? x->guest.fd : -1,
 					  .events = POLLIN };
-		if (poll(fds, 3, 20000) <= 0)
+		if (poll(fds, 3, 100000) <= 0)
 			fail_msg("the supervisor neither asks nor ends in state '%s'",
 				 life_name(last_step()));
 		if (fds[1].revents && read(x->steps_fd, &letter, 1) == 1)

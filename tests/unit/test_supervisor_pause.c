@@ -9,7 +9,7 @@
 /* after the headers that it needs */
 #include <cmocka.h>
 
-#include "supervisor_world.h"
+#include "watched_life.h"
 
 /* The supervisor kills the VMM and then answers the client's STOP. */
 static void expect_killed_by_stop(struct world *x, struct control *c, uint32_t stop)
@@ -68,6 +68,8 @@ static void a_paused_guest_that_does_not_stop_is_killed(void **state)
 	uint32_t stop = stop_paused(x, &c, 200);
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
+	expect_call(x, CALL_SHUTDOWN);
+	watched_pass(x, 200);
 	expect_killed_by_stop(x, &c, stop);
 	assert_int_equal(events(x, "resumed", NULL), 1);
 }
@@ -92,7 +94,7 @@ static void stop_with_no_time_kills_a_paused_vmm(void **state)
 	assert_int_equal(events(x, "resumed", NULL), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, watched_setup, world_teardown)
 
 int main(void)
 {
@@ -102,5 +104,7 @@ int main(void)
 		TEST(a_paused_guest_that_does_not_resume_is_killed),
 		TEST(stop_with_no_time_kills_a_paused_vmm),
 	};
+	if (!watched_init())
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #include "base/own.h"
 #include "codec/sha256.h"
 #include "instance/saved.h"
-#include "supervisor_world.h"
+#include "watched_life.h"
 
 #define SHORT_MS    200
 #define PATIENCE_MS 60000
@@ -45,6 +45,7 @@ static void a_guest_that_does_not_thaw_in_time_runs_on(void **state)
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
 	uint32_t thaw = expect_call(x, CALL_THAW);
+	watched_pass(x, SHORT_MS);
 	assert_true(wait_reply(&c, call, &err) < 0);
 	answer_nonce(x, thaw); /* late */
 	expect_up(x, &c);
@@ -62,6 +63,7 @@ static void a_guest_that_may_freeze_later_is_thawed(void **state)
 		struct mvm_error err = { 0 };
 		uint32_t call = begin_call(&c, calls[i]);
 		uint32_t freeze = expect_call(x, CALL_FREEZE);
+		watched_pass(x, SHORT_MS);
 		assert_int_equal(control_wait_reply(&c, call, NULL, clock_deadline_ns(PATIENCE_MS),
 						    NULL, &err),
 				 -ETIMEDOUT);
@@ -324,7 +326,7 @@ static void a_state_is_gone_when_its_guest_runs(void **state)
 	assert_false(saved_is_there(x->folder.dir_fd));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, watched_setup, world_teardown)
 
 int main(void)
 {
@@ -343,5 +345,7 @@ int main(void)
 		TEST(a_guest_without_its_nonce_stays_suspended),
 		TEST(a_state_is_gone_when_its_guest_runs),
 	};
+	if (!watched_init())
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #include "scratch.h"
 #include "vmm/lend.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 100000
 
 struct fixture {
 	struct loop *loop;

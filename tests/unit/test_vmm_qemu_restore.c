@@ -26,7 +26,7 @@
 #include "base/sock.h"
 #include "vmm/qemu/qemu.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 100000
 
 /* What both processes see. */
 struct seen {

@@ -171,7 +171,7 @@ static void a_boxed_process_dies_with_its_parent(void **state)
 	int pidfd = (int)syscall(SYS_pidfd_open, boxed, 0);
 	struct pollfd gone = { .fd = pidfd, .events = POLLIN };
 	if (pidfd >= 0) { /* else it was reaped already */
-		assert_int_equal(poll(&gone, 1, 10000), 1);
+		assert_int_equal(poll(&gone, 1, 100000), 1);
 		close(pidfd);
 	}
 	close(report[0]);

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "watched_life.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
 
 #include "base/clock.h"
 
@@ -73,4 +78,50 @@ void watched_begin(void)
 	__real_clock_gettime(CLOCK_MONOTONIC, &ts);
 	watched->now_ns = ts.tv_sec * NS_PER_S + ts.tv_nsec;
 	watched->n = 0;
+}
+
+int watched_setup(void **state)
+{
+	watched_begin();
+	return world_setup(state);
+}
+
+void watched_turn(struct control *c)
+{
+	if (wait_reply(c, begin_call(c, WATCHED_NO_CALL), NULL) == 0)
+		fail_msg("a supervisor has accepted a call that does not exist");
+}
+
+/* Returns a client whose hang-up wakes the supervisor. */
+static struct control synced(struct world *x)
+{
+	struct control c;
+	connect_client(x, &c);
+	watched_turn(&c);
+	watched_turn(&c);
+	return c;
+}
+
+void watched_sync(struct world *x)
+{
+	struct control c = synced(x);
+	control_done(&c);
+}
+
+void watched_pass(struct world *x, int64_t ms)
+{
+	/* sync first: once the time has passed, any turn of its loop may be its last one */
+	struct control c = synced(x);
+	watched->now_ns += ms * NS_PER_MS;
+	control_done(&c); /* it sleeps by the real clock, so wake it */
+}
+
+void watched_pass_to(struct world *x, int64_t ms, const char *event)
+{
+	watched_pass(x, ms);
+	for (int turns = 0; turns < 1000 && !events(x, event, NULL); turns++) {
+		AUTO_DONE(record) r = { 0 };
+		inspect(x, &r); /* waits for the end of a step */
+	}
+	assert_int_equal(events(x, event, NULL), 1);
 }

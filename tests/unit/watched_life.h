@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "supervisor/supervise.h"
+#include "supervisor_world.h"
 
 #define WATCHED_STEPS_MAX 64
 
@@ -29,5 +29,23 @@ bool watched_init(void);
 
 /* Call this before each supervisor. */
 void watched_begin(void);
+
+/* watched_begin() and world_setup(), as a test's setup. */
+int watched_setup(void **state);
+
+#define WATCHED_NO_CALL 9999u /* a call that every state refuses at once */
+
+/* Let a client ask, and be answered.  The supervisor has then seen all events that came before the
+ * turn of its loop that ends with the answer; two answers make sure of all earlier ones. */
+void watched_turn(struct control *c);
+
+/* Let the supervisor, which takes clients, see all earlier events. */
+void watched_sync(struct world *x);
+
+/* Let it see all earlier events, then let this much time pass for it. */
+void watched_pass(struct world *x, int64_t ms);
+
+/* Let time pass, up to an event. */
+void watched_pass_to(struct world *x, int64_t ms, const char *event);
 
 #endif
