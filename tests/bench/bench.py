@@ -6,13 +6,14 @@ usage: bench.py MVM TEMPLATE [-n N] [--backend B] [--skip KEY ...] [--clones N] 
        [--svg FILE]
 
 MVM_DATA_DIR must hold the built template with a snapshot by that backend (qemu).  With another
-backend there are only mvm's rows.  Each of N rounds takes one sample of every row, so that all rows
-see the same machine in the same minutes.  doc/benchmark.md describes the rows.
+backend there are only mvm's rows.  Each of N rounds takes one sample of every row, in an order of its own, so that all
+rows see the same machine in the same minutes.  doc/benchmark.md describes the rows.
 """
 
 import argparse
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -101,8 +102,9 @@ class Bench:
         samples = {row.key: [] for row in self.rows}
         for row in self.rows: # discard the first sample, which has costs that no other has
             row.sample()
+        order = random.Random(n) # what a row leaves behind must not always meet the same one
         for i in range(n):
-            for row in self.rows:
+            for row in order.sample(self.rows, len(self.rows)):
                 samples[row.key].append(row.sample())
             if sys.stderr.isatty():
                 print(f"\rround {i + 1} of {n}", end="", file=sys.stderr, flush=True)
