@@ -139,6 +139,11 @@ class Slurm(guests.TestCase):
             out.write("[[ $SLURMD_NODENAME != n2 ]] || export MVM_QEMU=/none\n")
         slurm.wait("n2 is drained", lambda: "DRAIN" in slurm.node("n2")["State"])
         self.assertIn("Reason=mvm: qemu: ", slurm.run("scontrol", "-o", "show", "node", "n2").stdout)
+        # nor does its user exist
+        with open(self.path("mvm/mvm.env"), "a", encoding="utf-8") as out:
+            out.write("mvm_user=no-such-user\n")
+        slurm.wait("n1 is drained", lambda: "DRAIN" in slurm.node("n1")["State"])
+        self.assertIn("Reason=mvm: runuser: user no-such-user ", slurm.run("scontrol", "-o", "show", "node", "n1").stdout)
 
     @unittest.skipIf(slurm_cluster.why_no_cgroups(), slurm_cluster.why_no_cgroups())
     def test_a_vm_stays_in_the_cgroup_of_its_job(self):
