@@ -85,23 +85,44 @@ static void follow(const char *path, char ret[PATH_MAX])
 	ret[n > 0 ? n : 0] = '\0';
 }
 
-static const char *owner_name(uid_t uid, char number[16])
+/* The last owner and the last group of a list: most files of a folder have the same, and each look
+ * reads a file.  A watch is longer, and names may change meanwhile.  name: NULL before the first */
+static struct {
+	unsigned id;
+	char *name;
+} last_owner, last_group;
+static bool lists;
+
+/* name: NULL if it has none */
+static const char *keep_name(unsigned id, const char *name, unsigned *ret_id, char **ret)
 {
-	const struct passwd *pw = getpwuid(uid);
-	snprintf(number, 16, "%u", (unsigned)uid);
-	return pw ? pw->pw_name : number;
+	char number[16];
+	snprintf(number, sizeof(number), "%u", id);
+	free(*ret);
+	*ret = strdup(name ? name : number);
+	*ret_id = id;
+	return *ret ? *ret : "";
 }
 
-static const char *group_name(gid_t gid, char number[16])
+static const char *owner_name(uid_t uid)
 {
+	if (lists && last_owner.name && last_owner.id == uid)
+		return last_owner.name;
+	const struct passwd *pw = getpwuid(uid);
+	return keep_name(uid, pw ? pw->pw_name : NULL, &last_owner.id, &last_owner.name);
+}
+
+static const char *group_name(gid_t gid)
+{
+	if (lists && last_group.name && last_group.id == gid)
+		return last_group.name;
 	const struct group *gr = getgrgid(gid);
-	snprintf(number, 16, "%u", (unsigned)gid);
-	return gr ? gr->gr_name : number;
+	return keep_name(gid, gr ? gr->gr_name : NULL, &last_group.id, &last_group.name);
 }
 
 int files_put_entry(const char *path, struct mvm_error *err)
 {
-	char target[PATH_MAX] = "", owner[16], group[16];
+	char target[PATH_MAX] = "";
 	AUTO_DONE(strbuf) metadata = { 0 };
 	struct stat st, to;
 
@@ -117,7 +138,7 @@ int files_put_entry(const char *path, struct mvm_error *err)
 	printf("%c%c%o%c%lld%c%lld%c%s%c%s%c%s%c%s%c%s%c", type_of(to.st_mode), 0,
 	       (unsigned)to.st_mode & 07777, 0, (long long)st.st_size, 0,
 	       (long long)st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec, 0,
-	       owner_name(st.st_uid, owner), 0, group_name(st.st_gid, group), 0, path, 0, target, 0,
+	       owner_name(st.st_uid), 0, group_name(st.st_gid), 0, path, 0, target, 0,
 	       metadata.data ? metadata.data : "", 0);
 	return ferror(stdout) ? mvm_error_set(err, -EIO, "cannot write the stream") : 0;
 }
@@ -409,7 +430,8 @@ static int do_write(const char *path, const struct strv *args, const struct user
 	r = metadata ? metadata_write(fd, metadata, err) : 0;
 	if (r < 0 && is_new)
 		unlink(path);
-	if (r == 0 && !*beside)
+	/* a new file has nothing to lose, and its watchers see one write less */
+	if (r == 0 && !*beside && !(is_new && fstat(fd, &st) == 0 && st.st_size == 0))
 		r = empty(fd, path, err);
 	if (r == 0)
 		r = fill(fd, path, beside, *mode || *beside ? &wanted : NULL, user, err);
@@ -435,6 +457,7 @@ static int run(const struct strv *args, const struct user *user, struct mvm_erro
 	if (str_eq(verb, "list")) {
 		if (more[0] && parse_u64(more, 1, UINT32_MAX, &depth) < 0)
 			return mvm_error_set(err, -EINVAL, "the depth must be at least 1");
+		lists = true;
 		return list_below(path, (unsigned)depth, 0, err);
 	}
 	if (str_eq(verb, "mkdir"))
