@@ -10,8 +10,9 @@
  *
  * A page of another site must not get at a socket of loopback through its visitor's browser.  It
  * would come with a name of its own for this address (DNS rebinding), so the Host header must name
- * this host; or with its own Origin, so that must be the Host's.  At a Unix socket this holds for
- * what has an Origin: a browser that comes through a forwarded port.
+ * this host; or with its own Origin, so that must be the Host's, or another port's of the same
+ * sandbox.  At a Unix socket this holds for what has an Origin: a browser that comes through a
+ * forwarded port.
  */
 
 #include <mvm/error.h>

@@ -2,6 +2,7 @@
 #include "audit.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <mvm/paths.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,27 +15,34 @@
 #include "codec/json.h"
 #include "say.h"
 
-#define OLD_NAME     AUDIT_NAME ".1"
 #define PATH_MAX_LEN 512 /* of a path in a line; the rest is cut off */
+
+static void old_name(const struct audit *a, char ret[NAME_MAX])
+{
+	snprintf(ret, NAME_MAX, "%s.1", a->name);
+}
 
 static int open_file(struct audit *a)
 {
 	struct stat st;
+	char old[NAME_MAX];
 
-	a->fd = file_open_append(a->dir_fd, AUDIT_NAME, OLD_NAME);
+	old_name(a, old);
+	a->fd = file_open_append(a->dir_fd, a->name, old);
 	if (a->fd < 0)
 		return a->fd;
 	a->bytes = fstat(a->fd, &st) < 0 ? 0 : st.st_size;
 	return 0;
 }
 
-int audit_open(const char *data_dir, struct audit *ret, struct mvm_error *err)
+int audit_open(const char *data_dir, const char *name, struct audit *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *path = mvm_data_dir(data_dir);
 	struct audit a = AUDIT_NONE;
 
 	if (!path)
 		return mvm_error_oom(err);
+	a.name = name;
 	AUTO_CLOSE int root = dir_open_at(AT_FDCWD, path);
 	int r = root < 0 ? root : dir_make_at(root, "logs");
 	if (r >= 0) {
@@ -43,7 +51,7 @@ int audit_open(const char *data_dir, struct audit *ret, struct mvm_error *err)
 	}
 	if (r < 0) {
 		audit_close(&a);
-		return mvm_error_set(err, r, "cannot open '%s/logs/%s': %s", path, AUDIT_NAME,
+		return mvm_error_set(err, r, "cannot open '%s/logs/%s': %s", path, name,
 				     strerror(-r));
 	}
 	*ret = a;
@@ -60,9 +68,12 @@ void audit_close(struct audit *a)
 /* Begin a new file once this one is full.  If that fails, this one grows on. */
 static void rotate(struct audit *a)
 {
+	char old[NAME_MAX];
+
 	if (a->fd >= 0 && a->bytes < AUDIT_MAX_BYTES)
 		return;
-	if (a->fd >= 0 && renameat(a->dir_fd, AUDIT_NAME, a->dir_fd, OLD_NAME) < 0)
+	old_name(a, old);
+	if (a->fd >= 0 && renameat(a->dir_fd, a->name, a->dir_fd, old) < 0)
 		return;
 	auto_close(&a->fd);
 	open_file(a); /* the next line tries again */

@@ -12,6 +12,9 @@
  * Queries and bodies are left out, because they may hold secrets.  Each line is one write(2) to a
  * file opened with O_APPEND.  A file over AUDIT_MAX_BYTES becomes audit.jsonl.1.
  *
+ * What nobody knows who asked for, such as requests without a token, is in audit-unknown.jsonl.
+ * Anyone can write as many of those lines as they like, and so would remove all others.
+ *
  * The loop only.  A disk that takes no more lines loses them; the log says so once.
  */
 
@@ -19,10 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AUDIT_NAME	"audit.jsonl"
-#define AUDIT_MAX_BYTES ((int64_t)16 << 20)
+#define AUDIT_NAME	   "audit.jsonl"
+#define AUDIT_UNKNOWN_NAME "audit-unknown.jsonl"
+#define AUDIT_MAX_BYTES	   ((int64_t)16 << 20)
 
 struct audit {
+	const char *name;
 	int dir_fd, fd;
 	int64_t bytes; /* of the file */
 	uint64_t lost; /* lines, since one was written */
@@ -43,8 +48,8 @@ struct audit_line {
 	int64_t ms;
 };
 
-/* Open the log in the data folder's logs/, which is made.  audit_close() *ret. */
-int audit_open(const char *data_dir, struct audit *ret, struct mvm_error *err);
+/* Open a log in the data folder's logs/, which is made.  name: static.  audit_close() *ret. */
+int audit_open(const char *data_dir, const char *name, struct audit *ret, struct mvm_error *err);
 void audit_close(struct audit *a);
 
 void audit_write(struct audit *a, const struct audit_line *line);

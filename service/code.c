@@ -16,6 +16,8 @@ struct code {
 static const struct code codes[] = {
 	{ EINVAL, 400, "invalid" },
 	{ ENAMETOOLONG, 400, "invalid" },
+	{ ELOOP, 400, "invalid" },	   /* a path of links in a circle, or of too many folders */
+	{ EADDRNOTAVAIL, 400, "invalid" }, /* no address of this host */
 	{ EKEYREJECTED, 401, "unauthorized" },
 	{ EACCES, 403, "forbidden" },
 	{ EPERM, 403, "forbidden" },
@@ -27,25 +29,37 @@ static const struct code codes[] = {
 	{ EROFS, 409, "read_only" },
 	{ EXDEV, 409, "other_file_system" },
 	{ EBUSY, 409, "busy" },
+	{ ETXTBSY, 409, "busy" },
+	{ EALREADY, 409, "busy" },
 	{ ESRCH, 409, "not_running" },
+	{ EPIPE, 409, "not_running" }, /* a command whose end or whose input's end was told */
 	{ EADDRINUSE, 409, "address_in_use" },
 	{ ECANCELED, 409, "cancelled" },
+	{ ESTALE, 409, "stale" },
 	{ ENOTEMPTY, 409, "not_empty" },
 	{ EFBIG, 413, "too_large" },
 	{ E2BIG, 413, "too_large" },
 	{ EMEDIUMTYPE, 415, "unsupported_media_type" },
 	{ ERANGE, 416, "out_of_range" },
 	{ EOPNOTSUPP, 422, "not_supported" },
+	{ EAFNOSUPPORT, 422, "not_supported" }, /* a host without IPv6 */
+	{ ENXIO, 422, "not_supported" },	/* a device or fifo that nothing serves */
+	{ ENODEV, 422, "not_supported" },
 	{ EDQUOT, 429, "limit_reached" },
 	{ EBADMSG, 500, "damaged" },
 	{ EPROTO, 502, "peer_failed" },
 	{ ECONNREFUSED, 502, "port_closed" },
 	{ ECONNRESET, 502, "peer_failed" },
+	{ EHOSTUNREACH, 502, "peer_failed" },
+	{ EHOSTDOWN, 502, "peer_failed" },
+	{ ENETUNREACH, 502, "peer_failed" },
+	{ ENETDOWN, 502, "peer_failed" },
 	{ EREMOTEIO, 502, "peer_refused" },
 	{ EAGAIN, 503, "overloaded" },
 	{ ENOMEM, 503, "overloaded" },
 	{ EMFILE, 503, "overloaded" },
 	{ ENFILE, 503, "overloaded" },
+	{ ENOBUFS, 503, "overloaded" },
 	{ ETIMEDOUT, 504, "timeout" },
 	{ ENOSPC, 507, "no_space" },
 };

@@ -17,14 +17,16 @@ int guard_new(struct mvm *mvm, const char *data_dir, struct guard **ret, struct 
 	struct guard *g = calloc(1, sizeof(*g));
 	if (!g)
 		return mvm_error_oom(err);
-	g->audit = (struct audit)AUDIT_NONE;
+	g->audit = g->unknown = (struct audit)AUDIT_NONE;
 	g->group = (gid_t)-1;
 	g->metrics.started_at = clock_wall_ns() / NS_PER_S;
 	int r = mvm_tokens_open(mvm, &g->tokens, err);
 	if (r == 0)
 		r = limits_new(&g->limits, err);
 	if (r == 0)
-		r = audit_open(data_dir, &g->audit, err);
+		r = audit_open(data_dir, AUDIT_NAME, &g->audit, err);
+	if (r == 0)
+		r = audit_open(data_dir, AUDIT_UNKNOWN_NAME, &g->unknown, err);
 	if (r < 0)
 		guard_free(g);
 	else
@@ -37,6 +39,7 @@ void guard_free(struct guard *g)
 	if (!g)
 		return;
 	audit_close(&g->audit);
+	audit_close(&g->unknown);
 	limits_free(g->limits);
 	mvm_tokens_close(g->tokens);
 	strv_done(&g->hosts);
@@ -99,7 +102,8 @@ static void write_line(struct request *rq, unsigned status, const char *code, in
 		.code = code,
 		.ms = took_ns / NS_PER_MS,
 	};
-	audit_write(&rq->server->guard->audit, &line);
+	struct guard *g = rq->server->guard;
+	audit_write(rq->known ? &g->audit : &g->unknown, &line);
 }
 
 void guard_answered(struct request *rq)

@@ -19,7 +19,7 @@ struct server;
 struct guard {
 	struct mvm_tokens *tokens;
 	struct limits *limits;
-	struct audit audit;
+	struct audit audit, unknown; /* the latter: of clients that nobody knows */
 	struct metrics metrics;
 	struct strv hosts; /* names of this host beside "localhost" */
 	gid_t group;	   /* its members may use the Unix socket; (gid_t)-1: none */

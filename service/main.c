@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -176,6 +177,17 @@ static int serve(struct run *run, struct mvm_error *err)
 	return r;
 }
 
+/* A client takes a descriptor, and one more while it uses a guest.  The usual soft limit, 1024, is
+ * less than the connections that are let in. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit); /* up to the hard limit this needs no privilege */
+}
+
 static int run_all(const struct options *o, struct mvm_error *err)
 {
 	struct run run = { .options = o };
@@ -206,6 +218,7 @@ int main(int argc, char **argv)
 	}
 	if (status < 0) {
 		umask(umask(0) & ~(mode_t)S_IRWXU); /* mvm must be able to use what it makes */
+		raise_descriptor_limit();
 		status = run_all(&o, &err) < 0;
 	}
 	if (err.code < 0) {

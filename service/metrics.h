@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "route.h"
 
 /* ---- histograms ---- */
 
@@ -81,7 +82,7 @@ void metrics_request(struct metrics *m, unsigned status, double seconds);
 /* What metrics_text() needs of the loop's side, copied there. */
 struct metrics_now {
 	struct metrics metrics;
-	unsigned requests, connections, waiting[3], running[3];
+	unsigned requests, connections, waiting[WORK_CLASSES], running[WORK_CLASSES];
 	uint64_t operations_running;
 };
 

@@ -64,7 +64,12 @@ static void add_starts(const struct metrics *m, struct strbuf *b)
 static void add_http(const struct metrics_now *now, struct strbuf *b)
 {
 	static const char *const classes[] = { "other", "1xx", "2xx", "3xx", "4xx", "5xx" };
-	static const char *const works[] = { "read", "start", "build" };
+	static const char *const works[WORK_CLASSES] = {
+		[WORK_READ] = "read",
+		[WORK_GUEST] = "guest",
+		[WORK_START] = "start",
+		[WORK_BUILD] = "build",
+	};
 	const struct metrics *m = &now->metrics;
 
 	metrics_head(b, "mvmd_requests_total", "counter", "Requests that were answered.");

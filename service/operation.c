@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "code.h"
+#include "codec/sha256.h"
 #include "guard.h"
 #include "operation_own.h"
 #include "reply.h"
@@ -49,7 +50,6 @@ static void free_operation(struct operation *op)
 	if (op->cancel_fd >= 0)
 		close(op->cancel_fd);
 	json_decref(op->result);
-	json_decref(op->asked);
 	free(op->key);
 	strbuf_done(&op->log);
 	free(op->target);
@@ -123,23 +123,20 @@ json_t *operation_json(const struct operation *op)
 	return NULL;
 }
 
-json_t *operations_json(const struct operations *o, const char *after, uint64_t max,
-			const char **ret_more)
+json_t *operations_json(const struct operations *o, uint64_t before, uint64_t max,
+			uint64_t *ret_more)
 {
 	json_t *list = json_array();
 	const struct operation *op = o->first;
 
-	if (after) {
-		while (op && strcmp(op->id, after) != 0)
-			op = op->next;
-		op = op ? op->next : NULL;
-	}
-	const char *last = NULL;
+	while (op && op->number >= before)
+		op = op->next;
+	uint64_t last = 0;
 	for (; op && max > 0; op = op->next, max--) {
-		last = op->id;
+		last = op->number;
 		json_array_append_new(list, operation_json(op));
 	}
-	*ret_more = op ? last : NULL;
+	*ret_more = op ? last : 0;
 	return list;
 }
 
@@ -191,6 +188,24 @@ static void answer_waiters(struct operation *op)
 	}
 }
 
+static void remove_waiter(struct waiter *w)
+{
+	struct waiter **link = &w->op->waiters;
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	loop_source_free(w->timer);
+	request_unref(w->rq);
+	free(w);
+}
+
+static void on_gone(void *arg)
+{
+	struct waiter *w = arg;
+	request_forget_gone(w->rq);
+	remove_waiter(w);
+}
+
 static int add_waiter(struct operation *op, struct request *rq, struct waiter **ret,
 		      struct mvm_error *err)
 {
@@ -199,6 +214,7 @@ static int add_waiter(struct operation *op, struct request *rq, struct waiter **
 		return mvm_error_oom(err);
 	w->op = op;
 	w->rq = request_ref(rq);
+	request_on_gone(rq, on_gone, w);
 	w->next = op->waiters;
 	op->waiters = w;
 	*ret = w;
@@ -240,6 +256,17 @@ static int make_id(char ret[33])
 	return 0;
 }
 
+/* A body is not kept: it may be as large as a thousand operations. */
+static int digest_body(const struct request *rq, struct mvm_digest *ret)
+{
+	AUTO_FREE char *text = rq->json ? json_dumps(rq->json, JSON_COMPACT | JSON_SORT_KEYS)
+					: strdup("");
+	if (!text)
+		return -ENOMEM;
+	sha256_buf(text, strlen(text), ret);
+	return 0;
+}
+
 static struct operation *new_operation(struct operations *all, struct request *rq, const char *key)
 {
 	struct operation *op = calloc(1, sizeof(*op));
@@ -248,13 +275,14 @@ static struct operation *new_operation(struct operations *all, struct request *r
 	op->all = all;
 	op->rq = rq;
 	op->kind = rq->route->operation;
+	op->scope = rq->route->scope;
 	op->created_s = clock_wall_ns() / NS_PER_S;
 	op->target = strdup(rq->target);
 	op->key = key ? strdup(key) : NULL;
 	memcpy(op->client, rq->client.token, sizeof(op->client));
-	op->asked = json_incref(rq->json);
 	op->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (op->target && (op->key || !key) && op->cancel_fd >= 0 && make_id(op->id) == 0)
+	if (op->target && (op->key || !key) && op->cancel_fd >= 0 && make_id(op->id) == 0 &&
+	    (!key || digest_body(rq, &op->asked) == 0))
 		return op;
 	free_operation(op);
 	return NULL;
@@ -299,8 +327,11 @@ static void reply_accepted(struct operation *op, struct request *rq)
 static int join(struct operation *op, struct request *rq, struct mvm_error *err)
 {
 	struct waiter *w;
-	bool same_body = json_equal(op->asked, rq->json) || (!op->asked && !rq->json);
-	if (strcmp(op->target, rq->target) != 0 || !same_body) {
+	struct mvm_digest asked;
+
+	if (digest_body(rq, &asked) < 0)
+		return mvm_error_oom(err);
+	if (strcmp(op->target, rq->target) != 0 || memcmp(&asked, &op->asked, sizeof(asked)) != 0) {
 		mvm_error_set(err, -EEXIST, "this Idempotency-Key belongs to another request");
 		return mvm_error_hint(err, -EEXIST, "make a new key for each request");
 	}
@@ -334,17 +365,18 @@ int operation_start(struct request *rq, struct mvm_error *err)
 					      .fn = operation_on_progress,
 					      .arg = op,
 					      .cancel_fd = &op->cancel_fd };
-	op->work = (struct work){ .run = run, .done = ended };
+	op->work = (struct work){ .run = run, .done = ended, .owner = rq->owner };
 	rq->operation = op;
 	rq->progress = &op->progress;
-	int r = workers_add(all->server->workers[rq->route->class], &op->work);
+	int r = workers_add(all->server->workers[rq->route->class], &op->work, err);
 	if (r < 0) {
 		rq->operation = NULL;
 		free_operation(op);
-		return mvm_error_set(err, r, "too many operations are waiting already");
+		return r;
 	}
 	request_ref(rq);
 	sweep(all);
+	op->number = ++all->begun;
 	op->next = all->first;
 	all->first = op;
 	all->n++;
@@ -364,6 +396,11 @@ struct operation *operation_find(struct operations *o, const char *id, struct mv
 	mvm_error_set(err, -ENOENT, "no operation has the id '%.64s'", id);
 	mvm_error_reason(err, -ENOENT, "operation-unknown", NULL);
 	return NULL;
+}
+
+enum scope operation_scope(const struct operation *op)
+{
+	return op->scope;
 }
 
 static void cancel(struct operation *op)
@@ -393,14 +430,8 @@ void operations_cancel_all(struct operations *o)
 static void waited_enough(void *arg)
 {
 	struct waiter *w = arg;
-	struct waiter **link = &w->op->waiters;
-	while (*link != w)
-		link = &(*link)->next;
-	*link = w->next;
-	loop_source_free(w->timer);
 	request_reply(w->rq, 200, operation_json(w->op));
-	request_unref(w->rq);
-	free(w);
+	remove_waiter(w);
 }
 
 int operation_wait(struct operation *op, struct request *rq, int64_t timeout_ms,

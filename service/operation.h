@@ -23,6 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "route.h"
+
 struct server;
 struct request;
 struct operation;
@@ -45,6 +47,9 @@ int operation_start(struct request *rq, struct mvm_error *err);
 /* NULL and err filled when no operation has this id. */
 struct operation *operation_find(struct operations *o, const char *id, struct mvm_error *err);
 
+/* What a client needs to end it: as much as to begin it. */
+enum scope operation_scope(const struct operation *op);
+
 /* Ask a running operation to end.  -EBUSY when it has ended. */
 int operation_cancel(struct operation *op, struct mvm_error *err);
 
@@ -54,10 +59,10 @@ json_t *operation_json(const struct operation *op);
 /* "/v1/operations/ID" */
 char *operation_address(const struct operation *op);
 
-/* All operations, the newest first, from the one after `after` (NULL: the first) on.  *ret_more:
- * there are more than max. */
-json_t *operations_json(const struct operations *o, const char *after, uint64_t max,
-			const char **ret_more);
+/* The operations that began before the number `before`, the newest first, max of them.  *ret_more:
+ * the number before which the rest began; 0: there is no more. */
+json_t *operations_json(const struct operations *o, uint64_t before, uint64_t max,
+			uint64_t *ret_more);
 
 /* Reply with the operation's JSON once it has ended, or the time is over. */
 int operation_wait(struct operation *op, struct request *rq, int64_t timeout_ms,

@@ -5,6 +5,7 @@
 /* Operations (operation.h) from inside.  operation.c runs them; operation_log.c keeps what their
  * work reports, for those who follow it. */
 
+#include <mvm/digest.h>
 #include <mvm/progress.h>
 
 #include "base/str.h"
@@ -27,12 +28,14 @@ struct operation {
 	struct operation *next; /* older */
 	struct operations *all;
 	char id[33];
+	uint64_t number; /* of mvmd's first one: 1 */
 	const char *kind;
-	char *target; /* the path that was asked for */
+	enum scope scope; /* of its route */
+	char *target;	  /* the path that was asked for */
 	struct request *rq;
 	char *key;		       /* Idempotency-Key of its request; NULL: none */
 	char client[CLIENT_NAME_SIZE]; /* who gave the key */
-	json_t *asked;		       /* the body */
+	struct mvm_digest asked;       /* with the key: the body's */
 	enum operation_state state;
 	int64_t created_s, ended_s, ended_ns;
 	unsigned status;
@@ -52,6 +55,7 @@ struct operations {
 	struct server *server;
 	struct operation *first;
 	unsigned n;
+	uint64_t begun;
 };
 
 /* The receiver of its progress: on the worker, pass a report on to the loop.  Without memory it is

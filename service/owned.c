@@ -41,8 +41,9 @@ static int template_size(struct mvm *mvm, const char *ref, uint64_t *vcpus, uint
 	return 0;
 }
 
+/* ret_over: it has no VM, and counts again once it is started; NULL: no matter. */
 static int instance_size(struct mvm *mvm, const char *name, uint64_t *vcpus, uint64_t *mem_mib,
-			 struct mvm_error *err)
+			 bool *ret_over, struct mvm_error *err)
 {
 	struct mvm_instance_info *info = NULL;
 	int r = mvm_instance_inspect(mvm, name, &info, err);
@@ -50,6 +51,9 @@ static int instance_size(struct mvm *mvm, const char *name, uint64_t *vcpus, uin
 		return r;
 	*vcpus = info->vcpus;
 	*mem_mib = info->mem_mib;
+	if (ret_over)
+		*ret_over = info->state == MVM_INSTANCE_EXITED ||
+			    info->state == MVM_INSTANCE_FAILED;
 	mvm_instance_info_free(info);
 	return 0;
 }
@@ -109,12 +113,30 @@ int owned_start_again(struct request *rq, struct mvm *mvm, const char *name,
 	uint64_t vcpus = 0, mem_mib = 0;
 	struct limits_claim claim;
 
-	int r = instance_size(mvm, name, &vcpus, &mem_mib, err);
+	int r = instance_size(mvm, name, &vcpus, &mem_mib, NULL, err);
 	if (r == 0)
 		r = limits_claim(limits, &rq->client, mvm, 1, vcpus, mem_mib, &claim, err);
 	if (r < 0)
 		return r;
 	r = mvm_instance_start_again(mvm, name, rq->progress, ret, err);
+	limits_release(limits, &claim);
+	return r;
+}
+
+int owned_restart(struct request *rq, struct mvm *mvm, const char *name, int64_t timeout_ms,
+		  struct mvm_instance **ret, struct mvm_error *err)
+{
+	struct limits *limits = rq->server->guard->limits;
+	uint64_t vcpus = 0, mem_mib = 0;
+	struct limits_claim claim = { 0 };
+	bool over = false;
+
+	int r = instance_size(mvm, name, &vcpus, &mem_mib, &over, err);
+	if (r == 0 && over) /* else it counts already */
+		r = limits_claim(limits, &rq->client, mvm, 1, vcpus, mem_mib, &claim, err);
+	if (r < 0)
+		return r;
+	r = mvm_instance_restart(mvm, name, timeout_ms, rq->progress, ret, err);
 	limits_release(limits, &claim);
 	return r;
 }
@@ -137,7 +159,7 @@ int owned_fork(struct request *rq, struct mvm *mvm, const char *name,
 	if (!labels)
 		return mvm_error_oom(err);
 	o.labels = labels;
-	int r = instance_size(mvm, name, &vcpus, &mem_mib, err);
+	int r = instance_size(mvm, name, &vcpus, &mem_mib, NULL, err);
 	if (r == 0)
 		r = limits_claim(limits, &rq->client, mvm, n, vcpus, mem_mib, &claim, err);
 	if (r < 0)

@@ -24,6 +24,10 @@ int owned_start_many(struct request *rq, struct mvm *mvm, const struct mvm_start
 int owned_start_again(struct request *rq, struct mvm *mvm, const char *name,
 		      struct mvm_instance **ret, struct mvm_error *err);
 
+/* -EDQUOT, or as mvm_instance_restart().  It stays whose it was. */
+int owned_restart(struct request *rq, struct mvm *mvm, const char *name, int64_t timeout_ms,
+		  struct mvm_instance **ret, struct mvm_error *err);
+
 /* -EDQUOT, or as mvm_instance_fork(). */
 int owned_fork(struct request *rq, struct mvm *mvm, const char *name,
 	       const struct mvm_fork_options *options, uint32_t n, struct mvm_instance **ret,

@@ -38,12 +38,16 @@ struct proxy {
 	bool answered; /* with the answer, or with a failure */
 	bool client_ended;
 	unsigned interim;
+	void (*closed)(void *arg);
+	void *arg;
 };
 
 static void free_proxy(void *own)
 {
 	struct proxy *p = own;
 	guest_close(p->guest);
+	if (p->closed)
+		p->closed(p->arg);
 	loop_source_free(p->timer);
 	queue_done(&p->out);
 	strbuf_done(&p->in);
@@ -442,7 +446,8 @@ static enum MHD_Result add_request_field(void *arg, enum MHD_ValueKind kind, con
 					    "expect",
 					    "proxy-authorization",
 					    "x-forwarded-host",
-					    "x-forwarded-prefix" };
+					    "x-forwarded-prefix",
+					    "e2b-traffic-access-token" };
 	const struct fields *f = arg;
 	(void)kind;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(ours); i++) {
@@ -476,7 +481,8 @@ static void put_request(struct proxy *p, const struct proxy_spec *spec, struct s
 		    spec->query ? "?" : "", spec->query ? spec->query : "");
 	if (spec->prefix) {
 		strbuf_addf(out, "Host: localhost:%u\r\n", spec->port);
-		strbuf_addf(out, "X-Forwarded-Prefix: %s\r\n", spec->prefix);
+		if (spec->prefix[0])
+			strbuf_addf(out, "X-Forwarded-Prefix: %s\r\n", spec->prefix);
 	} else {
 		strbuf_addf(out, "Host: %s\r\n", host ? host : "localhost");
 	}
@@ -493,7 +499,14 @@ static void put_request(struct proxy *p, const struct proxy_spec *spec, struct s
 		strbuf_adds(out, "Connection: close\r\n\r\n");
 }
 
-int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct mvm_error *err)
+void proxy_cut(struct proxy *p)
+{
+	if (p->guest) /* else its answer is whole, and on its way to the client */
+		fail_with(p, -EHOSTDOWN, "the VM is being paused or ended");
+}
+
+int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct proxy **ret,
+		struct mvm_error *err)
 {
 	struct mvm_exec *exec = NULL;
 	struct proxy *p = calloc(1, sizeof(*p));
@@ -516,6 +529,10 @@ int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct mvm_er
 	}
 	rq->own = p;
 	rq->own_free = free_proxy;
+	p->closed = spec->closed;
+	p->arg = spec->arg;
+	if (ret)
+		*ret = p;
 	flush(p);
 	return 0;
 }

@@ -24,16 +24,25 @@ struct proxy_spec {
 	uint16_t port;
 	const char *path;   /* with its "/", as the client sent it, without the query */
 	const char *query;  /* without the "?"; NULL: none */
-	const char *prefix; /* what was cut off the client's path; NULL: nothing, the guest has a
-			     * host name of its own */
+	const char *prefix; /* what was cut off the client's path, perhaps ""; NULL: the guest has
+			     * a host name of its own */
 	bool hides_authorization; /* it is mvmd's, not the guest's */
+
+	/* NULL, or called once the guest is not used any more; not after a failure */
+	void (*closed)(void *arg);
+	void *arg;
 };
 
 /* The three functions of a route (route.h).  proxy_begin() reads the spec, and keeps nothing of
- * it. */
-int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct mvm_error *err);
+ * it but closed and arg.  ret may be NULL. */
+struct proxy;
+int proxy_begin(struct request *rq, const struct proxy_spec *spec, struct proxy **ret,
+		struct mvm_error *err);
 int proxy_upload(struct request *rq, const char *data, size_t *len, struct mvm_error *err);
 int proxy_handle(struct request *rq, struct mvm_error *err);
+
+/* Let go of the guest, before closed is called: it is to be paused or removed. */
+void proxy_cut(struct proxy *p);
 
 /* Does a Host header name a port, as in "8080-web.localhost"?  name: INSTANCE_NAME_SIZE bytes. */
 #define PROXY_NAME_SIZE 64

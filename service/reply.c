@@ -39,6 +39,7 @@ void request_add_header(struct request *rq, const char *name, const char *value)
 
 void request_reply_response(struct request *rq, unsigned status, struct MHD_Response *response)
 {
+	request_forget_gone(rq);
 	if (rq->response || rq->replied) { /* a reply is given once */
 		MHD_destroy_response(response);
 		return;
@@ -55,6 +56,7 @@ void request_reply_text(struct request *rq, unsigned status, const char *type, c
 	struct MHD_Response *response = MHD_create_response_from_buffer(len, (void *)data,
 									MHD_RESPMEM_MUST_COPY);
 	if (!response) { /* no memory: hang up */
+		request_forget_gone(rq);
 		rq->dropped = true;
 		request_resume(rq);
 		return;

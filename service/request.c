@@ -27,6 +27,14 @@
 /* Enough for a change that a client only sends, without a look at the reply. */
 #define GONE_WAIT_MS 2000
 
+/* When the work of a client that has gone waits no longer. */
+static int64_t gone_deadline_ns(const struct request *rq)
+{
+	bool looks = rq->method &&
+		     (strcmp(rq->method, "GET") == 0 || strcmp(rq->method, "HEAD") == 0);
+	return clock_deadline_ns(looks ? 0 : GONE_WAIT_MS);
+}
+
 /* ---- life ---- */
 
 /* On its worker. */
@@ -108,17 +116,54 @@ bool request_gone(const struct request *rq)
 	return rq->dropped || !rq->connection;
 }
 
+/* ---- what waits for a guest, of a client that has gone ---- */
+
+void request_on_gone(struct request *rq, void (*fn)(void *arg), void *arg)
+{
+	rq->gone = fn;
+	rq->gone_arg = arg;
+}
+
+void request_forget_gone(struct request *rq)
+{
+	rq->gone = NULL;
+	if (!rq->gone_timer)
+		return;
+	loop_source_free(rq->gone_timer);
+	rq->gone_timer = NULL;
+	request_unref(rq);
+}
+
+static void on_gone_time(void *arg)
+{
+	struct request *rq = arg;
+	rq->gone(rq->gone_arg);
+}
+
+static void begin_gone(struct request *rq)
+{
+	if (!rq->gone)
+		return;
+	const int64_t deadline_ns = gone_deadline_ns(rq);
+	if (deadline_ns <= clock_now_ns() ||
+	    loop_add_timer(rq->server->loop, deadline_ns, on_gone_time, rq, &rq->gone_timer) < 0)
+		rq->gone(rq->gone_arg);
+	else
+		request_ref(rq);
+}
+
 void request_completed(struct request *rq)
 {
 	loop_source_free(rq->watch);
 	rq->watch = NULL;
-	request_give_up(rq, clock_deadline_ns(GONE_WAIT_MS));
+	request_give_up(rq, gone_deadline_ns(rq));
 	if (rq->connection)
 		connection_set_limit(rq->server, rq->connection, CONNECTION_NEXT);
 	rq->connection = NULL;
 	*rq->link = rq->next_request;
 	if (rq->next_request)
 		rq->next_request->link = rq->link;
+	begin_gone(rq);
 	request_unref(rq);
 }
 
@@ -129,7 +174,7 @@ static void on_hangup(void *arg, uint32_t events)
 	struct request *rq = arg;
 	(void)events;
 	rq->dropped = true;
-	request_give_up(rq, clock_deadline_ns(GONE_WAIT_MS));
+	request_give_up(rq, gone_deadline_ns(rq));
 	request_resume(rq);
 }
 
@@ -161,6 +206,12 @@ void request_resume(struct request *rq)
 
 void request_more(struct request *rq)
 {
+	request_resume(rq);
+}
+
+void request_go_on(struct request *rq)
+{
+	rq->held = false;
 	request_resume(rq);
 }
 
@@ -199,10 +250,12 @@ static int find_route(struct request *rq, struct mvm_error *err)
 	AUTO_DONE(strbuf) allowed = { 0 };
 	char name[PROXY_NAME_SIZE];
 	uint16_t port;
-	if (proxy_host(request_header(rq, "Host"), name, &port) && port != E2B_PORT) {
+	if (e2b_port_of(rq, name, &port))
+		rq->route = &e2b_port;
+	else if (proxy_host(request_header(rq, "Host"), name, &port) && port != E2B_PORT)
 		rq->route = &v1_port_by_host;
+	if (rq->route)
 		return 0;
-	}
 	rq->route = route_find(rq->method, rq->target, &rq->match, &allowed);
 	if (rq->route)
 		return 0;
@@ -243,12 +296,32 @@ static void begin(struct request *rq, const char *method, const char *version)
 		rq->async = prefer && strcasestr(prefer, "respond-async");
 		r = request_query_bool(rq, "async", &rq->async, &err);
 	}
-	if (r == 0 && rq->route->upload)
+	if (r == 0 && rq->route->prepare) {
+		rq->held = true; /* request_go_on() may come at once */
+		r = rq->route->prepare(rq, &err);
+	}
+	rq->held = rq->held && r > 0 && !rq->response;
+	if (rq->held)
 		connection_set_limit(rq->server, rq->connection, CONNECTION_NO_LIMIT);
-	if (r == 0 && rq->route->begin)
+	if (r < 0)
+		request_fail(rq, &err);
+}
+
+/* Nothing holds it any more: its body may come. */
+static void open_body(struct request *rq)
+{
+	struct mvm_error err = { 0 };
+	int r = 0;
+
+	rq->opened = true;
+	if (!rq->response && rq->route->begin)
 		r = rq->route->begin(rq, &err);
 	if (r < 0)
 		request_fail(rq, &err);
+	/* the body of one that has failed is only dropped */
+	connection_set_limit(rq->server, rq->connection,
+			     !rq->response && rq->route->upload ? CONNECTION_NO_LIMIT
+								: CONNECTION_BODY);
 }
 
 /* ---- the body ---- */
@@ -309,6 +382,8 @@ static int read_json(struct request *rq, struct mvm_error *err)
 
 	if (rq->text.failed)
 		return mvm_error_oom(err);
+	if (rq->text.len == 0 && rq->route->needs_body)
+		return mvm_error_set(err, -EINVAL, "the request needs a body, which is missing");
 	if (rq->text.len == 0) {
 		rq->json = json_object();
 		json_root(&rq->body, "body", rq->json);
@@ -328,7 +403,9 @@ static int read_json(struct request *rq, struct mvm_error *err)
 static void run_work(struct work *work, struct mvm *mvm)
 {
 	struct request *rq = (void *)((char *)work - offsetof(struct request, work));
-	if (rq->work_fn(rq, mvm, &rq->err) >= 0)
+	if (!rq->lasts && clock_now_ns() >= atomic_load(&rq->wait_until_ns)) /* for this thread */
+		mvm_error_set(&rq->err, -ECANCELED, "the client has gone");
+	else if (rq->work_fn(rq, mvm, &rq->err) >= 0)
 		rq->err.code = 0;
 	else if (rq->err.code == 0)
 		rq->err.code = -EIO;
@@ -348,12 +425,11 @@ static void work_done(struct work *work)
 int request_work(struct request *rq, enum work_class class, work_fn fn, struct mvm_error *err)
 {
 	rq->work_fn = fn;
-	rq->work = (struct work){ .run = run_work, .done = work_done };
-	int r = workers_add(rq->server->workers[class], &rq->work);
-	if (r < 0)
-		return mvm_error_set(err, r, "too many requests are waiting already");
-	request_ref(rq);
-	return 0;
+	rq->work = (struct work){ .run = run_work, .done = work_done, .owner = rq->owner };
+	int r = workers_add(rq->server->workers[class], &rq->work, err);
+	if (r == 0)
+		request_ref(rq);
+	return r;
 }
 
 /* An operation's work would refuse a wrong name, but a client that does not wait has its 202 by
@@ -399,13 +475,20 @@ bool request_step(struct request *rq, struct MHD_Connection *connection, const c
 	if (!rq->begun) {
 		rq->connection = connection;
 		begin(rq, method, version);
+		if (rq->held) {
+			request_suspend(rq);
+			return true; /* libmicrohttpd calls again for the head */
+		}
+	}
+	if (rq->dropped)
+		return false;
+	if (!rq->opened) {
+		open_body(rq);
 		if (!rq->response && body_too_long(rq))
 			fail_too_long(rq);
 		/* else the reply follows the body, and the connection stays usable */
 		return !rq->response || !body_too_long(rq) || reply_queue(rq);
 	}
-	if (rq->dropped)
-		return false;
 	if (*upload_len > 0)
 		return take_body(rq, upload, upload_len);
 	if (!rq->response && !rq->called)

@@ -8,7 +8,8 @@
  * Lifetime: request.c makes a request when its head has come.  It lives until its reply was sent or
  * its client has gone, and until its work has ended: both hold a reference.  A handler that keeps a
  * request for later takes one too (request_ref()).  After the client has gone, replies are dropped;
- * request_gone() tells.  Work that is no operation goes on then, but does not wait long any more.
+ * request_gone() tells.  Work that is no operation goes on then, but does not wait long any more,
+ * and that of a GET not at all.  Only what is done in any case (`lasts`) waits as long as it takes.
  *
  * Threads: everything happens on the loop, except where a comment says "any thread".  Those
  * functions read what does not change once the handler was called, or belong to the request's own
@@ -61,7 +62,9 @@ struct request {
 	struct client client; /* who asks, and what it may use (limits.h) */
 	char from[46];	      /* its address; "": a Unix socket */
 	bool known;	      /* it has shown who it is */
+	const char *owner;    /* of its work (worker.h): the token; "" of who shows none */
 	bool async;	      /* the client wants an operation, not its end */
+	bool lasts;	      /* its work is done, also if its client goes while it waits */
 
 	/* the answer of its work, which a worker leaves */
 	unsigned status;
@@ -76,6 +79,11 @@ struct request {
 
 	/* a handler's own, on the loop once request_work()'s function has ended; may be NULL */
 	void (*worked)(struct request *rq);
+
+	/* request_on_gone()'s */
+	void (*gone)(void *arg);
+	void *gone_arg;
+	struct loop_source *gone_timer; /* holds a reference */
 
 	struct operation *operation; /* NULL: its work is none */
 
@@ -95,7 +103,7 @@ struct request {
 	unsigned refs;
 	int64_t begun_ns;
 	const char *fail_code; /* the word of the failure that it gets; NULL: none */
-	bool begun, called, suspended, dropped, replied;
+	bool begun, held, opened, called, suspended, dropped, replied;
 };
 
 /* ---- reading; any thread ---- */
@@ -135,6 +143,14 @@ int request_only(const struct json_at *at, const char *const *known, size_t n,
  * 0, or -ENOMEM with err filled. */
 int request_answer(struct request *rq, unsigned status, json_t *metadata, struct mvm_error *err);
 
+/* Call fn when the client has gone and the request has had no reply since: of a GET at once, else
+ * after as long as its work may wait.  So a guest that never answers keeps nothing of a client that
+ * went.  fn gives the reply.  On the loop. */
+void request_on_gone(struct request *rq, void (*fn)(void *arg), void *arg);
+
+/* reply.c's: it has its reply. */
+void request_forget_gone(struct request *rq);
+
 /* ---- replies; on the loop ---- */
 
 /* A header of the request, or NULL. */
@@ -168,6 +184,9 @@ int request_work(struct request *rq, enum work_class class, work_fn fn, struct m
 
 /* The upload function took less than it got, and now can take more. */
 void request_more(struct request *rq);
+
+/* What prepare (route.h) waited for is there. */
+void request_go_on(struct request *rq);
 
 struct request *request_ref(struct request *rq);
 void request_unref(struct request *rq); /* NULL is fine */

@@ -48,7 +48,8 @@ enum scope {
 
 /* The threads that run a route's work.  One kind must not keep another from running. */
 enum work_class {
-	WORK_READ,  /* short: what reads the disk or asks a supervisor */
+	WORK_READ,  /* short: what reads the disk */
+	WORK_GUEST, /* asks a guest, which may leave its answer out until the time is over */
 	WORK_START, /* what starts, stops or changes one instance */
 	WORK_BUILD, /* minutes: builds, pulls, pushes, snapshots */
 	WORK_CLASSES,
@@ -72,9 +73,16 @@ struct route {
 	bool checks;
 
 	/* The request's body: none (false), or a JSON object of up to body_max bytes (0: 1 MiB). An
-	 * empty body is an empty object. */
-	bool body;
+	 * empty body is an empty object, or with needs_body a mistake. */
+	bool body, needs_body;
 	size_t body_max;
+
+	/*
+	 * What the request needs may be missing yet, such as a VM that sleeps.  prepare (may be
+	 * NULL) is called once the head has come.  It returns 0, or 1 when something calls, or has
+	 * called, request_go_on() or gives the reply; until then nothing more is read.
+	 */
+	int (*prepare)(struct request *rq, struct mvm_error *err);
 
 	/*
 	 * A body of any size and type, taken piece by piece on the loop in place of `body`.  begin
@@ -84,6 +92,10 @@ struct route {
 	 */
 	int (*begin)(struct request *rq, struct mvm_error *err);
 	int (*upload)(struct request *rq, const char *data, size_t *len, struct mvm_error *err);
+
+	/* Authorization and X-API-KEY may be for a guest: a token that mvmd does not know, and a
+	 * session of the console, count nothing. */
+	bool for_guest;
 
 	bool raw_query; /* request_query() has nothing: the query is passed on as it is */
 

@@ -59,13 +59,13 @@ static int get_metrics(struct request *rq, struct mvm_error *err)
 	struct scrape *s = calloc(1, sizeof(*s));
 	if (!s)
 		return mvm_error_oom(err);
-	s->work = (struct work){ .run = run, .done = done };
+	s->work = (struct work){ .run = run, .done = done, .owner = rq->owner };
 	s->rq = rq; /* before a worker may have the job */
 	fill(&s->now, rq->server);
-	int r = workers_add(rq->server->workers[WORK_READ], &s->work);
+	int r = workers_add(rq->server->workers[WORK_READ], &s->work, err);
 	if (r < 0) {
 		free(s);
-		return mvm_error_set(err, r, "too many requests are waiting already");
+		return r;
 	}
 	request_ref(rq); /* in time: done() runs on this thread */
 	return 0;

@@ -18,13 +18,14 @@
 #include "starts.h"
 #include "v1/wait.h"
 
-/* Threads and queue of each kind of work. */
+/* Threads and queue of each kind of work.  A client alone has half of each (worker.h). */
 static const struct {
 	unsigned threads, queue;
 } pools[WORK_CLASSES] = {
-	[WORK_READ] = { 4, 256 },
-	[WORK_START] = { 8, 256 },
-	[WORK_BUILD] = { 4, 64 },
+	[WORK_READ] = { 8, 512 },
+	[WORK_GUEST] = { 8, 128 },
+	[WORK_START] = { 16, 512 },
+	[WORK_BUILD] = { 6, 128 },
 };
 
 /* ---- life ---- */
@@ -69,6 +70,7 @@ void server_free(struct server *s)
 		operations_cancel_all(s->operations);
 	for (struct request *rq = s->requests; rq; rq = rq->next_request)
 		request_give_up(rq, 0);
+	e2b_give_up(s);
 	starts_end(s);
 	for (int i = 0; i < WORK_CLASSES; i++)
 		workers_free(s->workers[i]);

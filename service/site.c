@@ -71,9 +71,23 @@ bool site_host_is_ours(const char *text, const struct strv *more)
 	return false;
 }
 
-bool site_origin_is_host(const char *origin, const char *host)
+/* NULL: it has another scheme than HTTP's. */
+static const char *host_of_origin(const char *origin)
 {
 	if (strncmp(origin, "http://", 7) == 0)
-		return strcasecmp(origin + 7, host) == 0;
-	return strncmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
+		return origin + 7;
+	return strncmp(origin, "https://", 8) == 0 ? origin + 8 : NULL;
+}
+
+bool site_origin_is_host(const char *origin, const char *host)
+{
+	const char *from = host_of_origin(origin);
+	return from && strcasecmp(from, host) == 0;
+}
+
+bool site_origin_is_port_of(const char *origin, const char *host)
+{
+	const char *from = host_of_origin(origin);
+	const size_t a = from ? strspn(from, "0123456789") : 0, b = strspn(host, "0123456789");
+	return a > 0 && b > 0 && from[a] == '-' && strcasecmp(from + a, host + b) == 0;
 }

@@ -20,4 +20,8 @@ bool site_host_is_ours(const char *host, const struct strv *more);
 /* Is an Origin header, "http://localhost:8080", that of the Host header? */
 bool site_origin_is_host(const char *origin, const char *host);
 
+/* Is it that of another port of the Host header's guest: "https://3000-ID.domain" for
+ * "8000-ID.domain"? */
+bool site_origin_is_port_of(const char *origin, const char *host);
+
 #endif

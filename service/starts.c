@@ -53,7 +53,7 @@ static void count_start(struct server *s, const char *name)
 	*look = (struct look){ .work = { .run = run_look, .done = look_done },
 			       .server = s,
 			       .name = strdup(name) };
-	if (look->name && workers_add(s->workers[WORK_READ], &look->work) == 0)
+	if (look->name && workers_add(s->workers[WORK_READ], &look->work, NULL) == 0)
 		return;
 	free(look->name);
 	free(look);

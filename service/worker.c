@@ -20,6 +20,7 @@ struct worker {
 	pthread_t thread;
 	struct workers *workers;
 	struct mvm *mvm;
+	const struct work *work; /* that it runs; NULL: none */
 };
 
 struct workers {
@@ -48,15 +49,43 @@ static void list_add(struct list *l, struct work *work)
 	l->end = &work->next;
 }
 
-static struct work *list_take(struct list *l)
+static struct work *list_take_at(struct list *l, struct work **link)
 {
-	struct work *work = l->first;
+	struct work *work = *link;
 	if (!work)
 		return NULL;
-	l->first = work->next;
-	if (!l->first)
-		l->end = &l->first;
+	*link = work->next;
+	if (!work->next)
+		l->end = link;
 	return work;
+}
+
+static struct work *list_take(struct list *l)
+{
+	return list_take_at(l, &l->first);
+}
+
+static bool is_of(const struct work *work, const char *owner)
+{
+	return work && work->owner && strcmp(work->owner, owner) == 0;
+}
+
+/* May it begin?  Its owner must leave threads to others. */
+static bool may_begin(const struct workers *w, const struct work *work)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; work->owner && i < w->n; i++)
+		n += is_of(w->v[i].work, work->owner);
+	return !work->owner || n < w->n - w->running;
+}
+
+/* The first job that may begin, or NULL. */
+static struct work *take_next(struct workers *w)
+{
+	struct work **link = &w->todo.first;
+	while (*link && !may_begin(w, *link))
+		link = &(*link)->next;
+	return list_take_at(&w->todo, link);
 }
 
 static void tell_loop(struct workers *w)
@@ -81,17 +110,21 @@ static void *work_on(void *arg)
 
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		while (!w->todo.first && !w->stop)
+		struct work *work = NULL;
+		while (!w->stop && !(work = take_next(w)))
 			pthread_cond_wait(&w->more, &w->lock);
 		if (w->stop)
 			break;
-		struct work *work = list_take(&w->todo);
 		w->waiting--;
 		w->running++;
+		self->work = work;
 		pthread_mutex_unlock(&w->lock);
 		work->run(work, self->mvm);
 		pthread_mutex_lock(&w->lock);
 		w->running--;
+		self->work = NULL;
+		if (w->waiting > 0) /* others may begin now, too */
+			pthread_cond_broadcast(&w->more);
 		list_add(&w->finished, work);
 		tell_loop(w);
 	}
@@ -119,15 +152,27 @@ static void finish(void *arg, uint32_t events)
 		work->done(work);
 }
 
-int workers_add(struct workers *w, struct work *work)
+static unsigned count_waiting(const struct workers *w, const char *owner)
 {
-	int r = -EAGAIN;
+	unsigned n = 0;
+	for (const struct work *work = w->todo.first; owner && work; work = work->next)
+		n += is_of(work, owner);
+	return n;
+}
+
+int workers_add(struct workers *w, struct work *work, struct mvm_error *err)
+{
+	int r = 0;
 	pthread_mutex_lock(&w->lock);
-	if (w->waiting < w->max) {
+	if (w->waiting >= w->max)
+		r = mvm_error_set(err, -EAGAIN, "too many requests are waiting already");
+	else if (count_waiting(w, work->owner) >= w->max / 2)
+		r = mvm_error_set(err, -EDQUOT,
+				  "too many requests of this client are waiting already");
+	if (r == 0) {
 		list_add(&w->todo, work);
 		w->waiting++;
 		pthread_cond_signal(&w->more);
-		r = 0;
 	}
 	pthread_mutex_unlock(&w->lock);
 	return r;

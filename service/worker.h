@@ -18,6 +18,11 @@
  *
  * A pool has a fixed number of threads, which live until workers_free(): children that the library
  * starts end with their thread (doc/threading.md).  Its queue is bounded.
+ *
+ * Some jobs take a day, such as a stop of a guest that ignores it.  So that no client has all
+ * threads, a job of an owner begins only while more threads are free than the owner's jobs have;
+ * younger jobs of others pass it.  Alone, an owner has half of the threads, and two leave some to a
+ * third.  An owner has half of the queue, too.
  */
 
 #include <mvm/mvm.h>
@@ -28,6 +33,7 @@ struct work {
 	struct work *next;				 /* worker.c's */
 	void (*run)(struct work *work, struct mvm *mvm); /* on a worker; mvm is the worker's own */
 	void (*done)(struct work *work);		 /* on the loop */
+	const char *owner; /* whose share it takes, until run has ended; NULL: it may take all */
 };
 
 struct workers;
@@ -48,9 +54,9 @@ int workers_new(struct loop *loop, const char *data_dir, unsigned threads, unsig
 void workers_free(struct workers *w);
 DEFINE_AUTO(workers, workers_free)
 
-/* Queue a job.  Returns 0, or -EAGAIN when too many wait; then the caller keeps it.  On the
- * loop. */
-int workers_add(struct workers *w, struct work *work);
+/* Queue a job.  Returns 0; -EAGAIN when too many wait, or -EDQUOT when too many of its owner's do:
+ * then the caller keeps it.  On the loop. */
+int workers_add(struct workers *w, struct work *work, struct mvm_error *err);
 
 /* Have the loop call work->done, without a run.  From any thread: for a running job's news, which
  * arrive before the job's own done. */

@@ -44,17 +44,40 @@ static bool expired(const struct session *one, int64_t now_ns)
 	return now_ns - one->opened_ns > SESSION_HOURS * 3600 * NS_PER_S;
 }
 
+static size_t count(const struct sessions *s, const char *token)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < SESSIONS_MAX; i++)
+		n += str_eq(s->v[i].token, token);
+	return n;
+}
+
+/* A free place, or the oldest session's of the token that has the most: nobody ends the sessions of
+ * others by signing in again and again. */
+static struct session *find_place(struct sessions *s, int64_t now_ns)
+{
+	struct session *found = NULL;
+	size_t most = 0;
+	for (size_t i = 0; i < SESSIONS_MAX; i++) {
+		struct session *one = &s->v[i];
+		if (!*one->token || expired(one, now_ns))
+			return one;
+		size_t n = count(s, one->token);
+		if (!found || n > most || (n == most && one->opened_ns < found->opened_ns)) {
+			most = n;
+			found = one;
+		}
+	}
+	return found;
+}
+
 void console_session_open(struct sessions *s, const char *token, int64_t now_ns,
 			  char ret_cookie[SESSION_ID_SIZE], char ret_key[SESSION_ID_SIZE])
 {
-	struct session *one = &s->v[0];
+	struct session *one = find_place(s, now_ns);
 	size_t len = strlen(token);
 
 	assert(len > 0 && len <= SESSION_TOKEN_MAX);
-	for (size_t i = 1; i < SESSIONS_MAX && *one->token; i++) {
-		if (!*s->v[i].token || s->v[i].opened_ns < one->opened_ns)
-			one = &s->v[i];
-	}
 	explicit_bzero(one, sizeof(*one));
 	random_id(one->cookie);
 	random_id(one->key);

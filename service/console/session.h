@@ -22,7 +22,7 @@
 
 struct sessions;
 
-#define SESSIONS_MAX	  256u /* one more ends the oldest */
+#define SESSIONS_MAX	  256u /* one more ends the oldest of the token with the most */
 #define SESSION_HOURS	  12LL
 #define SESSION_ID_SIZE	  65 /* 64 hex digits */
 #define SESSION_TOKEN_MAX 127u

@@ -20,14 +20,13 @@
 #define TIMEOUT_V1_S  15.0
 #define TIMEOUT_V2_S  300.0
 #define TIMEOUT_MAX_S (30.0 * 24 * 3600)
+#define LOOKS	      2 /* at a VM that has ended, or that is just being started again */
 
 void control_fail(struct request *rq, unsigned status, const struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) text = { 0 };
 	strbuf_adds(&text, err->text);
-	if (err->code == -EALREADY)
-		status = 409;
-	else if (err->code == -EOPNOTSUPP)
+	if (err->code == -EOPNOTSUPP)
 		status = 501;
 	if (err->hint[0])
 		strbuf_addf(&text, " (%s)", err->hint);
@@ -42,7 +41,7 @@ json_t *control_document(const char *template_id, double timeout_s, struct mvm_e
 {
 	char id[SANDBOX_ID_SIZE] = "i", token[SANDBOX_TOKEN_SIZE], traffic[SANDBOX_TOKEN_SIZE];
 	double now_s = (double)clock_wall_ns() / 1e9;
-	sandbox_random(id + 1, 20);
+	sandbox_random(id + 1, SANDBOX_RANDOM);
 	sandbox_random(token, SANDBOX_TOKEN_SIZE - 1);
 	sandbox_random(traffic, SANDBOX_TOKEN_SIZE - 1);
 	json_t *doc = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f}", "id", id, "template", template_id,
@@ -94,12 +93,12 @@ int control_with(struct request *rq, work_fn fn, enum work_class class, struct m
 {
 	const char *id = request_arg(rq, 0);
 	struct e2b *e = NULL;
+	struct sandbox *s = NULL;
 	int r = e2b_of(rq->server, &e, err);
+	if (r == 0)
+		r = sandbox_get(e, id, &s, err);
 	if (r < 0)
 		return r;
-	struct sandbox *s = sandbox_find(e, id);
-	if (!s)
-		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 	rq->own = sandbox_copy(s);
 	rq->own_free = (void (*)(void *))json_decref;
 	return rq->own ? request_work(rq, class, fn, err) : mvm_error_oom(err);
@@ -173,6 +172,12 @@ static int document_of(const struct request *rq, const char *template_id, json_t
 		r = check_texts(rq, "metadata", err);
 	if (r == 0)
 		r = check_texts(rq, "envVars", err);
+	const bool resumes = json_is_true(
+		json_object_get(json_object_get(rq->json, "autoResume"), "enabled"));
+	if (r == 0 && resumes && json_is_false(json_object_get(rq->json, "autoPauseMemory")))
+		r = mvm_error_set(err, -EINVAL,
+				  "a sandbox that is paused without memory "
+				  "cannot be resumed by a request");
 	if (r < 0)
 		return r;
 	json_t *doc = control_document(template_id, timeout_s, err);
@@ -189,8 +194,10 @@ static int document_of(const struct request *rq, const char *template_id, json_t
 			    json_boolean(json_is_true(json_object_get(rq->json, "autoPause"))));
 	if (json_is_false(json_object_get(rq->json, "autoPauseMemory")))
 		json_object_set_new(doc, "autoPauseMemory", json_false());
-	json_t *resume = json_object_get(json_object_get(rq->json, "autoResume"), "enabled");
-	json_object_set_new(doc, "autoResume", json_boolean(json_is_true(resume)));
+	if (resumes) {
+		json_object_set_new(doc, SANDBOX_AUTO_RESUME, json_true());
+		json_object_set_new(doc, SANDBOX_AUTO_RESUME_S, json_real(timeout_s));
+	}
 	const json_t *internet = json_object_get(rq->json, "allow_internet_access");
 	json_object_set_new(doc, "internet", json_boolean(!json_is_false(internet)));
 	const json_t *network = json_object_get(doc, "network");
@@ -298,14 +305,15 @@ json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bo
 		json_object_set(o, "metadata", metadata);
 	if (!detail) {
 		json_object_del(o, "envdAccessToken");
+		json_object_del(o, "trafficAccessToken");
 		return o;
 	}
 	const char *then = json_is_true(json_object_get(doc, "autoPause")) ? "pause" : "kill";
 	json_object_set(o, "allowInternetAccess", json_object_get(doc, "internet"));
 	json_object_set_new(o, "lifecycle",
 			    json_pack("{s:b, s:s}", "autoResume",
-				      json_is_true(json_object_get(doc, "autoResume")), "onTimeout",
-				      then));
+				      json_is_true(json_object_get(doc, SANDBOX_AUTO_RESUME)),
+				      "onTimeout", then));
 	if (json_object_get(doc, "network"))
 		json_object_set(o, "network", json_object_get(doc, "network"));
 	return o;
@@ -315,17 +323,26 @@ int control_look(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_i
 		 struct mvm_error *err)
 {
 	const char *id = sandbox_text(doc, "id");
-	int r = mvm_instance_inspect(mvm, id, ret, err);
-	bool ended = r == 0 && sandbox_is_over(*ret) && !sandbox_is_on_disk(e, doc);
-	if (r != -ENOENT && !ended)
-		return r;
-	if (ended) {
-		mvm_instance_info_free(*ret);
-		*ret = NULL;
-		mvm_instance_remove(mvm, id, true, NULL, NULL); /* the next look tries again */
+	bool ended = false, busy = false;
+	int r = 0;
+
+	for (int i = 0; i < LOOKS; i++) {
+		r = mvm_instance_inspect(mvm, id, ret, err);
+		ended = r == 0 && sandbox_is_over(*ret) && !sandbox_is_on_disk(e, doc);
+		if (!ended)
+			break;
+		mvm_instance_info_free(TAKE_PTR(*ret));
+		/* not by force: a change may have started it again since */
+		busy = mvm_instance_remove(mvm, id, false, NULL, NULL) == -EBUSY;
+		if (!busy)
+			break;
 	}
-	sandbox_forget(e, id);
-	sandbox_post(e, id, NULL);
+	if (!ended && r != -ENOENT)
+		return r;
+	if (!busy) { /* else the next look tries again */
+		sandbox_forget(e, id);
+		sandbox_post(e, id, NULL);
+	}
 	return mvm_error_set(err, -ENOENT, "sandbox '%s' has ended", id);
 }
 
@@ -366,21 +383,31 @@ static int pause_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 	return r < 0 ? r : request_answer(rq, 204, json_null(), err);
 }
 
-/* Let a paused one go on.  Returns 1, or 0 if it runs. */
+/* Let a paused one go on.  Its lease is written first: no VM runs without one.  Returns 1, or 0 if
+ * it runs. */
 static int wake(struct request *rq, struct mvm *mvm, const struct mvm_instance_info *info,
-		struct mvm_error *err)
+		double timeout_s, struct mvm_error *err)
 {
-	const char *id = sandbox_text(rq->own, "id");
+	struct e2b *e = rq->server->e2b;
+	json_t *doc = rq->own;
+	const char *id = sandbox_text(doc, "id");
 	struct mvm_instance *instance = NULL;
-	if (info->state == MVM_INSTANCE_SUSPENDED) {
-		int r = mvm_instance_resume(mvm, id, rq->progress, err);
-		return r < 0 ? r : 1;
-	}
-	if (!sandbox_is_over(info))
+	const bool suspended = info->state == MVM_INSTANCE_SUSPENDED;
+
+	if (!suspended && !sandbox_is_over(info))
 		return 0;
-	int r = owned_start_again(rq, mvm, id, &instance, err);
+	json_object_set_new(doc, SANDBOX_END, json_real((double)clock_wall_ns() / 1e9 + timeout_s));
+	int r = sandbox_save(e, doc, err);
+	if (r < 0)
+		return r;
+	r = suspended ? mvm_instance_resume(mvm, id, rq->progress, err)
+		      : owned_start_again(rq, mvm, id, &instance, err);
 	mvm_instance_close(instance);
-	return r < 0 ? r : 1;
+	if (r >= 0)
+		return 1;
+	json_object_set_new(doc, SANDBOX_END, json_integer(0));
+	sandbox_save(e, doc, NULL); /* else the next mvmd sees that it is paused */
+	return r;
 }
 
 static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
@@ -401,7 +428,7 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	}
 	if (r < 0)
 		return r;
-	r = wake(rq, mvm, info, err);
+	r = wake(rq, mvm, info, timeout_s, err);
 	mvm_instance_info_free(info);
 	if (r < 0)
 		return r;
@@ -410,6 +437,8 @@ static int connect_it(struct request *rq, struct mvm *mvm, struct mvm_error *err
 	double end_s = json_number_value(json_object_get(doc, SANDBOX_END));
 	double wanted_s = (double)clock_wall_ns() / 1e9 + timeout_s;
 	r = move_end(rq, doc, resumed || wanted_s > end_s ? wanted_s : end_s, err);
+	if (r < 0 && resumed) /* it runs all the same, and ends with this lease */
+		sandbox_post(rq->server->e2b, sandbox_text(doc, "id"), json_deep_copy(doc));
 	return r < 0 ? r : request_answer(rq, resumed ? 201 : 200, control_sandbox(doc), err);
 }
 

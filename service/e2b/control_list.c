@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control API's list of sandboxes, with its filters and pages. */
+#include <errno.h>
+#include <math.h>
 #include <mvm/instance.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/str.h"
 #include "codec/json.h"
 #include "e2b/e2b.h"
 #include "request.h"
@@ -54,25 +57,62 @@ static bool wanted(const struct request *rq, const json_t *row)
 	       has_metadata(row, request_query(rq, "metadata"));
 }
 
-static int by_start(const void *a, const void *b)
+/* The place of a sandbox in the list. */
+struct place {
+	double started_s;
+	const char *id;
+};
+
+static struct place place_of(const json_t *doc)
 {
-	const json_t *const *x = a, *const *y = b;
-	double s = json_number_value(json_object_get(*x, "startedAt"));
-	double t = json_number_value(json_object_get(*y, "startedAt"));
-	if (s != t)
-		return s < t ? 1 : -1;
-	return strcmp(sandbox_text(*x, "id"), sandbox_text(*y, "id"));
+	return (struct place){ json_number_value(json_object_get(doc, "startedAt")),
+			       sandbox_text(doc, "id") };
 }
 
-/* rq->own: all documents.  nextToken is the last page's last id. */
+static int compare(const struct place *x, const struct place *y)
+{
+	if (x->started_s != y->started_s)
+		return x->started_s < y->started_s ? 1 : -1;
+	return strcmp(x->id, y->id);
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct place x = place_of(*(const json_t *const *)a);
+	const struct place y = place_of(*(const json_t *const *)b);
+	return compare(&x, &y);
+}
+
+/* nextToken is "STARTED_ID" of the last page's last sandbox, which may have ended since.  Returns
+ * 1, or 0 without one. */
+static int read_token(const struct request *rq, struct place *ret, struct mvm_error *err)
+{
+	const char *text = request_query(rq, "nextToken");
+	char *end;
+	if (!text || !*text)
+		return 0;
+	ret->started_s = strtod(text, &end);
+	if (end == text || *end != '_' || !isfinite(ret->started_s))
+		return mvm_error_set(err, -EINVAL, "'nextToken' is no page's");
+	ret->id = end + 1;
+	return 1;
+}
+
+/* rq->own: all documents. */
 static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	json_t *all = rq->own, *rows = json_array();
 	size_t n = json_array_size(all);
-	const char *after = request_query(rq, "nextToken"), *order = request_query(rq, "order");
+	const char *order = request_query(rq, "order");
 	uint64_t limit = PAGE_MAX;
-	bool skipping = after && *after, asc = order && strcmp(order, "asc") == 0;
+	bool asc = order && strcmp(order, "asc") == 0, has_after = false;
+	struct place after = { .id = "" };
+	const json_t *last = NULL;
 	int r = request_query_u64(rq, "limit", 1, PAGE_MAX, &limit, err);
+	if (r == 0)
+		r = read_token(rq, &after, err);
+	has_after = r > 0;
+	r = r > 0 ? 0 : r;
 	AUTO_FREE json_t **sorted = calloc(n + 1, sizeof(*sorted));
 
 	if (!sorted || !rows)
@@ -83,11 +123,11 @@ static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		qsort(sorted, n, sizeof(*sorted), by_start);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const json_t *doc = sorted[asc ? n - 1 - i : i];
+		const struct place place = place_of(doc);
 		struct mvm_instance_info *info = NULL;
-		if (skipping) {
-			skipping = strcmp(sandbox_text(doc, "id"), after) != 0;
+		int d = has_after ? compare(&place, &after) : 0;
+		if (has_after && (asc ? d >= 0 : d <= 0))
 			continue;
-		}
 		if (control_look(rq->server->e2b, mvm, doc, &info, NULL) < 0)
 			continue;
 		AUTO_JSON json_t *row = control_info(doc, info, false);
@@ -95,11 +135,12 @@ static int list(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		if (!wanted(rq, row))
 			continue;
 		if (json_array_size(rows) == limit) {
-			const json_t *last = json_array_get(rows, limit - 1);
-			rq->next = strdup(sandbox_text(last, "sandboxID"));
+			const struct place l = place_of(last);
+			rq->next = str_printf("%.17g_%s", l.started_s, l.id);
 			break;
 		}
 		json_array_append(rows, row);
+		last = doc;
 	}
 	if (r < 0) {
 		json_decref(rows);

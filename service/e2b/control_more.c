@@ -132,9 +132,11 @@ static int fork_one(struct request *rq, struct mvm *mvm, double timeout_s, json_
 	struct mvm_instance *instance = NULL;
 	const json_t *from = rq->own;
 	AUTO_JSON json_t *doc = control_document(sandbox_text(from, "template"), timeout_s, err);
-	static const char *const kept[] = { "metadata",	  "envVars",	  "network",
-					    "internet",	  "autoPause",	  "autoPauseMemory",
-					    "autoResume", "publicTraffic" };
+	static const char *const kept[] = { "metadata",		 "envVars",
+					    "network",		 "internet",
+					    "autoPause",	 "autoPauseMemory",
+					    SANDBOX_AUTO_RESUME, SANDBOX_AUTO_RESUME_S,
+					    "publicTraffic" };
 	if (!doc)
 		return err->code;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(kept); i++) {

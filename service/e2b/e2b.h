@@ -19,12 +19,15 @@
 #include <jansson.h>
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/progress.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "route.h"
 
 #define SANDBOX_ID_SIZE	   24
+#define SANDBOX_RANDOM	   20 /* letters of an id after its "i" */
 #define SANDBOX_TOKEN_SIZE 65
 #define E2B_PORT	   49983 /* envd's in each sandbox: requests for it are answered by mvmd */
 
@@ -59,6 +62,11 @@ struct e2b {
 	struct watcher *watchers;
 	uint64_t last_watcher;
 	struct loop_source *lease_timer;
+
+	/* Of ends, pauses and leases.  They do not end with the client that asks for them, since a
+	 * half of them is worse than none, but with mvmd. */
+	struct mvm_progress ends;
+	atomic_bool gives_up;
 };
 
 /* The server's.  Errors: -EOPNOTSUPP when it serves no e2b wire. */
@@ -66,14 +74,37 @@ int e2b_of(const struct server *server, struct e2b **ret, struct mvm_error *err)
 
 /* Read the documents, forget those without a VM, and start the leases. */
 int e2b_start(struct server *server, struct mvm_error *err);
-void e2b_stop(struct server *server); /* after the requests, before the loop */
+void e2b_give_up(struct server *server); /* mvmd ends: what a worker waits for fails */
+void e2b_stop(struct server *server);	 /* after the requests, before the loop */
 
 extern const struct route e2b_routes[];	     /* control.c: the control API */
 extern const struct route e2b_envd_routes[]; /* envd.c: what a sandbox's guest is asked */
+extern const struct route e2b_port;	     /* ports.c: in no table, for e2b_port_of() */
+
+/*
+ * Is a request for a port of a sandbox's guest?  By its host name, also if there is no such sandbox
+ * any more, or by the headers E2b-Sandbox-Id and E2b-Sandbox-Port.
+ *
+ *   ret_id  PROXY_NAME_SIZE bytes
+ */
+bool e2b_port_of(const struct request *rq, char *ret_id, uint16_t *ret_port);
 
 /* ---- sandboxes.c ---- */
 
+/* The sandbox, or NULL. */
 struct sandbox *sandbox_find(const struct e2b *e, const char *id);
+
+/* Does a name look like a sandbox's id?  An instance that somebody else has named may, too. */
+bool sandbox_is_id(const char *name);
+
+/* Find a sandbox for a client.  -ENOENT: there is none, and err names it. */
+int sandbox_get(const struct e2b *e, const char *id, struct sandbox **ret, struct mvm_error *err);
+
+/* Can its guest be used now? */
+bool sandbox_runs(const struct sandbox *s);
+
+/* Does a request to its guest wake it when it is paused? */
+bool sandbox_wakes(const struct sandbox *s);
 
 /* Use the sandbox until sandbox_unuse(). */
 void sandbox_use(struct sandbox *s, struct sandbox_use *use, void (*drop)(struct sandbox_use *use));
@@ -111,12 +142,20 @@ void sandbox_forget(struct e2b *e, const char *id);
  * answered; doc is taken over.  NULL: the sandbox is gone. */
 void sandbox_post(struct e2b *e, const char *id, json_t *doc);
 
+#define SANDBOX_AGAIN_MS 10000 /* after what is due at a lease's end could not be done */
+
 /* A worker has tried to do what the end of the lease asks for.  If the sandbox still has that
  * end, a worker tries again after again_ms. */
 void sandbox_lease_done(struct e2b *e, struct sandbox *s, int64_t again_ms);
 
 /* The lease of a document, as a real number of seconds since 1970; 0: none. */
 #define SANDBOX_END "endAt"
+
+/* Members of a document: a request to its guest wakes it, and then its lease is this many seconds,
+ * or SANDBOX_WAKE_MIN_S. */
+#define SANDBOX_AUTO_RESUME   "autoResume"
+#define SANDBOX_AUTO_RESUME_S "autoResumeSeconds"
+#define SANDBOX_WAKE_MIN_S    300.0 /* as E2B does it */
 
 /* A member of a document: it is paused without its memory, so its VM has ended. */
 #define SANDBOX_ON_DISK "onDisk"
@@ -135,6 +174,16 @@ int control_change(struct request *rq, work_fn fn, bool ends, struct mvm_error *
 /* Do in its turn what is due when the lease is over.  False: out of memory. */
 bool sandbox_end_lease(struct e2b *e, struct sandbox *s);
 
+/*
+ * A request to a sandbox's guest is about to be served.  One that is paused, or that is just being
+ * paused, is waked in its turn if it was created with auto_resume; several requests wait for one
+ * waking.  The caller has checked that the request may use the guest.
+ *
+ * Returns 0 if there is nothing to wait for, or 1: the request goes on, or fails, once the sandbox
+ * runs or cannot, which may be at once.
+ */
+int sandbox_wake_for(struct e2b *e, struct sandbox *s, struct request *rq, struct mvm_error *err);
+
 void turns_free(struct e2b *e);
 
 /* ---- actions.c: workers ---- */
@@ -148,6 +197,9 @@ int sandbox_pause(struct e2b *e, struct mvm *mvm, const json_t *doc, bool memory
 
 /* Pause it without memory, also when its file has the mark already. */
 int sandbox_stop(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_error *err);
+
+/* Resume it for its guest's clients, with a new lease. */
+int sandbox_wake(struct e2b *e, struct mvm *mvm, json_t *doc, struct mvm_error *err);
 
 /* -EOPNOTSUPP: the VM has no root disk, which a pause without memory needs. */
 int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err);

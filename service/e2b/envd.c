@@ -32,6 +32,7 @@ static const struct {
 	{ -EISDIR, 400, "invalid_argument" },
 	{ -EBADMSG, 400, "invalid_argument" },
 	{ -ENAMETOOLONG, 400, "invalid_argument" },
+	{ -ELOOP, 400, "invalid_argument" },
 	{ -EKEYREJECTED, 401, "unauthenticated" },
 	{ -EACCES, 403, "permission_denied" },
 	{ -EPERM, 403, "permission_denied" },
@@ -225,14 +226,14 @@ int envd_take(struct request *rq, bool framed, struct mvm_error *err)
 
 /* ---- who asks, for which sandbox ---- */
 
-static bool same(const char *a, const char *b)
+bool envd_same(const char *a, const char *b)
 {
 	const size_t len = strlen(a);
 	return len == strlen(b) && str_eq_secret(a, b, len);
 }
 
 /* The id in "49983-ID.domain" of the Host header; "": none. */
-static void id_of_host(struct request *rq, char ret[SANDBOX_ID_SIZE])
+static void id_of_host(const struct request *rq, char ret[SANDBOX_ID_SIZE])
 {
 	const char *host = request_header(rq, "Host");
 	ret[0] = '\0';
@@ -246,25 +247,50 @@ static void id_of_host(struct request *rq, char ret[SANDBOX_ID_SIZE])
 	}
 }
 
+struct sandbox *envd_named(const struct request *rq)
+{
+	const struct e2b *e = rq->server->e2b;
+	const char *id = request_header(rq, "E2b-Sandbox-Id");
+	char of_host[SANDBOX_ID_SIZE];
+	if (!id)
+		id_of_host(rq, of_host);
+	return e ? sandbox_find(e, id ? id : of_host) : NULL;
+}
+
+static bool has_token(const struct request *rq, const struct sandbox *s)
+{
+	const char *token = sandbox_text(s->doc, "accessToken");
+	const char *given = request_header(rq, "X-Access-Token");
+	return !token || (given && envd_same(given, token));
+}
+
+int envd_wake(struct request *rq, struct sandbox *s, bool may, struct mvm_error *err)
+{
+	if (sandbox_runs(s) || !sandbox_wakes(s))
+		return 0; /* who may not use it is told so later */
+	if (!may)
+		return mvm_error_set(err, -EACCES,
+				     "the sandbox is paused, and the access token with which a "
+				     "request resumes it is missing or wrong");
+	return sandbox_wake_for(rq->server->e2b, s, rq, err);
+}
+
+int envd_prepare(struct request *rq, struct mvm_error *err)
+{
+	struct sandbox *s = envd_named(rq);
+	return s ? envd_wake(rq, s, has_token(rq, s), err) : 0;
+}
+
 int envd_sandbox(struct request *rq, bool signed_too, struct sandbox **ret, struct mvm_error *err)
 {
 	struct e2b *e = NULL;
-	const char *id = request_header(rq, "E2b-Sandbox-Id");
-	const char *given = request_header(rq, "X-Access-Token");
-	char of_host[SANDBOX_ID_SIZE];
-
 	int r = e2b_of(rq->server, &e, err);
 	if (r < 0)
 		return r;
-	if (!id) {
-		id_of_host(rq, of_host);
-		id = of_host;
-	}
-	struct sandbox *s = sandbox_find(e, id);
-	if (!s || !s->end_ms || s->ending)
-		return mvm_error_set(err, -EHOSTDOWN, "sandbox '%s' was not found", id);
-	const char *token = sandbox_text(s->doc, "accessToken");
-	if (token && !(given && same(given, token)) && !(signed_too && !given))
+	struct sandbox *s = envd_named(rq);
+	if (!s || !sandbox_runs(s))
+		return mvm_error_set(err, -EHOSTDOWN, "the sandbox was not found");
+	if (!has_token(rq, s) && !(signed_too && !request_header(rq, "X-Access-Token")))
 		return mvm_error_set(err, -EKEYREJECTED, "the access token is missing or wrong");
 	*ret = s;
 	return 0;
@@ -329,8 +355,9 @@ static int health(struct request *rq, struct mvm_error *err)
 
 #define CALL(path, fn, how)                                                                        \
 	{                                                                                          \
-		.method = "POST", .pattern = (path), .scope = SCOPE_NONE, .begin = envd_begin,     \
-		.upload = envd_upload, .handle = (fn), .bare = true, .fail = (how)                 \
+		.method = "POST", .pattern = (path), .scope = SCOPE_NONE, .prepare = envd_prepare, \
+		.begin = envd_begin, .upload = envd_upload, .handle = (fn), .bare = true,          \
+		.fail = (how)                                                                      \
 	}
 #define PROCESS(name, fn)	 CALL("/process.Process/" name, fn, envd_fail)
 #define PROCESS_STREAM(name, fn) CALL("/process.Process/" name, fn, envd_fail_stream)
@@ -340,6 +367,7 @@ const struct route e2b_envd_routes[] = {
 	{ .method = "GET",
 	  .pattern = "/health",
 	  .scope = SCOPE_NONE,
+	  .prepare = envd_prepare,
 	  .handle = health,
 	  .fail = envd_fail },
 	PROCESS("List", process_list),
@@ -362,11 +390,13 @@ const struct route e2b_envd_routes[] = {
 	{ .method = "GET",
 	  .pattern = "/files",
 	  .scope = SCOPE_NONE,
+	  .prepare = files_prepare,
 	  .handle = files_get,
 	  .fail = envd_fail },
 	{ .method = "POST",
 	  .pattern = "/files",
 	  .scope = SCOPE_NONE,
+	  .prepare = files_prepare,
 	  .begin = files_begin,
 	  .upload = files_upload,
 	  .handle = files_post,

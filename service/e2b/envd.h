@@ -24,7 +24,9 @@ struct envd_call {
 	char user[USER_MAX];
 };
 
-/* Routes' hooks: begin, upload and fail of a unary call, and of one that answers with a stream. */
+/* Routes' hooks: prepare, begin, upload and fail of a unary call, and of one that answers with a
+ * stream. */
+int envd_prepare(struct request *rq, struct mvm_error *err);
 int envd_begin(struct request *rq, struct mvm_error *err);
 int envd_upload(struct request *rq, const char *data, size_t *len, struct mvm_error *err);
 void envd_fail(struct request *rq, unsigned status, const struct mvm_error *err);
@@ -40,6 +42,15 @@ int envd_take(struct request *rq, bool framed, struct mvm_error *err);
  *   signed_too  a missing token is fine here: the caller checks a signature
  */
 int envd_sandbox(struct request *rq, bool signed_too, struct sandbox **ret, struct mvm_error *err);
+
+/* The sandbox that a request names by its header or host name; NULL: it has gone, or none. */
+struct sandbox *envd_named(const struct request *rq);
+
+/* Wake it, if a request can, for a client that may use its guest.  As sandbox_wake_for(). */
+int envd_wake(struct request *rq, struct sandbox *s, bool may, struct mvm_error *err);
+
+/* Are two secrets the same? */
+bool envd_same(const char *a, const char *b);
 
 /* The user of the request's Authorization header or, if that is missing, `user`. */
 void envd_user(struct request *rq, char ret[USER_MAX]);
@@ -93,6 +104,7 @@ int filesystem_watch(struct request *rq, struct mvm_error *err);
 int filesystem_create_watcher(struct request *rq, struct mvm_error *err);
 int filesystem_watcher_events(struct request *rq, struct mvm_error *err);
 int filesystem_remove_watcher(struct request *rq, struct mvm_error *err);
+int files_prepare(struct request *rq, struct mvm_error *err);
 int files_get(struct request *rq, struct mvm_error *err);
 int files_begin(struct request *rq, struct mvm_error *err);
 int files_upload(struct request *rq, const char *data, size_t *len, struct mvm_error *err);

@@ -65,8 +65,7 @@ static int find_signed(const struct request *rq, bool writes, struct sandbox **r
 	for (struct sandbox *s = e ? e->sandboxes : NULL; s; s = s->next) {
 		const char *token = sandbox_text(s->doc, "accessToken");
 		struct mvm_error why = { 0 };
-		int r = token && s->end_ms && !s->ending ? check_signature(rq, token, writes, &why)
-							 : -EHOSTDOWN;
+		int r = token ? check_signature(rq, token, writes, &why) : -EHOSTDOWN;
 		if (r < 0 && !strstr(why.text, "is already expired"))
 			continue;
 		*ret = s;
@@ -75,13 +74,37 @@ static int find_signed(const struct request *rq, bool writes, struct sandbox **r
 	return mvm_error_set(err, -EKEYREJECTED, "the signature is wrong");
 }
 
+static bool names_none(const struct request *rq)
+{
+	return !request_header(rq, "E2b-Sandbox-Id") && request_query(rq, "signature");
+}
+
+int files_prepare(struct request *rq, struct mvm_error *err)
+{
+	const bool writes = strcmp(rq->method, "POST") == 0;
+	struct mvm_error why = { 0 };
+	struct sandbox *s = envd_named(rq);
+	int r = 0;
+
+	if (request_header(rq, "X-Access-Token"))
+		return envd_prepare(rq, err);
+	if (!s && names_none(rq))
+		r = find_signed(rq, writes, &s, &why);
+	if (r < 0 || !s)
+		return 0; /* files_find() says why */
+	const char *token = sandbox_text(s->doc, "accessToken");
+	return envd_wake(rq, s, !token || check_signature(rq, token, writes, &why) == 0, err);
+}
+
 int files_find(struct request *rq, bool writes, struct sandbox **ret, char user[USER_MAX],
 	       struct mvm_error *err)
 {
 	int r = envd_sandbox(rq, true, ret, err);
-	if (r == -EHOSTDOWN && !request_header(rq, "E2b-Sandbox-Id") &&
-	    request_query(rq, "signature"))
+	if (r == -EHOSTDOWN && names_none(rq)) {
 		r = find_signed(rq, writes, ret, err);
+		if (r == 0 && !sandbox_runs(*ret))
+			r = mvm_error_set(err, -EHOSTDOWN, "the sandbox was not found");
+	}
 	if (r < 0)
 		return r;
 	const char *token = sandbox_text((*ret)->doc, "accessToken");
@@ -172,6 +195,13 @@ static void out_drop(struct sandbox_use *use)
 	struct mvm_error err = { 0 };
 	mvm_error_set(&err, -EHOSTDOWN, "the sandbox has gone");
 	out_fail((struct download *)use, &err);
+}
+
+static void out_gone(void *arg)
+{
+	struct mvm_error err = { 0 };
+	mvm_error_set(&err, -ECANCELED, "the client has gone");
+	out_fail(arg, &err);
 }
 
 static void out_room(void *arg)
@@ -292,6 +322,7 @@ int files_get(struct request *rq, struct mvm_error *err)
 		return r;
 	}
 	d->rq = request_ref(rq);
+	request_on_gone(rq, out_gone, d);
 	sandbox_use(s, &d->use, out_drop);
 	return 0;
 }

@@ -41,6 +41,11 @@ static void on_drop(struct sandbox_use *use)
 	finish((struct guest_files *)use, EHOSTDOWN);
 }
 
+static void on_gone(void *arg)
+{
+	finish(arg, ECANCELED);
+}
+
 static void on_exec(void *arg, uint32_t events)
 {
 	struct guest_files *x = arg;
@@ -93,6 +98,7 @@ int guest_files(struct request *rq, struct sandbox *s, const char *const *comman
 		free(x);
 		return r;
 	}
+	request_on_gone(rq, on_gone, x);
 	sandbox_use(s, &x->use, on_drop);
 	return 0;
 }

@@ -380,5 +380,7 @@ int process_list(struct request *rq, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	call->json = json_pack("{s:s}", "id", s->id);
-	return request_work(rq, WORK_READ, list, err);
+	if (rq->owner && !*rq->owner) /* guests that are silent cost themselves alone */
+		rq->owner = sandbox_text(call->json, "id");
+	return request_work(rq, WORK_GUEST, list, err);
 }

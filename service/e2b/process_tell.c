@@ -57,6 +57,13 @@ static void on_poke_drop(struct sandbox_use *use)
 	poke_end((struct poke *)use, &err);
 }
 
+static void on_poke_gone(void *arg)
+{
+	struct mvm_error err = { 0 };
+	mvm_error_set(&err, -ECANCELED, "the client has gone");
+	poke_end(arg, &err);
+}
+
 /* Returns 0 once all is said and sent, 1 to go on, or -errno. */
 static int poke_tell(struct poke *x, struct mvm_error *err)
 {
@@ -148,6 +155,7 @@ static int poke(struct request *rq, const struct poke *what, struct mvm_error *e
 		return r;
 	}
 	x->rq = request_ref(rq);
+	request_on_gone(rq, on_poke_gone, x);
 	sandbox_use(s, &x->use, on_poke_drop);
 	return 0;
 }

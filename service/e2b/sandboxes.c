@@ -3,8 +3,8 @@
  * The sandboxes, their documents and their leases.
  *
  * A document is a JSON object: id, template, accessToken, trafficToken, metadata, envs, autoPause,
- * autoPauseMemory, startedAt and endAt (seconds since 1970; 0 while it is paused), onDisk,
- * internet, network.
+ * autoPauseMemory, autoResume, autoResumeSeconds, startedAt and endAt (seconds since 1970; 0 while
+ * it is paused), onDisk, internet, network, publicTraffic.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@
 #include "server.h"
 #include "worker.h"
 
-#define DOCUMENT_MAX ((size_t)1024 * 1024)
-#define AGAIN_MS     10000 /* when there is no memory for its end */
+#define DOCUMENT_MAX	((size_t)1024 * 1024)
+#define SANDBOX_LETTERS "abcdefghijklmnopqrstuvwxyz012345"
 
 static void on_lease(void *arg);
 
@@ -38,6 +38,29 @@ struct sandbox *sandbox_find(const struct e2b *e, const char *id)
 	while (s && strcmp(s->id, id) != 0)
 		s = s->next;
 	return s;
+}
+
+bool sandbox_runs(const struct sandbox *s)
+{
+	return s->end_ms && !s->ending;
+}
+
+bool sandbox_wakes(const struct sandbox *s)
+{
+	return json_is_true(json_object_get(s->doc, SANDBOX_AUTO_RESUME)) &&
+	       !json_object_get(s->doc, SANDBOX_ON_DISK);
+}
+
+bool sandbox_is_id(const char *name)
+{
+	return name[0] == 'i' && strlen(name) == 1 + SANDBOX_RANDOM &&
+	       strspn(name + 1, SANDBOX_LETTERS) == SANDBOX_RANDOM;
+}
+
+int sandbox_get(const struct e2b *e, const char *id, struct sandbox **ret, struct mvm_error *err)
+{
+	*ret = sandbox_find(e, id);
+	return *ret ? 0 : mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 }
 
 void sandbox_use(struct sandbox *s, struct sandbox_use *use, void (*drop)(struct sandbox_use *use))
@@ -80,7 +103,7 @@ const char *sandbox_text(const json_t *doc, const char *key)
 
 void sandbox_random(char *ret, size_t n)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
+	static const char letters[] = SANDBOX_LETTERS;
 	uint8_t bytes[128];
 	random_bytes(bytes, n < sizeof(bytes) ? n : sizeof(bytes));
 	for (size_t i = 0; i < n; i++)
@@ -241,14 +264,17 @@ bool sandbox_is_over(const struct mvm_instance_info *info)
  * Is there a VM for this document, or may there be one?  One that has ended is removed, except that
  * of a sandbox that is paused without memory.
  *
- *   ret_runs  it is neither ended nor suspended
+ *   ret_paused  it has ended or is suspended
+ *   ret_runs    it has not; neither: its record cannot be read now
  */
-static bool has_instance(struct mvm *mvm, const char *id, bool on_disk, bool *ret_runs)
+static bool has_instance(struct mvm *mvm, const char *id, bool on_disk, bool *ret_paused,
+			 bool *ret_runs)
 {
 	struct mvm_instance_info *info = NULL;
 	int r = mvm_instance_inspect(mvm, id, &info, NULL);
 	bool over = r == 0 && sandbox_is_over(info), ended = over && !on_disk;
-	*ret_runs = r == 0 && !over && info->state != MVM_INSTANCE_SUSPENDED;
+	*ret_paused = over || (r == 0 && info->state == MVM_INSTANCE_SUSPENDED);
+	*ret_runs = r == 0 && !*ret_paused;
 	mvm_instance_info_free(info);
 	if (ended)
 		mvm_instance_remove(mvm, id, true, NULL, NULL); /* `mvm rm` can, if this fails */
@@ -266,18 +292,23 @@ static void load(struct e2b *e, int dir, const char *name)
 	json_t *doc = read_document(dir, name);
 	if (!doc)
 		return;
+	const double now_s = (double)clock_wall_ns() / 1e9;
 	const char *own = sandbox_text(doc, "id");
-	bool runs = false, on_disk = json_object_get(doc, SANDBOX_ON_DISK);
-	if (!own || strcmp(own, id) != 0 || !has_instance(e->server->mvm, id, on_disk, &runs)) {
+	bool paused = false, runs = false, on_disk = json_object_get(doc, SANDBOX_ON_DISK);
+	if (!own || strcmp(own, id) != 0 ||
+	    !has_instance(e->server->mvm, id, on_disk, &paused, &runs)) {
 		unlinkat(dir, name, 0);
 		json_decref(doc);
 		return;
 	}
-	/* its mvmd may have ended while the VM did, or before: then the lease ends it anew */
-	if (on_disk)
-		json_object_set_new(doc, SANDBOX_END,
-				    runs ? json_real((double)clock_wall_ns() / 1e9)
-					 : json_integer(0));
+	/* its mvmd may have ended amid a pause, or before: then the lease ends it anew */
+	if (paused)
+		json_object_set_new(doc, SANDBOX_END, json_integer(0));
+	else if (runs && on_disk)
+		json_object_set_new(doc, SANDBOX_END, json_real(now_s));
+	else if (runs &&
+		 json_number_value(json_object_get(doc, SANDBOX_END)) == 0) /* amid a resume */
+		json_object_set_new(doc, SANDBOX_END, json_real(now_s + SANDBOX_WAKE_MIN_S));
 	put(e, id, doc);
 }
 
@@ -316,12 +347,19 @@ static void on_lease(void *arg)
 		if (!s->end_ms || s->due || s->end_ms > now_ms)
 			continue;
 		if (!sandbox_end_lease(e, s))
-			s->end_ms = now_ms + AGAIN_MS;
+			s->end_ms = now_ms + SANDBOX_AGAIN_MS;
 	}
 	arm(e);
 }
 
 /* ---- life ---- */
+
+/* On a worker. */
+static int on_wait(void *arg, const struct mvm_progress_event *event)
+{
+	struct e2b *e = arg;
+	return event->kind == MVM_PROGRESS_WAIT && atomic_load(&e->gives_up);
+}
 
 int e2b_start(struct server *server, struct mvm_error *err)
 {
@@ -330,6 +368,7 @@ int e2b_start(struct server *server, struct mvm_error *err)
 		return mvm_error_oom(err);
 	server->e2b = e;
 	e->server = server;
+	e->ends = (struct mvm_progress){ .size = sizeof(e->ends), .fn = on_wait, .arg = e };
 	AUTO_FREE char *data = mvm_data_dir(server->data_dir);
 	e->folder = data ? str_printf("%s/service/e2b", data) : NULL;
 	if (!e->folder)
@@ -345,6 +384,12 @@ int e2b_of(const struct server *server, struct e2b **ret, struct mvm_error *err)
 		return mvm_error_set(err, -EOPNOTSUPP, "the e2b wire is not served");
 	*ret = server->e2b;
 	return 0;
+}
+
+void e2b_give_up(struct server *server)
+{
+	if (server->e2b)
+		atomic_store(&server->e2b->gives_up, true);
 }
 
 void e2b_stop(struct server *server)

@@ -4,6 +4,8 @@
  *
  * Otherwise a worker could write an older document over it.  A paused sandbox would have a lease
  * again, at whose end it is killed, or lack the mark by which its VM may end without it.
+ *
+ * A turn is of a request, of a lease's end, or of a waking, for which any number of requests wait.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,17 +18,24 @@
 #include "request.h"
 #include "server.h"
 
-#define AGAIN_MS 10000 /* when an end could not be carried out */
-#define BUSY_MS	 1000  /* when there is too much to do now */
+#define BUSY_MS 1000 /* when there is too much to do now */
+
+/* A request that the turn wakes the sandbox for. */
+struct waiter {
+	struct waiter *next;
+	struct request *rq;
+};
 
 struct turn {
 	struct turn *next; /* later */
 	struct e2b *e2b;
 	char id[SANDBOX_ID_SIZE];
-	struct request *rq; /* NULL: the end of the lease */
+	struct request *rq; /* NULL: the end of the lease, or a waking */
 	work_fn fn;	    /* the request's */
-	struct work work;   /* the lease's, with a copy of the document */
+	struct work work;   /* of one without a request, with a copy of the document */
 	json_t *doc;
+	struct waiter *waiters; /* NULL: no waking */
+	struct mvm_error err;	/* of the waking */
 	bool ends, runs;
 };
 
@@ -48,6 +57,22 @@ static struct turn *first_of(const struct e2b *e, const char *id)
 	return t;
 }
 
+/* Let the requests go that wait for the waking; err: it failed. */
+static void release(struct turn *t, struct mvm_error *err)
+{
+	if (err && err->code == -ENOENT)
+		err->code = -EHOSTDOWN;
+	for (struct waiter *w; (w = t->waiters);) {
+		t->waiters = w->next;
+		if (err)
+			request_fail(w->rq, err);
+		else
+			request_go_on(w->rq);
+		request_unref(w->rq);
+		free(w);
+	}
+}
+
 static void remove_turn(struct turn *t)
 {
 	struct turn **at = &t->e2b->turns;
@@ -61,8 +86,10 @@ static void remove_turn(struct turn *t)
 
 void turns_free(struct e2b *e)
 {
-	while (e->turns)
+	while (e->turns) {
+		release(e->turns, NULL); /* they have no client any more */
 		remove_turn(e->turns);
+	}
 }
 
 /* Its work has ended, and the loop has its news. */
@@ -75,8 +102,10 @@ static void over(struct turn *t)
 	memcpy(id, t->id, sizeof(id));
 	if (s && t->ends)
 		s->ending = false;
-	if (s && !t->rq)
-		sandbox_lease_done(e, s, AGAIN_MS);
+	if (t->waiters)
+		release(t, t->err.code < 0 ? &t->err : NULL);
+	else if (s && !t->rq)
+		sandbox_lease_done(e, s, SANDBOX_AGAIN_MS);
 	remove_turn(t);
 	begin_next(e, id);
 }
@@ -96,6 +125,9 @@ static void end_it(struct work *work, struct mvm *mvm)
 	else
 		r = pause ? sandbox_pause(t->e2b, mvm, t->doc, memory, &err)
 			  : sandbox_kill(t->e2b, mvm, t->doc, &err);
+	/* its VM was booted, such as after a pause without memory */
+	if (r == -EOPNOTSUPP && pause && memory)
+		r = sandbox_stop(t->e2b, mvm, t->doc, &err);
 	if (r == -EOPNOTSUPP && pause) {
 		fprintf(stderr, "mvmd: sandbox %s ends: it cannot be suspended: %s\n", t->id,
 			err.text);
@@ -108,6 +140,15 @@ static void end_it(struct work *work, struct mvm *mvm)
 static void ended(struct work *work)
 {
 	over((void *)((char *)work - offsetof(struct turn, work)));
+}
+
+/* ---- a request to a guest that sleeps ---- */
+
+static void wake_it(struct work *work, struct mvm *mvm)
+{
+	struct turn *t = (void *)((char *)work - offsetof(struct turn, work));
+	int r = sandbox_wake(t->e2b, mvm, t->doc, &t->err);
+	t->err.code = r < 0 ? r : 0;
 }
 
 /* ---- what a client asks for ---- */
@@ -125,14 +166,16 @@ static void on_worked(struct request *rq)
 static int begin(struct turn *t, struct mvm_error *err)
 {
 	struct server *server = t->e2b->server;
-	struct sandbox *s = sandbox_find(t->e2b, t->id);
-	int r = 0;
+	struct sandbox *s = NULL;
 
 	if (server->stop > 1)
 		return mvm_error_set(err, -EAGAIN, "mvmd is being stopped");
-	if (!s)
-		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", t->id);
-	if (!t->rq && (!s->end_ms || s->end_ms > clock_wall_ns() / 1000000))
+	int r = sandbox_get(t->e2b, t->id, &s, err);
+	if (r < 0)
+		return r;
+	if (t->waiters && sandbox_runs(s))
+		return -EALREADY;
+	if (!t->rq && !t->waiters && (!s->end_ms || s->end_ms > clock_wall_ns() / 1000000))
 		return -ECANCELED; /* an earlier turn has moved it */
 	json_t *doc = sandbox_copy(s);
 	if (!doc)
@@ -144,8 +187,10 @@ static int begin(struct turn *t, struct mvm_error *err)
 		r = request_work(t->rq, WORK_START, t->fn, err);
 	} else {
 		t->doc = doc;
-		t->work = (struct work){ .run = end_it, .done = ended };
-		r = workers_add(server->workers[WORK_START], &t->work);
+		t->work = (struct work){ .run = t->waiters ? wake_it : end_it,
+					 .done = ended,
+					 .owner = "" };
+		r = workers_add(server->workers[WORK_START], &t->work, err);
 	}
 	if (r < 0)
 		return r;
@@ -162,9 +207,12 @@ static void begin_next(struct e2b *e, const char *id)
 	while ((t = first_of(e, id)) && !t->runs) {
 		struct mvm_error err = { 0 };
 		struct sandbox *s = sandbox_find(e, id);
-		if (begin(t, &err) == 0)
+		int r = begin(t, &err);
+		if (r == 0)
 			break;
-		if (t->rq)
+		if (t->waiters)
+			release(t, r == -EALREADY ? NULL : &err);
+		else if (t->rq)
 			request_fail(t->rq, &err);
 		else if (s)
 			sandbox_lease_done(e, s, BUSY_MS);
@@ -186,14 +234,16 @@ int control_change(struct request *rq, work_fn fn, bool ends, struct mvm_error *
 {
 	const char *id = request_arg(rq, 0);
 	struct e2b *e = NULL;
+	struct sandbox *s = NULL;
 	int r = e2b_of(rq->server, &e, err);
+	if (r == 0)
+		r = sandbox_get(e, id, &s, err);
 	if (r < 0)
 		return r;
-	if (!sandbox_find(e, id))
-		return mvm_error_set(err, -ENOENT, "sandbox '%s' does not exist", id);
 	struct turn *t = new_turn(e, id);
 	if (!t)
 		return mvm_error_oom(err);
+	rq->lasts = ends; /* as what it waits for on its worker */
 	t->rq = request_ref(rq);
 	t->fn = fn;
 	t->ends = ends;
@@ -212,4 +262,29 @@ bool sandbox_end_lease(struct e2b *e, struct sandbox *s)
 	add(t);
 	begin_next(e, s->id);
 	return true;
+}
+
+int sandbox_wake_for(struct e2b *e, struct sandbox *s, struct request *rq, struct mvm_error *err)
+{
+	struct turn *t = e->turns;
+	if (sandbox_runs(s) || !sandbox_wakes(s))
+		return 0;
+	struct waiter *w = calloc(1, sizeof(*w));
+	while (t && !(t->waiters && strcmp(t->id, s->id) == 0))
+		t = t->next;
+	const bool joins = t;
+	if (w && !joins)
+		t = new_turn(e, s->id);
+	if (!w || !t) {
+		free(w);
+		return mvm_error_oom(err);
+	}
+	w->rq = request_ref(rq);
+	w->next = t->waiters;
+	t->waiters = w;
+	if (!joins) {
+		add(t);
+		begin_next(e, s->id);
+	}
+	return 1;
 }

@@ -22,11 +22,13 @@
 #include "stream.h"
 
 #define WATCHERS_MAX 256u
+#define OWN_MAX	     64u    /* of them of one sandbox */
 #define EVENT_MAX    65536u /* with its entry */
 
 struct watcher {
 	struct sandbox_use use;
 	struct watcher *next; /* of those that clients ask */
+	char sandbox[SANDBOX_ID_SIZE];
 	struct server *server;
 	struct e2b *e2b;
 	uint64_t id;
@@ -38,6 +40,7 @@ struct watcher {
 	struct last_events events;
 	int64_t keepalive_ms, quiet_since_ns;
 	bool begun, ended, entries;
+	bool unknown; /* the client that would ask has gone before it had the id */
 };
 
 static void on_exec(void *arg, uint32_t events);
@@ -101,6 +104,13 @@ static void on_drop(struct sandbox_use *use)
 	fail((struct watcher *)use, &err);
 }
 
+static void on_gone(void *arg)
+{
+	struct mvm_error err = { 0 };
+	mvm_error_set(&err, -ECANCELED, "the client has gone");
+	fail(arg, &err);
+}
+
 /* It watches now. */
 static void begin(struct watcher *w)
 {
@@ -111,6 +121,9 @@ static void begin(struct watcher *w)
 		envd_send(w->stream, json_pack("{s:{}}", "start"));
 		return;
 	}
+	w->unknown = request_gone(w->rq);
+	if (w->unknown)
+		return;
 	struct request *rq = w->rq;
 	w->rq = NULL;
 	snprintf(id, sizeof(id), "w%llu", (unsigned long long)w->id);
@@ -233,6 +246,8 @@ static void on_exec(void *arg, uint32_t events)
 			strbuf_add(&w->bytes, e->data, e->len);
 			if (!take_events(w))
 				r = mvm_error_set(&err, -EPROTO, "the guest's events are damaged");
+			if (w->unknown)
+				r = mvm_error_set(&err, -ECANCELED, "the client has gone");
 		}
 		if (e->kind == MVM_EXEC_EXITED)
 			r = mvm_error_set(&err, e->status ? -e->status : -EIO, "%s",
@@ -333,23 +348,41 @@ int filesystem_watch(struct request *rq, struct mvm_error *err)
 	return 0;
 }
 
+/* The guest of one sandbox's user must not keep others from watching theirs. */
+static int check_room(const struct e2b *e, const char *sandbox, struct mvm_error *err)
+{
+	unsigned n = 0, own = 0;
+	for (const struct watcher *w = e->watchers; w; w = w->next) {
+		n++;
+		own += strcmp(w->sandbox, sandbox) == 0;
+	}
+	if (own >= OWN_MAX)
+		return mvm_error_set(err, -EAGAIN, "the sandbox has %u watchers already", own);
+	if (n >= WATCHERS_MAX)
+		return mvm_error_set(err, -EAGAIN, "%u watchers are there already", n);
+	return 0;
+}
+
 int filesystem_create_watcher(struct request *rq, struct mvm_error *err)
 {
 	struct watcher *w = NULL;
 	struct sandbox *s = NULL;
 	struct e2b *e = rq->server->e2b;
-	unsigned n = 0;
-	for (const struct watcher *x = e->watchers; x; x = x->next)
-		n++;
-	if (n >= WATCHERS_MAX)
-		return mvm_error_set(err, -EAGAIN, "%u watchers are there already", n);
-	int r = start(rq, false, &w, &s, err);
+	int r = envd_sandbox(rq, false, &s, err);
 	if (r < 0)
 		return r;
+	r = check_room(e, s->id, err);
+	if (r < 0)
+		return r;
+	r = start(rq, false, &w, &s, err);
+	if (r < 0)
+		return r;
+	memcpy(w->sandbox, s->id, sizeof(w->sandbox));
 	w->id = ++e->last_watcher;
 	w->next = e->watchers;
 	e->watchers = w;
 	w->rq = request_ref(rq);
+	request_on_gone(rq, on_gone, w);
 	sandbox_use(s, &w->use, on_drop);
 	watch(w);
 	return 0;

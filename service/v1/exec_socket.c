@@ -175,18 +175,20 @@ static void take(struct session *s, const struct websocket_message *m)
 	}
 }
 
-/* Take the messages that have come, as far as the command takes its input. */
+/* Take the messages that have come, as far as the command takes its input, and the client what we
+ * answer: it may send pings without end, and read none of ours. */
 static void go_on(void *arg)
 {
 	struct session *s = arg;
 	struct websocket_message m;
 	int r = 0;
 
-	while (!s->closing && pass_on(s) && (r = websocket_next(&s->in, &m)) > 0)
+	while (!s->closing && pass_on(s) && upgrade_room(s->upgrade) > 0 &&
+	       (r = websocket_next(&s->in, &m)) > 0)
 		take(s, &m);
 	if (r < 0)
 		finish(s, websocket_code_of(r), "this is no valid message");
-	else if (s->rest_len > 0)
+	else if (s->rest_len > 0 || upgrade_room(s->upgrade) == 0)
 		upgrade_pause(s->upgrade);
 	else
 		upgrade_resume(s->upgrade);
@@ -205,6 +207,7 @@ static void on_room(void *arg)
 {
 	struct session *s = arg;
 	guest_resume(s->guest);
+	go_on(s);
 }
 
 static void on_closed(void *arg)

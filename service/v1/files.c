@@ -39,7 +39,8 @@ int file_end(const struct mvm_exec_event *event, const struct strbuf *words, str
 	/* a guest must not choose any failure of the API's */
 	static const int known[] = { ENOENT,	 EEXIST, EISDIR,    ENOTDIR,	  EINVAL,
 				     ENOSPC,	 EFBIG,	 EROFS,	    EXDEV,	  ENOTEMPTY,
-				     EOPNOTSUPP, EBUSY,	 ECANCELED, ENAMETOOLONG, EBADMSG };
+				     EOPNOTSUPP, EBUSY,	 ECANCELED, ENAMETOOLONG, EBADMSG,
+				     ELOOP,	 ENXIO,	 ENODEV,    ETXTBSY };
 	int code = EREMOTEIO;
 	if (event->status == 0)
 		return 0;
@@ -115,7 +116,8 @@ struct call {
 	struct strbuf out, words;
 	json_t *entries; /* of a list; else NULL */
 	json_t *entry;	 /* the last one of another call */
-	char *after;	 /* the page begins after this path; NULL: it has begun */
+	char *after;	 /* the page begins after this path; NULL: it is the first */
+	char *last;	 /* the path of the page's last entry */
 	size_t limit;
 	unsigned status;
 };
@@ -129,6 +131,7 @@ static void free_call(void *own)
 	json_decref(c->entries);
 	json_decref(c->entry);
 	free(c->after);
+	free(c->last);
 	free(c);
 }
 
@@ -152,25 +155,47 @@ static void reply(struct call *c)
 	c->guest = NULL;
 }
 
-/* Take an entry of a list.  False: the page is full. */
-static bool take_listed(struct call *c, json_t *entry)
+/* The agent lists each folder by name, and what is in a folder after it: which path comes first? */
+static int compare_paths(const char *a, const char *b)
 {
-	const char *path = json_string_value(json_object_get(entry, "path"));
-	if (c->after) { /* of an earlier page */
-		if (path && strcmp(path, c->after) == 0) {
-			free(c->after);
-			c->after = NULL;
-		}
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	int x = *a == '/' ? 1 : (unsigned char)*a * 2, y = *b == '/' ? 1 : (unsigned char)*b * 2;
+	return x - y;
+}
+
+/* A path as `next` has it: its bytes may be no UTF-8, which a reply needs.  NULL: no memory. */
+static char *escape(const char *path)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	for (; *path; path++) {
+		unsigned char c = (unsigned char)*path;
+		if (c <= ' ' || c >= 0x7f || c == '%' || c == '+')
+			strbuf_addf(&b, "%%%02x", c);
+		else
+			strbuf_add(&b, path, 1);
+	}
+	return b.failed ? NULL : strdup(b.data ? b.data : "");
+}
+
+/* Take an entry of a list.  False: the page is full. */
+static bool take_listed(struct call *c, const char *path, json_t *entry)
+{
+	/* the last page's last file may be gone by now */
+	if (c->after && compare_paths(path, c->after) <= 0) {
 		json_decref(entry);
 		return true;
 	}
 	if (json_array_size(c->entries) < c->limit) {
 		json_array_append_new(c->entries, entry);
+		free(c->last);
+		c->last = strdup(path);
 		return true;
 	}
 	json_decref(entry);
-	const json_t *last = json_array_get(c->entries, c->limit - 1);
-	c->rq->next = strdup(json_string_value(json_object_get(last, "path")));
+	c->rq->next = c->last ? escape(c->last) : NULL;
 	return false;
 }
 
@@ -180,6 +205,7 @@ static void take_output(struct call *c, const struct mvm_exec_event *event)
 	strbuf_add(&c->out, event->data, event->len);
 	while (!c->out.failed && used < c->out.len) {
 		json_t *entry = NULL;
+		struct guest_entry e;
 		uint64_t size;
 		ssize_t n = file_entry(c->out.data + used, c->out.len - used, &entry, &size);
 		if (n == 0)
@@ -189,11 +215,12 @@ static void take_output(struct call *c, const struct mvm_exec_event *event)
 			     "the guest's agent sent a damaged entry");
 			return;
 		}
+		guest_entry_read(c->out.data + used, c->out.len - used, &e);
 		used += (size_t)n;
 		if (!c->entries) {
 			json_decref(c->entry);
 			c->entry = entry;
-		} else if (!take_listed(c, entry)) {
+		} else if (!take_listed(c, e.path, entry)) {
 			reply(c);
 			return;
 		}
@@ -274,6 +301,11 @@ static int list(struct request *rq, struct mvm_error *err)
 	const char *const command[] = { "list", path, text, NULL };
 	json_t *entries = json_array();
 	char *after = next ? strdup(next) : NULL;
+	if (after && percent_decode(after) < 0) {
+		free(after);
+		json_decref(entries);
+		return mvm_error_set(err, -EINVAL, "query parameter 'next' is no page's");
+	}
 	r = !entries || (next && !after)
 		    ? mvm_error_oom(err)
 		    : call(rq, command, request_query(rq, "user"), 200, &c, err);
@@ -345,11 +377,13 @@ const struct route v1_files_routes[] = {
 	  .pattern = FILES "/mkdir",
 	  .scope = SCOPE_EXEC,
 	  .handle = make_folder,
-	  .body = true },
+	  .body = true,
+	  .needs_body = true },
 	{ .method = "POST",
 	  .pattern = FILES "/move",
 	  .scope = SCOPE_EXEC,
 	  .handle = move,
-	  .body = true },
+	  .body = true,
+	  .needs_body = true },
 	{ 0 },
 };

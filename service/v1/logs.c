@@ -19,6 +19,13 @@
 #define TAIL_MAX 1000000
 
 struct follow {
+	/* opening, by a worker, because it reads what the client leaves out */
+	struct work work; /* first */
+	bool of_logs, ran;
+	struct mvm_log_stream_options log_options;
+	struct mvm_event_stream_options event_options;
+	struct mvm_error err;
+
 	struct request *rq;
 	struct lines lines;
 	struct mvm_log_stream *logs; /* one of the two */
@@ -140,7 +147,6 @@ static const struct stream_ops ops = { .room = on_room, .closed = on_closed };
 /* Reply with what the opened stream gives.  f is taken over. */
 static int begin(struct request *rq, struct follow *f, struct mvm_error *err)
 {
-	f->rq = rq;
 	int r = loop_add_timer(rq->server->loop, clock_now_ns(), on_time, f, &f->timer);
 	if (r < 0)
 		mvm_error_set(err, r, "cannot wait: %s", strerror(-r));
@@ -149,6 +155,52 @@ static int begin(struct request *rq, struct follow *f, struct mvm_error *err)
 	if (r < 0)
 		free_follow(f);
 	return r;
+}
+
+static void run_open(struct work *work, struct mvm *mvm)
+{
+	struct follow *f = (struct follow *)work;
+	int r;
+
+	f->ran = true;
+	if (f->of_logs)
+		r = mvm_log_stream_open(mvm, request_arg(f->rq, 0), &f->log_options, &f->logs,
+					&f->err);
+	else
+		r = mvm_event_stream_open(mvm, &f->event_options, &f->events, &f->err);
+	if (r == 0)
+		f->err.code = 0;
+}
+
+static void opened(struct work *work)
+{
+	struct follow *f = (struct follow *)work;
+	struct request *rq = f->rq;
+	struct mvm_error err = f->err;
+
+	if (!f->ran)
+		mvm_error_set(&err, -EAGAIN, "mvmd is being stopped");
+	else if (err.code == 0 && request_gone(rq))
+		mvm_error_set(&err, -ECANCELED, "the client has gone");
+	if (err.code < 0)
+		free_follow(f);
+	if (err.code < 0 || begin(rq, f, &err) < 0)
+		request_fail(rq, &err);
+	request_unref(rq);
+}
+
+/* f is taken over. */
+static int open_it(struct request *rq, struct follow *f, struct mvm_error *err)
+{
+	f->rq = rq;
+	f->work = (struct work){ .run = run_open, .done = opened, .owner = rq->owner };
+	int r = workers_add(rq->server->workers[WORK_READ], &f->work, err);
+	if (r < 0) {
+		free_follow(f);
+		return r;
+	}
+	request_ref(rq);
+	return 0;
 }
 
 static int logs_options(const struct request *rq, struct mvm_log_stream_options *ret,
@@ -172,36 +224,33 @@ static int logs_options(const struct request *rq, struct mvm_log_stream_options 
 
 static int get_logs(struct request *rq, struct mvm_error *err)
 {
-	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
 	struct follow *f = calloc(1, sizeof(*f));
 	if (!f)
 		return mvm_error_oom(err);
-	int r = logs_options(rq, &o, err);
-	if (r == 0)
-		r = mvm_log_stream_open(rq->server->mvm, request_arg(rq, 0), &o, &f->logs, err);
+	f->of_logs = true;
+	f->log_options = (struct mvm_log_stream_options)MVM_LOG_STREAM_OPTIONS_INIT;
+	int r = logs_options(rq, &f->log_options, err);
 	if (r < 0) {
-		free(f);
+		free_follow(f);
 		return r;
 	}
-	return begin(rq, f, err);
+	return open_it(rq, f, err);
 }
 
 static int get_events(struct request *rq, struct mvm_error *err)
 {
-	struct mvm_event_stream_options o = MVM_EVENT_STREAM_OPTIONS_INIT;
 	struct follow *f = calloc(1, sizeof(*f));
 	if (!f)
 		return mvm_error_oom(err);
-	o.since = request_query(rq, "since");
+	f->event_options = (struct mvm_event_stream_options)MVM_EVENT_STREAM_OPTIONS_INIT;
+	f->event_options.since = request_query(rq, "since");
 	f->instance = request_query(rq, "instance");
-	int r = request_query_bool(rq, "follow", &o.follow, err);
-	if (r == 0)
-		r = mvm_event_stream_open(rq->server->mvm, &o, &f->events, err);
+	int r = request_query_bool(rq, "follow", &f->event_options.follow, err);
 	if (r < 0) {
-		free(f);
+		free_follow(f);
 		return r;
 	}
-	return begin(rq, f, err);
+	return open_it(rq, f, err);
 }
 
 const struct route v1_logs_routes[] = {

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/operations: what runs, and what has ended of late. */
+#include <inttypes.h>
 #include <string.h>
 
+#include "access.h"
+#include "base/str.h"
 #include "operation.h"
 #include "request.h"
 #include "server.h"
@@ -11,14 +14,14 @@
 
 static int list(struct request *rq, struct mvm_error *err)
 {
-	uint64_t limit = 100;
-	const char *next = NULL;
+	uint64_t limit = 100, before = UINT64_MAX, more = 0;
 	int r = request_query_u64(rq, "limit", 1, 1000, &limit, err);
+	if (r == 0)
+		r = request_query_u64(rq, "next", 1, UINT64_MAX, &before, err);
 	if (r < 0)
 		return r;
-	json_t *o = operations_json(rq->server->operations, request_query(rq, "next"), limit,
-				    &next);
-	rq->next = next ? strdup(next) : NULL;
+	json_t *o = operations_json(rq->server->operations, before, limit, &more);
+	rq->next = more ? str_printf("%" PRIu64, more) : NULL;
 	request_reply(rq, 200, o);
 	return 0;
 }
@@ -50,7 +53,11 @@ static int follow(struct request *rq, struct mvm_error *err)
 static int cancel(struct request *rq, struct mvm_error *err)
 {
 	struct operation *op = operation_find(rq->server->operations, request_arg(rq, 0), err);
-	int r = op ? operation_cancel(op, err) : err->code;
+	int r = op ? 0 : err->code;
+	if (r == 0 && operation_scope(op) == SCOPE_ADMIN)
+		r = access_check_admin(rq, "cancelling this operation", err);
+	if (r == 0)
+		r = operation_cancel(op, err);
 	if (r == 0)
 		request_reply(rq, 200, operation_json(op));
 	return r;

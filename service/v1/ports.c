@@ -29,7 +29,7 @@ static int begin(struct request *rq, struct mvm_error *err)
 		.prefix = prefix,
 		.hides_authorization = !rq->listener->path,
 	};
-	return proxy_begin(rq, &spec, err);
+	return proxy_begin(rq, &spec, NULL, err);
 }
 
 #define PORT(verb)                                                                                 \
@@ -55,7 +55,7 @@ static int begin_by_host(struct request *rq, struct mvm_error *err)
 				   .hides_authorization = !rq->listener->path };
 	if (rq->target[0] != '/' || !proxy_host(request_header(rq, "Host"), name, &spec.port))
 		return mvm_error_set(err, -ENOENT, "this host name has no port of an instance");
-	return proxy_begin(rq, &spec, err);
+	return proxy_begin(rq, &spec, NULL, err);
 }
 
 const struct route v1_port_by_host = {

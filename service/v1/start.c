@@ -307,8 +307,7 @@ int work_restart(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 				     err);
 	if (r < 0 || !mvm)
 		return r;
-	r = mvm_instance_restart(mvm, request_arg(rq, 0), (int64_t)timeout_ms, rq->progress, &one,
-				 err);
+	r = owned_restart(rq, mvm, request_arg(rq, 0), (int64_t)timeout_ms, &one, err);
 	mvm_instance_close(one);
 	return r < 0 ? r : answer_instance(rq, mvm, 200, request_arg(rq, 0), err);
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/parse.h"
+#include "base/str.h"
 #include "v1/results.h"
 #include "v1/routes.h"
 
@@ -116,6 +118,31 @@ static json_t *revision_json(const struct mvm_revision_summary *s)
 	return NULL;
 }
 
+/* The first revision of the page after "SECONDS-NAME".  If that one was removed since, all that are
+ * not younger belong to the page. */
+static int find_page(const char *after, struct mvm_revision_summary *const *all, size_t n,
+		     size_t *ret, struct mvm_error *err)
+{
+	const char *dash = strchr(after, '-');
+	AUTO_FREE char *text = strndup(after, dash ? (size_t)(dash - after) : 0);
+	uint64_t built_at = 0;
+	size_t i = 0;
+	if (!text)
+		return mvm_error_oom(err);
+	if (parse_u64(text, 0, INT64_MAX, &built_at) < 0)
+		return mvm_error_set(err, -EINVAL, "query parameter 'next' is no page's");
+	while (i < n && strcmp(all[i]->revision, dash + 1) != 0)
+		i++;
+	if (i < n) {
+		*ret = i + 1;
+		return 0;
+	}
+	for (i = 0; i < n && all[i]->built_at > (int64_t)built_at;)
+		i++;
+	*ret = i;
+	return 0;
+}
+
 static int revisions(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 {
 	struct mvm_revision_summary **all = NULL;
@@ -127,14 +154,19 @@ static int revisions(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		r = mvm_template_history(mvm, request_arg(rq, 0), &all, &n, err);
 	if (r < 0)
 		return r;
-	json_t *o = json_array();
 	size_t i = 0;
-	while (after && i < n && strcmp(all[i]->revision, after) != 0)
-		i++;
-	for (i += after && i < n; i < n && json_array_size(o) < limit; i++)
+	if (after)
+		r = find_page(after, all, n, &i, err);
+	if (r < 0) {
+		mvm_revision_list_free(all, n);
+		return r;
+	}
+	json_t *o = json_array();
+	for (; i < n && json_array_size(o) < limit; i++)
 		json_array_append_new(o, revision_json(all[i]));
 	if (i < n)
-		rq->next = strdup(all[i - 1]->revision);
+		rq->next = str_printf("%lld-%s", (long long)all[i - 1]->built_at,
+				      all[i - 1]->revision);
 	mvm_revision_list_free(all, n);
 	return request_answer(rq, 200, o, err);
 }
@@ -293,10 +325,11 @@ static int delete_it(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 }
 
 /* An action that takes minutes. */
-#define SLOW(verb, path, fn, name)                                                                 \
+#define SLOW(path, fn, name, needs)                                                                \
 	{                                                                                          \
-		.method = (verb), .pattern = "/v1/" path, .scope = SCOPE_ADMIN, .work = (fn),      \
+		.method = "POST", .pattern = "/v1/" path, .scope = SCOPE_ADMIN, .work = (fn),      \
 		.operation = "template." name, .class = WORK_BUILD, .checks = true, .body = true,  \
+		.needs_body = (needs),                                                             \
 	}
 
 const struct route v1_templates_routes[] = {
@@ -306,17 +339,19 @@ const struct route v1_templates_routes[] = {
 	  .scope = SCOPE_ADMIN,
 	  .work = create,
 	  .class = WORK_START,
-	  .body = true },
-	SLOW("POST", "image", work_image, "image"),
-	SLOW("POST", "pull", work_pull, "pull"),
-	SLOW("POST", "prune", work_prune, "prune"),
+	  .body = true,
+	  .needs_body = true },
+	SLOW("image", work_image, "image", true),
+	SLOW("pull", work_pull, "pull", true),
+	SLOW("prune", work_prune, "prune", false),
 	{ .method = "GET", .pattern = "/v1/templates/{id}", .scope = SCOPE_READ, .work = info },
 	{ .method = "PATCH",
 	  .pattern = "/v1/templates/{id}",
 	  .scope = SCOPE_ADMIN,
 	  .work = edit,
 	  .class = WORK_START,
-	  .body = true },
+	  .body = true,
+	  .needs_body = true },
 	{ .method = "DELETE",
 	  .pattern = "/v1/templates/{id}",
 	  .scope = SCOPE_ADMIN,
@@ -326,15 +361,15 @@ const struct route v1_templates_routes[] = {
 	  .pattern = "/v1/templates/{id}/revisions",
 	  .scope = SCOPE_READ,
 	  .work = revisions },
-	SLOW("POST", "templates/{id}/build", work_build, "build"),
-	SLOW("POST", "templates/{id}/snapshot", work_snapshot, "snapshot"),
+	SLOW("templates/{id}/build", work_build, "build", false),
+	SLOW("templates/{id}/snapshot", work_snapshot, "snapshot", false),
 	{ .method = "DELETE",
 	  .pattern = "/v1/templates/{id}/snapshot",
 	  .scope = SCOPE_ADMIN,
 	  .work = work_drop_snapshot,
 	  .class = WORK_START },
-	SLOW("POST", "templates/{id}/push", work_push, "push"),
-	SLOW("POST", "templates/{id}/rollback", work_rollback, "rollback"),
-	SLOW("POST", "templates/{id}/verify", work_verify, "verify"),
+	SLOW("templates/{id}/push", work_push, "push", true),
+	SLOW("templates/{id}/rollback", work_rollback, "rollback", false),
+	SLOW("templates/{id}/verify", work_verify, "verify", false),
 	{ 0 },
 };

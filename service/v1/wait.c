@@ -14,6 +14,7 @@
 
 #define WAIT_MAX_MS (INT64_C(24) * 3600 * 1000)
 #define LOOK_NS	    (5 * NS_PER_S)
+#define LOOKS_MAX   8 /* at once, so that many who wait leave the threads to others */
 
 struct waiter {
 	struct waiter *next, **link;
@@ -23,8 +24,9 @@ struct waiter {
 	int64_t deadline_ns;
 	/* a look at the instance, by a worker */
 	struct work work;
-	bool looking, again; /* something happened meanwhile */
-	int found;	     /* errno of the look, 0 */
+	struct waiter *next_look;    /* the next one that wants a look */
+	bool queued, looking, again; /* something happened meanwhile */
+	int found;		     /* errno of the look, 0 */
 	struct mvm_error err;
 	bool reached;
 	json_t *record;
@@ -35,9 +37,12 @@ struct waits {
 	struct waiter *first;
 	struct mvm_event_stream *events; /* NULL: none could be opened, or nobody waits */
 	struct loop_source *source;
+	struct waiter *looks, **looks_end; /* who wants a look, in their order */
+	unsigned looking;
 };
 
 static void look(struct waiter *w);
+static void go_on(struct waits *all);
 
 static void close_events(struct waits *all)
 {
@@ -99,28 +104,52 @@ static void run_look(struct work *work, struct mvm *mvm)
 static void looked(struct work *work)
 {
 	struct waiter *w = of_work(work);
+	struct waits *all = w->all;
 	w->looking = false;
+	all->looking--;
 	if (w->found < 0 || w->reached || request_gone(w->rq) || clock_now_ns() >= w->deadline_ns) {
 		finish(w);
+		go_on(all);
 		return;
 	}
 	int64_t next_ns = clock_now_ns() + LOOK_NS;
 	loop_source_arm(w->timer, next_ns < w->deadline_ns ? next_ns : w->deadline_ns);
 	if (w->again)
 		look(w);
+	go_on(all);
+}
+
+/* Begin the looks that are wanted, as many as may run. */
+static void go_on(struct waits *all)
+{
+	while (all->looking < LOOKS_MAX && all->looks) {
+		struct waiter *w = all->looks;
+		all->looks = w->next_look;
+		w->queued = false;
+		json_decref(w->record);
+		w->record = NULL;
+		w->work = (struct work){ .run = run_look, .done = looked, .owner = w->rq->owner };
+		w->looking = workers_add(all->server->workers[WORK_READ], &w->work, NULL) == 0;
+		all->looking += w->looking;
+		if (!w->looking) /* they are busy: in a moment */
+			loop_source_arm(w->timer, clock_now_ns() + NS_PER_S / 10);
+	}
 }
 
 static void look(struct waiter *w)
 {
+	struct waits *all = w->all;
+
 	w->again = w->looking;
-	if (w->looking)
+	if (w->looking || w->queued)
 		return;
-	json_decref(w->record);
-	w->record = NULL;
-	w->work = (struct work){ .run = run_look, .done = looked };
-	w->looking = workers_add(w->all->server->workers[WORK_READ], &w->work) == 0;
-	if (!w->looking) /* they are busy: in a moment */
-		loop_source_arm(w->timer, clock_now_ns() + NS_PER_S / 10);
+	if (!all->looks)
+		all->looks_end = &all->looks;
+	w->queued = true;
+	w->next_look = NULL;
+	*all->looks_end = w;
+	all->looks_end = &w->next_look;
+	go_on(all);
 }
 
 static void on_timer(void *arg)

@@ -1,32 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""service/openapi.yaml has every route of /v1, and no other."""
+"""service/openapi.yaml has every route of /v1 and no other, and every failure."""
 
 import os
 import re
 import subprocess
 
 import harness
-
-PATH = re.compile(r"^  (/\S*):$")
-METHOD = re.compile(r"^    (get|put|post|delete|patch|head|options):$")
-
-
-def read(*path):
-    with open(os.path.join(harness.SOURCE_DIR, "service", *path), encoding="utf-8") as file:
-        return file.read()
-
-
-def documented():
-    """{(method, path)} of the document; it is indented by two, so that no YAML parser is needed."""
-    found, path = set(), None
-    for line in read("openapi.yaml").splitlines():
-        if line and not line.startswith(" "):
-            path = None # another part of the document
-        if match := PATH.match(line):
-            path = match[1]
-        elif path and (match := METHOD.match(line)):
-            found.add((match[1].upper(), path))
-    return found
+import openapi
 
 
 def routes():
@@ -44,18 +24,28 @@ def proxies(all_routes):
 
 class Openapi(harness.TestCase):
     def test_the_document_has_every_route_and_no_other(self):
-        table, paths = routes(), {path for _, path in documented()}
+        documented = {(o.method, o.path) for o in openapi.operations()}
+        table, paths = routes(), {path for _, path in documented}
         self.assertGreater(len(table), 40)
         self.assertEqual(sorted(proxies(table) - paths), [], "a proxy that is not documented")
-        written = {(method, path) for method, path in documented() if path not in proxies(table)}
+        written = {(method, path) for method, path in documented if path not in proxies(table)}
         made = {(method, path) for method, path in table if not path.endswith("*")}
         self.assertEqual(sorted(written - made), [], "documented, and not in a table")
         self.assertEqual(sorted(made - written), [], "in a table, and not documented")
 
     def test_every_operation_has_a_name_of_its_own(self):
-        names = re.findall(r"operationId: (\S+)", read("openapi.yaml"))
-        self.assertEqual(len(names), len(documented()))
+        names = [o.name for o in openapi.operations()]
+        self.assertNotIn(None, names)
         self.assertEqual(len(names), len(set(names)))
+
+    def test_the_document_has_every_failure_and_no_other(self):
+        with open(os.path.join(harness.SOURCE_DIR, "service", "code.c"), encoding="utf-8") as file:
+            table = re.findall(r'\{ \w+, (\d{3}), "(\w+)" \}', file.read())
+        self.assertGreater(len(table), 30)
+        self.assertEqual(openapi.failures(), {(int(status), word) for status, word in table})
+        for operation in openapi.operations():
+            named = {int(status) for status in operation.statuses - {"default"} if status >= "400"}
+            self.assertEqual(named - {status for status, _ in openapi.failures()}, set(), operation.name)
 
 
 if __name__ == "__main__":

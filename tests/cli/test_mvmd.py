@@ -113,8 +113,8 @@ class Case(harness.TestCase):
                     raise
             return got
 
-    def audit(self):
-        with open(os.path.join(self.data_dir, "logs", "audit.jsonl"), encoding="utf-8") as file:
+    def audit(self, name="audit"):
+        with open(os.path.join(self.data_dir, "logs", name + ".jsonl"), encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
 
@@ -232,6 +232,9 @@ class Sandboxes(Case):
         for scope, has in ("read", False), ("exec", True):
             status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
             self.assertEqual((status, sandbox["sandboxID"], secret in json.dumps(sandbox)), (200, name, has))
+        for target in "/sandboxes", "/v2/sandboxes":
+            status, _, sandboxes = self.ask(target=target, headers=self.token(target[1:3], "--scope", "read"))
+            self.assertEqual((status, sandboxes[0]["sandboxID"], secret in json.dumps(sandboxes)), (200, name, False))
 
     def test_the_length_of_a_message_is_bounded(self):
         name, secret = self.played_sandbox()
@@ -380,6 +383,13 @@ class Hostile(Case):
             s.close()
         self.assertEqual(self.local("GET", "/v1")[0], 200)
 
+    def test_the_body_of_an_upload_that_has_failed_has_its_time(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(harness.PATIENCE_S)
+            s.connect(self.socket)
+            s.sendall(b"PUT /v1/instances/none/files?path=/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\nx")
+            self.assertEqual(s.recv(100), b"") # the rest does not come
+
 
 class Life(Case):
     def test_a_request_under_way_may_end_and_new_clients_are_refused(self):
@@ -496,7 +506,7 @@ class Records(Case):
         self.ask(headers=token)
         self.ask("DELETE", "/v1/instances/web-1?force=true&secret=1", token)
         self.local("DELETE", "/v1/instances/web-2")
-        lines = self.audit()
+        lines = self.audit("audit-unknown") + self.audit()
         self.assertEqual([(x["method"], x["path"], x["status"], x.get("client"), x.get("from"), x.get("instance"))
                           for x in lines],
                          [("GET", "/v1/operations", 401, None, "127.0.0.1", None),
@@ -509,8 +519,8 @@ class Records(Case):
         status, headers, _ = self.local("POST", "/v1/instances", {"Prefer": "respond-async",
                                         "Content-Type": "application/json"}, b'{"template":"nosuch"}')
         self.assertEqual(status, 202)
-        self.assertTrue(self.wait_for(lambda: len(self.audit()) == 5))
-        self.assertEqual([(x["status"], x.get("code"), x["operation"]) for x in self.audit()[3:]],
+        self.assertTrue(self.wait_for(lambda: len(self.audit()) == 4))
+        self.assertEqual([(x["status"], x.get("code"), x["operation"]) for x in self.audit()[2:]],
                          [(202, None, headers["Location"]), (404, "not_found", headers["Location"])])
         # a full file becomes the old one
         self.end_mvmd()
@@ -519,6 +529,16 @@ class Records(Case):
         self.local("DELETE", "/v1/instances/web-3")
         self.assertEqual([x["instance"] for x in self.audit()], ["web-3"])
         self.assertEqual(os.stat(path + ".1").st_size, 16 << 20)
+
+    def test_who_has_no_token_removes_no_line_of_the_audit_log(self):
+        self.end_mvmd()
+        path = os.path.join(self.data_dir, "logs", "audit.jsonl")
+        os.truncate(path, 16 << 20)
+        self.start_mvmd(*self.options)
+        for headers in {}, {"Authorization": "Bearer mvm_" + "0" * 64}, {"Host": "evil.example"}, {"Transfer-Encoding": "x"}:
+            self.assertIn(self.ask("DELETE", "/v1/instances/x", headers)[0], (400, 401, 403))
+        self.assertFalse(os.path.exists(path + ".1"))
+        self.assertEqual([x["status"] for x in self.audit("audit-unknown")], [401, 401, 403, 400])
 
     def test_the_numbers_may_be_asked_for_by_many(self):
         with concurrent.futures.ThreadPoolExecutor(4) as pool:

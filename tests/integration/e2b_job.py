@@ -46,6 +46,11 @@ def files(sandbox):
     sandbox.files.rename("folder/file", "other/renamed")
     assert not sandbox.files.exists("folder/file") and sandbox.files.exists("other/renamed")
     watch = sandbox.files.watch_dir("other")
+    sandbox.files.write("other/new", "x")
+    seen, deadline = [], time.monotonic() + 30
+    while "write" not in seen and time.monotonic() < deadline:
+        seen += [e.type.value for e in watch.get_new_events()]
+    assert seen == ["create", "chmod", "write"], seen # as envd's
     sandbox.files.remove("other/renamed")
     seen = []
     deadline = time.monotonic() + 30

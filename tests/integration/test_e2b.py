@@ -6,122 +6,23 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
+import signal
 import time
 import urllib.parse
 
+import e2b_case
 import guests
 import harness
-import pypi
-import service
-
-CONFIG = """
-template_id = "base"
-flake_ref   = "dir:root"
-kernel      = "debian"
-
-[[variants]]
-name    = "base"
-role    = "sandbox"
-vcpus   = 1
-mem_mib = 192
-root_disk_mib = 64
-"""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def add_bash(root):
-    """Give the guest what the package needs of it: /bin/bash, some programs, and the user `user`."""
-    needs = subprocess.run(["ldd", "/bin/bash"], capture_output=True, text=True, check=True).stdout
-    for path in ["/bin/bash"] + re.findall(r"(/\S+) \(", needs):
-        os.makedirs(root + os.path.dirname(path), exist_ok=True)
-        shutil.copy(os.path.realpath(path), root + path)
-    for name in "cat", "id", "sleep", "stty", "sh":
-        if not os.path.lexists(f"{root}/bin/{name}"):
-            os.symlink("busybox", f"{root}/bin/{name}")
-    os.makedirs(f"{root}/home/user", exist_ok=True)
-    os.makedirs(f"{root}/root", exist_ok=True)
-    os.makedirs(f"{root}/etc", exist_ok=True)
-    os.chown(f"{root}/home/user", 1000, 1000) if os.geteuid() == 0 else os.chmod(f"{root}/home/user", 0o777)
-    with open(f"{root}/etc/passwd", "w", encoding="utf-8") as file:
-        file.write("root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n")
-    with open(f"{root}/etc/group", "w", encoding="utf-8") as file:
-        file.write("root:x:0:\nuser:x:1000:\n")
-
-
-def read_json(path):
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+from e2b_case import read_json
 
 
 @harness.needs_guests
-class E2b(service.TestCase):
-    config = CONFIG
-
-    @classmethod
-    def make_source(cls):
-        add_bash(cls.root)
-
-    @classmethod
-    def setUpClass(cls):
-        cls.port = free_port()
-        cls.options = "--tcp", f"127.0.0.1:{cls.port}"
-        super().setUpClass()
-        token = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "token", "add", "e2b", "--scope", "admin"],
-                               capture_output=True, text=True, check=True, timeout=60).stdout.strip()
-        cls.key = token.replace("mvm_", "e2b_")
-
-    def run_job(self, version):
-        url = f"http://127.0.0.1:{self.port}"
-        env = {**os.environ, "PYTHONPATH": pypi.folder("e2b", version), "E2B_API_KEY": self.key,
-               "E2B_API_URL": url, "E2B_SANDBOX_URL": url}
-        job = os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2b_job.py")
-        done = subprocess.run([sys.executable, job], env=env, capture_output=True, text=True, timeout=self.timeout,
-                              check=False)
-        self.assertEqual((done.returncode, done.stdout), (0, "done\n"), done.stderr)
-
+class E2b(e2b_case.TestCase):
     def test_an_old_package_works(self):
-        self.run_job("2.31.0") # what openai-agents pins
+        self.run_job("2.31.0", "e2b_job.py") # what openai-agents pins
 
     def test_the_newest_package_works(self):
-        self.run_job(None)
-
-    def create(self, **more):
-        reply = self.request("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 300, **more})
-        self.assertEqual(reply.status, 201, reply.body)
-        return reply.json
-
-    def envd(self, sandbox, method, body, token=None):
-        """A unary call of a sandbox's."""
-        token = sandbox["envdAccessToken"] if token is None else token
-        return self.request("POST", "/" + method, body, {"E2b-Sandbox-Id": sandbox["sandboxID"],
-                                                         "X-Access-Token": token})
-
-    def start(self, sandbox, line):
-        """Start a command, read that it runs, and hang up; returns its pid."""
-        message = json.dumps({"process": {"cmd": "/bin/bash", "args": ["-c", line]}}).encode()
-        connection = self.mvmd.connect()
-        connection.request("POST", "/process.Process/Start",
-                           b"\0" + len(message).to_bytes(4, "big") + message,
-                           {"Content-Type": "application/connect+json", "E2b-Sandbox-Id": sandbox["sandboxID"],
-                            "X-Access-Token": sandbox["envdAccessToken"]})
-        response = connection.getresponse()
-        head = response.read(5)
-        event = json.loads(response.read(int.from_bytes(head[1:], "big")))
-        connection.close()
-        return event["event"]["start"]["pid"]
-
-    def pids(self, sandbox):
-        return [p["pid"] for p in self.envd(sandbox, "process.Process/List", {}).json["processes"]]
+        self.run_job(None, "e2b_job.py")
 
     def test_commands_and_leases_outlive_mvmd(self):
         sandbox = self.create(timeout=300)
@@ -165,6 +66,18 @@ class E2b(service.TestCase):
         self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
         self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
 
+    def test_a_lease_of_a_vm_that_was_booted_ends_with_its_files_kept(self):
+        sandbox = self.create(autoPause=True)
+        path, here = "/sandboxes/" + sandbox["sandboxID"], {"E2b-Sandbox-Id": sandbox["sandboxID"]}
+        file = {**here, "X-Access-Token": sandbox["envdAccessToken"], "Content-Type": "application/octet-stream"}
+        self.assertEqual(self.request("POST", path + "/pause", {"memory": False}).status, 204)
+        self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
+        self.assertEqual(self.request("POST", "/files?path=kept", b"contents", file).status, 200)
+        self.assertEqual(self.request("POST", path + "/timeout", {"timeout": 0}).status, 204)
+        self.assertTrue(guests.wait_until(lambda: self.request("GET", path).json.get("state") == "paused"))
+        self.assertEqual(self.request("POST", "/v2" + path + "/connect", {}).status, 201)
+        self.assertEqual(self.request("GET", "/files?path=kept", headers=file).body, b"contents")
+
     def test_no_change_undoes_a_pause_that_is_under_way(self):
         sandbox = self.create()
         path = "/sandboxes/" + sandbox["sandboxID"]
@@ -201,6 +114,35 @@ class E2b(service.TestCase):
         self.assertEqual(self.request("GET", "/health", headers=here).status, 204)
         stat = self.envd(sandbox, "filesystem.Filesystem/Stat", {"path": "/"})
         self.assertEqual(stat.json["entry"]["type"], "FILE_TYPE_DIRECTORY")
+
+    def test_mvmd_ends_without_a_guest_that_does_not(self):
+        sandbox = self.create(autoPause=True, autoPauseMemory=False)
+        record = self.data("service/e2b", sandbox["sandboxID"] + ".json")
+        machines = [pid for pid, line in harness.processes_of(self.data_dir).items()
+                    if "qemu" in line.split()[0] and sandbox["sandboxID"] in line]
+        self.assertEqual(len(machines), 1)
+        os.kill(machines[0], signal.SIGSTOP)
+        try:
+            self.assertEqual(self.request("POST", self.path_of(sandbox) + "/timeout", {"timeout": 0}).status, 204)
+            self.assertTrue(guests.wait_until(lambda: "onDisk" in read_json(record)))
+            began = time.monotonic()
+            self.assertEqual(self.mvmd.stop()[0], 0)
+            self.assertLess(time.monotonic() - began, 20) # the guest has 30 s
+        finally:
+            os.kill(machines[0], signal.SIGCONT)
+        type(self).mvmd = self.start_mvmd()
+        self.assertTrue(guests.wait_until(lambda: self.inspect(sandbox["sandboxID"])["state"] == "exited"))
+        self.assertTrue(guests.wait_until(lambda: self.state(sandbox) == "paused"))
+        self.assertEqual(self.request("POST", "/v2" + self.path_of(sandbox) + "/connect", {}).status, 201)
+
+    def test_input_of_a_process_that_has_ended_is_refused(self):
+        sandbox = self.create()
+        pid = self.start(sandbox, "exit 7")
+        self.assertTrue(guests.wait_until(lambda: pid not in self.pids(sandbox)))
+        process = {"process": {"pid": pid}}
+        for method, more in ("SendInput", {"input": {"stdin": "eAo="}}), ("CloseStdin", {}), ("SendSignal", {"signal": 15}):
+            reply = self.envd(sandbox, "process.Process/" + method, {**process, **more})
+            self.assertEqual((reply.status, reply.json["code"]), (404, "not_found"), method)
 
     def test_who_may_do_what(self):
         sandbox = self.create()

@@ -140,6 +140,18 @@ class Api(service.TestCase):
         self.request("POST", "/v1/instances/kept/resume")
         self.assertEqual(self.exec("kept", "busybox", "echo", "here"), "here\n")
 
+    def test_a_snapshot_that_was_made_anew_is_no_failure_of_the_server(self):
+        self.start("early")
+        self.ok("POST", "/v1/templates/web-worker/snapshot", {})
+        self.fails(409, "stale", "POST", "/v1/instances/early/suspend")
+
+    def test_an_address_that_is_not_the_hosts_is_the_clients_mistake(self):
+        self.fails(400, "invalid", "POST", "/v1/instances",
+                   {"template": "web-worker", "name": "elsewhere", "ports": ["192.0.2.1:8080:80"]})
+
+    def test_a_registry_that_cannot_be_reached_is_no_failure_of_the_server(self):
+        self.fails(502, "peer_failed", "POST", "/v1/templates/web-worker/push", {"to": "127.0.0.1:1/web:v1"})
+
     def test_a_running_operation_can_be_cancelled(self):
         reply = self.request("POST", "/v1/templates/web-worker/snapshot", {}, {"Prefer": "respond-async"})
         self.ok("DELETE", reply.headers["Location"])

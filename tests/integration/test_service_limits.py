@@ -77,6 +77,19 @@ class Limits(service.TestCase):
         self.assertEqual(self.tcp("DELETE", "/v1/instances/one?force=true", token).status, 200)
         self.assertEqual(self.start(token, "two").status, 201)
 
+    def test_one_that_has_ended_counts_again_however_it_is_started(self):
+        token = self.secret("c", "--max-instances", "1")
+        self.assertEqual(self.start(token, "first").status, 201)
+        self.assertEqual(self.tcp("POST", "/v1/instances/first/restart", token, {}).status, 200) # it is the one
+        self.assertEqual(self.tcp("POST", "/v1/instances/first/stop", token, {"timeout_ms": 0}).status, 200)
+        self.assertEqual(self.start(token, "second").status, 201)
+        for action in "start", "restart":
+            refused = self.tcp("POST", "/v1/instances/first/" + action, token, {})
+            self.assertEqual((refused.status, refused.json["error"]["code"]), (429, "limit_reached"), action)
+        self.assertEqual(self.inspect("first")["state"], "exited")
+        self.assertEqual(self.tcp("DELETE", "/v1/instances/second?force=true", token).status, 200)
+        self.assertEqual(self.tcp("POST", "/v1/instances/first/restart", token, {}).status, 200)
+
 
 if __name__ == "__main__":
     guests.main()

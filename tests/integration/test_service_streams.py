@@ -209,6 +209,15 @@ class Streams(service.TestCase):
         self.assertEqual(events[-1], {"event": "exited", "status": 7, "signal": 0})
         self.assertNotIn({"pid": pid}, self.ok("GET", self.at("execs")))
 
+    def test_input_of_a_command_that_has_ended_is_refused(self):
+        with self.opened("POST", self.at("exec?stream=true"), {
+                "command": ["/bin/busybox", "sh", "-c", "busybox sleep 1000 & exit 7"], "keep": True}) as reply:
+            pid = json.loads(reply.readline())["pid"]
+        self.assertTrue(guests.wait_until(lambda: {"pid": pid} not in self.ok("GET", self.at("execs"))))
+        for path, body in ("stdin", b"one\n"), ("stdin?end=false", b"one\n"), ("stdin", b""), ("signal", {"signal": "TERM"}):
+            said = self.fails(409, "not_running", "POST", self.at(f"execs/{pid}/{path}"), body)
+            self.assertEqual(said["message"], "the command has ended")
+
     def test_several_clients_follow_one_command_and_feed_it(self):
         for _ in range(30): # a client that leaves at once must not lose what it has sent
             self.follow_and_feed()
@@ -316,6 +325,21 @@ class Streams(service.TestCase):
         self.assertEqual(self.request("GET", self.files("", "/tmp/whole/file")).body, b"by link")
         self.ok("DELETE", self.files("", "/tmp/whole"))
 
+    def test_pages_of_names_that_look_the_same_have_an_end(self):
+        self.shell(r"busybox mkdir -p /tmp/odd/a; cd /tmp/odd; for n in '\377' '\376' '%41' 'a/x' 'a b' 'a-b' 'a+b'; do "
+                   'busybox touch "$(busybox printf "${n/\\%/%%}")"; done')
+        whole = [e["path"] for e in self.ok("GET", self.files("/list", "/tmp/odd", depth=2))]
+        got, page = [], {"next": ""}
+        while "next" in page and len(got) < 20:
+            page = self.request("GET", self.files("/list", "/tmp/odd", depth=2, limit=1, next=page["next"])).json
+            got += [e["path"] for e in page["metadata"]]
+        self.assertEqual((got, len(got)), (whole, 8))
+        self.shell("cd /tmp/odd/a; busybox chown 1:2 . x; busybox chown 3:0 ../a-b")
+        owners = {e["path"]: (e["owner"], e["group"]) for e in self.ok("GET", self.files("/list", "/tmp/odd", depth=2))}
+        self.assertEqual([owners["/tmp/odd/" + name] for name in ("a", "a/x", "a b", "a+b", "a-b")],
+                         [("1", "2"), ("1", "2"), ("root", "root"), ("root", "root"), ("3", "root")])
+        self.ok("DELETE", self.files("", "/tmp/odd"))
+
     def test_folders_are_made_listed_moved_and_removed(self):
         self.ok("POST", self.at("files/mkdir"), {"path": "/tmp/box/inner"}, 201)
         self.fails(409, "exists", "POST", self.at("files/mkdir"), {"path": "/tmp/box"})
@@ -329,12 +353,22 @@ class Streams(service.TestCase):
         self.assertEqual(([e["name"] for e in page["metadata"]], page["next"]), (["a", "b"], "/tmp/box/b"))
         rest = self.request("GET", self.files("/list", "/tmp/box", next=page["next"])).json
         self.assertEqual(([e["name"] for e in rest["metadata"]], "next" in rest), (["c\u00e4", "inner", "z"], False))
+        self.ok("DELETE", self.files("", "/tmp/box/b")) # the page before ended with it
+        again = self.ok("GET", self.files("/list", "/tmp/box", next=page["next"]))
+        self.assertEqual([e["name"] for e in again], ["c\u00e4", "inner", "z"])
         moved = self.ok("POST", self.at("files/move"), {"from": "/tmp/box/a", "to": "/tmp/box/n/a"})
         self.assertEqual(moved["path"], "/tmp/box/n/a")
         self.assertEqual(self.ok("GET", self.files("/stat", "/tmp/box/n/a"))["size"], 5)
         self.ok("DELETE", self.files("", "/tmp/box"))
         self.fails(404, "not_found", "GET", self.files("/stat", "/tmp/box"))
         self.fails(404, "not_found", "GET", self.files("/list", "/tmp/box"))
+
+    def test_a_path_that_leads_nowhere_is_no_failure_of_the_server(self):
+        self.shell("busybox ln -s circle /tmp/circle; busybox mkfifo /tmp/fifo")
+        self.fails(400, "invalid", "GET", self.files("", "/tmp/circle"))
+        self.fails(400, "invalid", "PUT", self.files("", "/tmp/circle"), b"x")
+        self.fails(400, "invalid", "GET", self.files("/list", "/tmp/circle/x"))
+        self.fails(422, "not_supported", "PUT", self.files("", "/tmp/fifo"), b"x") # nobody reads it
 
     def test_a_tar_goes_in_and_comes_out(self):
         tar = io.BytesIO()
@@ -363,6 +397,18 @@ class Streams(service.TestCase):
                 seen.add((event["event"], event["name"]))
             self.assertIn(("create", "sub"), seen)
         self.fails(404, "not_found", "GET", self.files("/watch", "/tmp/none"))
+
+    def test_a_flood_of_changes_waits_for_a_slow_reader(self):
+        last, names = {"event": "create", "name": "last"}, {"x" * 200 + str(n) for n in range(1, 3001)}
+        self.ok("POST", self.at("files/mkdir"), {"path": "/tmp/flood"}, 201)
+        with self.opened("GET", self.files("/watch", "/tmp/flood")) as reply:
+            self.assertEqual(json.loads(reply.readline())["event"], "ready")
+            # more than fits between the guest's kernel, which keeps 16384 changes, and the reader
+            self.shell(f"cd /tmp/flood; busybox seq 3000 | busybox sed s/^/{'x' * 200}/ | busybox xargs busybox touch; "
+                       ": > last")
+            events = list(iter(lambda: json.loads(reply.readline()), last))
+        self.assertEqual({e["name"] for e in events if e["event"] == "create"}, names)
+        self.assertEqual({e["event"] for e in events} - {"create", "write", "chmod"}, set())
 
     def test_logs_and_events_are_followed(self):
         with self.opened("GET", self.at("logs?follow=true&log=workload&tail=0")) as reply:

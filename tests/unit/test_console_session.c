@@ -76,6 +76,18 @@ static void one_too_many_ends_the_oldest(void **state)
 		assert_non_null(console_session_token(*state, cookies[i], keys[i], NOW));
 }
 
+static void one_who_signs_in_again_and_again_ends_nobody_elses_session(void **state)
+{
+	char cookie[SESSION_ID_SIZE], key[SESSION_ID_SIZE], last_cookie[SESSION_ID_SIZE],
+		last_key[SESSION_ID_SIZE];
+	console_session_open(*state, "admin", NOW, cookie, key);
+	for (size_t i = 0; i < 2 * SESSIONS_MAX; i++)
+		console_session_open(*state, "read", NOW + 1 + (int64_t)i, last_cookie, last_key);
+
+	assert_string_equal(console_session_token(*state, cookie, key, NOW), "admin");
+	assert_non_null(console_session_token(*state, last_cookie, last_key, NOW));
+}
+
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void a_cookie_is_found_by_its_whole_name(void **state)
@@ -117,6 +129,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_session_ends, open_table, close_table),
 		cmocka_unit_test_setup_teardown(one_too_many_ends_the_oldest, open_table,
 						close_table),
+		cmocka_unit_test_setup_teardown(
+			one_who_signs_in_again_and_again_ends_nobody_elses_session, open_table,
+			close_table),
 		cmocka_unit_test(a_cookie_is_found_by_its_whole_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

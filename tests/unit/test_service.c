@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "code.h"
 #include "inherit.h"
 #include "limits.h"
 #include "metrics.h"
@@ -46,6 +47,36 @@ static void a_bucket_refills_with_time(void **state)
 		assert_int_equal(limits_take_request(l, &a, now, &wait_s, NULL), 0);
 	assert_int_equal(limits_take_request(l, &a, now, &wait_s, NULL), -EDQUOT);
 	limits_free(l);
+}
+
+static void a_failure_that_is_not_mvmds_says_so(void **state)
+{
+	static const struct {
+		int number;
+		unsigned status;
+		const char *word;
+	} known[] = {
+		{ EADDRNOTAVAIL, 400, "invalid" },
+		{ ELOOP, 400, "invalid" },
+		{ EALREADY, 409, "busy" },
+		{ ETXTBSY, 409, "busy" },
+		{ EPIPE, 409, "not_running" },
+		{ EAFNOSUPPORT, 422, "not_supported" },
+		{ ENODEV, 422, "not_supported" },
+		{ ENXIO, 422, "not_supported" },
+		{ EHOSTDOWN, 502, "peer_failed" },
+		{ ENETDOWN, 502, "peer_failed" },
+		{ ENETUNREACH, 502, "peer_failed" },
+		{ ENOBUFS, 503, "overloaded" },
+		{ EIO, 500, "internal" },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		const struct mvm_error err = { .code = -known[i].number };
+		assert_int_equal(code_status(&err), known[i].status);
+		assert_string_equal(code_word(&err), known[i].word);
+	}
 }
 
 static void starts_under_way_count_until_they_are_over(void **state)
@@ -160,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_bucket_refills_with_time),
+		cmocka_unit_test(a_failure_that_is_not_mvmds_says_so),
 		cmocka_unit_test_setup_teardown(starts_under_way_count_until_they_are_over,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test(a_start_is_counted_by_kind_stage_and_reason),
