@@ -129,12 +129,11 @@ static int run(struct cli_context *c, const struct args *a)
 		return wait_for_workload(c, a);
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = has_ended(mvm, name, &c->err);
-	if (r != 0)
-		return r < 0 ? r : report(c, mvm, name, status);
-	r = mvm_instance_open(mvm, name, &instance, &c->err);
-	if (r < 0 && has_ended(mvm, name, NULL) != 0)
-		return report(c, mvm, name, status); /* it has just ended, or is gone by now */
+		r = mvm_instance_open(mvm, name, &instance, &c->err);
+	if (r == -ENOENT) /* also when it has another name now, and goes on */
+		return r;
+	if (r < 0 && mvm && has_ended(mvm, name, NULL) != 0)
+		return report(c, mvm, name, status);
 	if (r == 0)
 		r = mvm_instance_wait(instance, &options, &status, &c->err);
 	if (r == -ETIMEDOUT)

@@ -8,6 +8,18 @@ import guests
 import harness
 
 
+def has_open(process, what):
+    """Does the process have a file open whose name has `what` in it?"""
+    folder = f"/proc/{process.pid}/fd"
+    for fd in os.listdir(folder):
+        try:
+            if what in os.readlink(os.path.join(folder, fd)):
+                return True
+        except FileNotFoundError:  # it was closed just now
+            pass
+    return False
+
+
 @harness.needs_guests
 class Rename(guests.TestCase):
     config = guests.CONFIG
@@ -18,6 +30,8 @@ class Rename(guests.TestCase):
         port = first["forwards"][0]["host_port"]
         logs = self.start_mvm("logs", "-f", "old")
         waits = self.start_mvm("wait", "old")
+        # both have found it by its first name
+        self.assertTrue(guests.wait_until(lambda: has_open(logs, "console.log") and has_open(waits, "socket:")))
         self.mvm_fails(4, "rename", "old", "old", says="instance 'old' has that name already")
         os.mkdir(self.data("instances", "other"))
         self.mvm_fails(4, "rename", "old", "other", says="'mvm rm --force other'")
