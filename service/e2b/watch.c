@@ -287,14 +287,12 @@ static void on_timer(void *arg)
 }
 
 /* Begin a watch for the request's message. */
-static int start(struct request *rq, bool framed, struct watcher **ret,
-		 struct sandbox **ret_sandbox, struct mvm_error *err)
+static int start(struct request *rq, bool framed, const struct sandbox *s, struct watcher **ret,
+		 struct mvm_error *err)
 {
 	struct mvm_exec_start_options options = MVM_EXEC_START_OPTIONS_INIT;
 	struct envd_call *call = rq->own;
 	int r = envd_take(rq, framed, err);
-	if (r == 0)
-		r = envd_sandbox(rq, false, ret_sandbox, err);
 	if (r < 0)
 		return r;
 	const char *path = sandbox_text(call->json, "path");
@@ -317,7 +315,7 @@ static int start(struct request *rq, bool framed, struct watcher **ret,
 	w->e2b = rq->server->e2b;
 	w->keepalive_ms = envd_keepalive_ms(rq);
 	w->entries = entries;
-	r = mvm_exec_start(rq->server->mvm, (*ret_sandbox)->id, &options, &w->exec, err);
+	r = mvm_exec_start(rq->server->mvm, s->id, &options, &w->exec, err);
 	if (r < 0) {
 		free(w);
 		return r;
@@ -331,7 +329,9 @@ int filesystem_watch(struct request *rq, struct mvm_error *err)
 	static const struct stream_ops ops = { .room = on_room, .closed = on_closed };
 	struct watcher *w = NULL;
 	struct sandbox *s = NULL;
-	int r = start(rq, true, &w, &s, err);
+	int r = envd_sandbox(rq, false, &s, err);
+	if (r == 0)
+		r = start(rq, true, s, &w, err);
 	if (r < 0)
 		return r;
 	w->quiet_since_ns = clock_now_ns();
@@ -369,12 +369,10 @@ int filesystem_create_watcher(struct request *rq, struct mvm_error *err)
 	struct sandbox *s = NULL;
 	struct e2b *e = rq->server->e2b;
 	int r = envd_sandbox(rq, false, &s, err);
-	if (r < 0)
-		return r;
-	r = check_room(e, s->id, err);
-	if (r < 0)
-		return r;
-	r = start(rq, false, &w, &s, err);
+	if (r == 0)
+		r = check_room(e, s->id, err);
+	if (r == 0)
+		r = start(rq, false, s, &w, err);
 	if (r < 0)
 		return r;
 	memcpy(w->sandbox, s->id, sizeof(w->sandbox));
