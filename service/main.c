@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/rlimit.h"
 #include "base/str.h"
 #include "e2b/e2b.h"
 #include "guard.h"
@@ -177,17 +178,6 @@ static int serve(struct run *run, struct mvm_error *err)
 	return r;
 }
 
-/* A client takes a descriptor, and one more while it uses a guest.  The usual soft limit, 1024, is
- * less than the connections that are let in. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit); /* up to the hard limit this needs no privilege */
-}
-
 static int run_all(const struct options *o, struct mvm_error *err)
 {
 	struct run run = { .options = o };
@@ -218,7 +208,9 @@ int main(int argc, char **argv)
 	}
 	if (status < 0) {
 		umask(umask(0) & ~(mode_t)S_IRWXU); /* mvm must be able to use what it makes */
-		raise_descriptor_limit();
+		/* A client takes a descriptor, and one more while it uses a guest.  The usual soft
+		 * limit, 1024, is less than the connections that are let in. */
+		rlimit_raise(RLIMIT_NOFILE);
 		status = run_all(&o, &err) < 0;
 	}
 	if (err.code < 0) {

@@ -15,6 +15,15 @@ int rlimit_lower(int what, uint64_t most)
 	return setrlimit((__rlimit_resource_t)what, &now) < 0 ? -errno : 0;
 }
 
+void rlimit_raise(int what)
+{
+	struct rlimit now;
+	if (getrlimit((__rlimit_resource_t)what, &now) < 0)
+		return;
+	now.rlim_cur = now.rlim_max;
+	setrlimit((__rlimit_resource_t)what, &now);
+}
+
 int rlimit_lower_all(const struct rlimit_most *limits, size_t n)
 {
 	int r = 0;

@@ -2,7 +2,7 @@
 #ifndef BASE_RLIMIT_H
 #define BASE_RLIMIT_H
 
-/* Limits of resources (setrlimit(2)) that a process puts on itself and cannot raise again. */
+/* Limits of resources (setrlimit(2)) of this process. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,8 +12,11 @@ struct rlimit_most {
 	uint64_t most;
 };
 
-/* Lower the limit of one resource to `most`.  A limit that is lower already stays.  Returns 0 or
- * -errno. */
+/* Raise the soft limit of one resource to the hard one, which needs no privilege. */
+void rlimit_raise(int what);
+
+/* Lower the limit of one resource to `most`, for good.  A limit that is lower already stays.
+ * Returns 0 or -errno. */
 int rlimit_lower(int what, uint64_t most);
 
 /* rlimit_lower() all of these.  Only system calls. */

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/lock.h"
+#include "base/rlimit.h"
 #include "instance/events.h"
 #include "instance/folder.h"
 #include "instance/instance.h"
@@ -400,17 +401,6 @@ static int start_timers(struct supervisor *s)
 		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
-/* Each connection to a forwarded port may take two descriptors of ours (netns.h).  Raise the limit,
- * so that many connections leave some for control.sock. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit); /* up to the hard limit this needs no privilege */
-}
-
 static int prepare(struct supervisor *s, struct mvm_error *err)
 {
 	/* inherited, so not close-on-exec yet; the VMM must not inherit them, too */
@@ -419,7 +409,9 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 			return mvm_error_set(err, -errno, "descriptor %d is missing", i);
 	}
 	lock_sign(s->given->fd[SUPERVISOR_FD_LOCK], SUPERVISOR_PROGRAM);
-	raise_descriptor_limit();
+	/* Each connection to a forwarded port may take two descriptors of ours (netns.h), and some
+	 * must be left for control.sock. */
+	rlimit_raise(RLIMIT_NOFILE);
 	int r = loop_new(&s->loop);
 	if (r == 0)
 		r = clients_init(&s->clients, s->loop, &s->machine.agent);
