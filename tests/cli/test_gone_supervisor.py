@@ -5,7 +5,6 @@
 import json
 import os
 import socket
-import struct
 import sys
 import threading
 import time
@@ -18,9 +17,7 @@ import agentproto as proto # pylint: disable=wrong-import-position
 from fake_instance import FakeInstance # pylint: disable=wrong-import-position
 
 GET, WAIT = 10, 69
-TAG_REASON = len(proto.FIELDS) + 5
 ESRCH = 3
-REASON = b"instance-ended"
 
 
 class Dying(FakeInstance):
@@ -38,31 +35,26 @@ class Dying(FakeInstance):
         with open(self.file, "w", encoding="ascii") as file:
             json.dump({**record, **members}, file)
 
-    def serve(self, client): # pylint: disable=arguments-differ
-        agent = proto.Agent(client)
+    def serve(self, client):
         self.clients.append(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, payload = agent._frame(time.monotonic() + 60) # pylint: disable=W0212
-                    call = proto.decode(payload)["CALL"] if kind == proto.CALL else None
-                    if call == GET:
-                        self.end(agent, stream)
-                        return
-                    if call == WAIT and self.killed:
-                        self.listener.shutdown(socket.SHUT_RDWR)
-                        self.listener.close()
-                        threading.Timer(0.5, self.lock.close).start()
-                        return
-            except (OSError, proto.Closed):
-                pass
+        super().serve(client)
+
+    def on_call(self, agent, stream, fields):
+        if fields["CALL"] == GET:
+            self.end(agent, stream)
+            return True
+        if fields["CALL"] == WAIT and self.killed:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            threading.Timer(0.5, self.lock.close).start()
+            return True
+        return False
 
     def end(self, agent, stream):
         if self.killed:
             self.close() # its lock, too; its connection follows
             return
-        fields = proto.encode(STATUS=ESRCH, MESSAGE="the VM has ended")
-        agent.send(proto.REPLY, stream, fields + struct.pack("<HI", TAG_REASON, len(REASON)) + REASON)
+        agent.send(proto.REPLY, stream, proto.encode(STATUS=ESRCH, MESSAGE="the VM has ended", REASON="instance-ended"))
         time.sleep(0.5)
         self.note_end()
 

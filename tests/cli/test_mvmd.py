@@ -20,9 +20,6 @@ import unittest
 
 import harness
 
-sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
-from fake_instance import FakeInstance # pylint: disable=wrong-import-position
-
 MVMD = os.path.join(os.path.dirname(harness.MVM), "mvmd")
 
 
@@ -210,48 +207,6 @@ class Access(Case):
                               capture_output=True, check=False, timeout=self.timeout)
         self.assertEqual((done.returncode, done.stderr.splitlines()[0]),
                          (2, "mvmd: 'no-such-group' is no group of this host"))
-
-
-class Sandboxes(Case):
-    """E2B's wire, with an instance that is only played."""
-
-    def played_sandbox(self):
-        """Its name and its tokens' secret."""
-        name, secret = "i" + "0" * 20, "s" * 80
-        instance = FakeInstance(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
-        self.addCleanup(instance.close)
-        self.end_mvmd()
-        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
-            json.dump({"id": name, "template": "web", "accessToken": secret, "trafficToken": secret, "startedAt": 1,
-                       "end": time.time() + 3600, "endAt": time.time() + 3600}, file)
-        self.start_mvmd(*self.options)
-        return name, secret
-
-    def test_who_may_only_look_gets_no_access_token(self):
-        name, secret = self.played_sandbox()
-        for scope, has in ("read", False), ("exec", True):
-            status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
-            self.assertEqual((status, sandbox["sandboxID"], secret in json.dumps(sandbox)), (200, name, has))
-        for target in "/sandboxes", "/v2/sandboxes":
-            status, _, sandboxes = self.ask(target=target, headers=self.token(target[1:3], "--scope", "read"))
-            self.assertEqual((status, sandboxes[0]["sandboxID"], secret in json.dumps(sandboxes)), (200, name, False))
-
-    def test_the_length_of_a_message_is_bounded(self):
-        name, secret = self.played_sandbox()
-        here = {"E2b-Sandbox-Id": name, "X-Access-Token": secret}
-        call = "/filesystem.Filesystem/Stat"
-        stream = {**here, "Content-Type": "application/connect+json"}
-        status, _, said = self.ask("POST", call, {**here, "Content-Type": "application/json"}, b" " * (6 << 20) + b"{}")
-        self.assertEqual((status, said["code"]), (413, "resource_exhausted"))
-        for frame in b"\0\xff\xff\xff\xff{}", b"\0\0\0", b"\0\0\0\0\x02{", b"\0\0\0\0\xc8" + b"[" * 100 + b"]" * 100:
-            status, _, said = self.ask("POST", "/process.Process/Start", stream, frame)
-            self.assertIn("invalid_argument", str(said), frame[:8])
-
-    def test_an_id_that_is_no_text_is_unknown(self):
-        token = self.token("t")
-        self.assertEqual(self.ask("DELETE", "/sandboxes/%ff", token)[0], 404)
-        status, _, reply = self.ask("GET", "/health", {"E2b-Sandbox-Id": "\xff"})
-        self.assertEqual((status, reply["message"]), (502, "The sandbox was not found"))
 
 
 class Hostile(Case):

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests of sandboxes that mean harm to mvmd or to others.  They are only played."""
 
-import json
 import os
 import socket
 import sys
 import threading
-import time
 
 import harness
-import test_mvmd
+import sandbox_case
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from fake_instance import FakeInstance, proto # pylint: disable=wrong-import-position
@@ -22,49 +20,22 @@ class PlayedWatch(FakeInstance):
 
     asked, says = threading.Event(), threading.Event()
 
-    def serve(self, client):
-        agent = proto.Agent(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, _ = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    if kind != proto.CALL:
-                        continue
-                    agent.send(proto.REPLY, stream, proto.encode(STATUS=0, PID=1))
-                    self.asked.set()
-                    self.says.wait(harness.PATIENCE_S)
-                    agent.send(proto.DATA, stream, b"\1ready\0\0")
-            except (OSError, proto.Closed):
-                pass # mvmd has let go
+    def on_call(self, agent, stream, fields):
+        self.answer(agent, stream)
+        self.asked.set()
+        self.says.wait(harness.PATIENCE_S)
+        agent.send(proto.DATA, stream, b"\1ready\0\0")
 
 
 class QuickWatch(FakeInstance):
     """A guest that watches at once."""
 
-    def serve(self, client):
-        agent = proto.Agent(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, _ = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    if kind == proto.CALL:
-                        agent.send(proto.REPLY, stream, proto.encode(STATUS=0, PID=1))
-                        agent.send(proto.DATA, stream, b"\1ready\0\0")
-            except (OSError, proto.Closed):
-                pass # mvmd has let go
+    def on_call(self, agent, stream, fields):
+        self.answer(agent, stream)
+        agent.send(proto.DATA, stream, b"\1ready\0\0")
 
 
-class Guests(test_mvmd.Case):
-    def played_sandbox(self, kind=FakeInstance, name="i" + "0" * 20):
-        instance = kind(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
-        self.addCleanup(instance.close)
-        self.end_mvmd()
-        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
-            json.dump({"id": name, "template": "web", "accessToken": "s" * 80, "startedAt": 1,
-                       "endAt": time.time() + 3600}, file)
-        self.start_mvmd(*self.options)
-        return name
-
+class Guests(sandbox_case.Case):
     def leave(self, name, method, target, body=b""):
         """Send a request to a sandbox, and hang up once mvmd has taken it up."""
         kind = "application/octet-stream" if target.startswith("/files") else "application/json"
@@ -72,7 +43,7 @@ class Guests(test_mvmd.Case):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.socket)
             client.sendall(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: {name}\r\n"
-                           f"X-Access-Token: {'s' * 80}\r\nContent-Type: {kind}\r\n"
+                           f"X-Access-Token: {sandbox_case.SECRET}\r\nContent-Type: {kind}\r\n"
                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
             # the connection, and that to the guest
             self.assertTrue(self.wait_for(lambda: self.descriptors() > before + 1), target)
@@ -102,7 +73,7 @@ class Guests(test_mvmd.Case):
         names = [self.played_sandbox(QuickWatch, "i" + n * 20) for n in "01"]
         answers = []
         for name in [names[0]] * 65 + [names[1]]:
-            here = {**JSON, "E2b-Sandbox-Id": name, "X-Access-Token": "s" * 80}
+            here = {**JSON, "E2b-Sandbox-Id": name, "X-Access-Token": sandbox_case.SECRET}
             answers.append(self.local("POST", "/filesystem.Filesystem/CreateWatcher", here, b'{"path": "/"}'))
         self.assertEqual([status for status, _, _ in answers], [200] * 64 + [503, 200], answers[-2:])
         self.assertEqual(answers[64][2]["message"], "the sandbox has 64 watchers already")

@@ -26,19 +26,11 @@ class SilentGuest(fake_instance.FakeInstance):
 
     asked = 0
 
-    def serve(self, client):
-        proto = fake_instance.proto
-        agent = proto.Agent(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, payload = agent._frame(fake_instance.time.monotonic() + 600) # pylint: disable=W0212
-                    if kind == proto.CALL and proto.decode(payload)["CALL"] == proto.PROCESSES:
-                        self.asked += 1
-                    elif kind == proto.CALL:
-                        agent.send(proto.REPLY, stream, proto.encode(STATUS=0, PID=1))
-            except (OSError, proto.Closed):
-                pass # the client has gone
+    def on_call(self, agent, stream, fields):
+        if fields["CALL"] == fake_instance.proto.PROCESSES:
+            self.asked += 1
+        else:
+            self.answer(agent, stream)
 
 
 class Case(test_mvmd.Case):

@@ -13,7 +13,7 @@ import threading
 import time
 
 import harness
-import test_mvmd
+import sandbox_case
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from fake_instance import FakeInstance, proto # pylint: disable=wrong-import-position
@@ -28,25 +28,18 @@ class PlayedServer(FakeInstance):
     SIZE = 350000
     left = threading.Event() # by who has got an answer
 
-    def serve(self, client):
-        served = False
-        agent = proto.Agent(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, payload = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    call = proto.decode(payload)["CALL"] if kind == proto.CALL else None
-                    if call:
-                        agent.send(proto.REPLY, stream, proto.encode(STATUS=errno.EPERM if call == SUSPEND else 0, PID=1))
-                    served |= call == CONNECT # mvmd may leave once it has the whole body
-                    if call == CONNECT:
-                        head = f"HTTP/1.1 200 OK\r\nContent-Length: {self.SIZE}\r\n\r\n"
-                        for piece in head.encode(), *[b"x" * 25000] * 14:
-                            agent.send(proto.DATA, stream, b"\1" + piece)
-                        agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
-            except (OSError, proto.Closed):
-                if served:
-                    self.left.set()
+    def on_call(self, agent, stream, fields):
+        self.answer(agent, stream, errno.EPERM if fields["CALL"] == SUSPEND else 0)
+        agent.served = fields["CALL"] == CONNECT # mvmd may leave once it has the whole body
+        if agent.served:
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {self.SIZE}\r\n\r\n"
+            for piece in head.encode(), *[b"x" * 25000] * 14:
+                agent.send(proto.DATA, stream, b"\1" + piece)
+            agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
+
+    def on_left(self, agent):
+        if getattr(agent, "served", False):
+            self.left.set()
 
 
 class SlowPause(FakeInstance):
@@ -55,20 +48,12 @@ class SlowPause(FakeInstance):
     suspends = 0
     answers = threading.Event()
 
-    def serve(self, client):
-        agent = proto.Agent(client)
-        with client:
-            try:
-                while True:
-                    kind, stream, payload = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    call = proto.decode(payload)["CALL"] if kind == proto.CALL else None
-                    if call == SUSPEND:
-                        type(self).suspends += 1
-                        self.answers.wait(harness.PATIENCE_S)
-                    if call:
-                        agent.send(proto.REPLY, stream, proto.encode(STATUS=errno.EPERM if call == SUSPEND else 0, PID=1))
-            except (OSError, proto.Closed):
-                pass
+    def on_call(self, agent, stream, fields):
+        suspends = fields["CALL"] == SUSPEND
+        if suspends:
+            type(self).suspends += 1
+            self.answers.wait(harness.PATIENCE_S)
+        self.answer(agent, stream, errno.EPERM if suspends else 0)
 
 
 class Mirror(FakeInstance):
@@ -76,40 +61,22 @@ class Mirror(FakeInstance):
 
     heads = [] # of all
 
-    def serve(self, client):
-        agent = proto.Agent(client)
-        head = b""
-        with client:
-            try:
-                while True:
-                    kind, stream, payload = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    if kind == proto.CALL:
-                        port = int.from_bytes(payload[-8:], "little") # CONNECT's one argument
-                        agent.send(proto.REPLY, stream, proto.encode(STATUS=0, PID=1))
-                    elif kind == proto.DATA:
-                        head += payload[1:]
-                    if kind == proto.DATA and b"\r\n\r\n" in head:
-                        self.heads.append(head)
-                        body = f"port {port}\n".encode() + head
-                        answer = f"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-                        agent.send(proto.DATA, stream, b"\1" + answer)
-                        agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
-            except (OSError, proto.Closed):
-                pass
+    def on_call(self, agent, stream, fields):
+        agent.port, agent.head = fields.get("PORT"), b""
+        self.answer(agent, stream)
+
+    def on_data(self, agent, stream, data):
+        agent.head += data
+        if b"\r\n\r\n" not in agent.head:
+            return
+        self.heads.append(agent.head)
+        body = f"port {agent.port}\n".encode() + agent.head
+        head = f"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: {len(body)}\r\n\r\n"
+        agent.send(proto.DATA, stream, b"\1" + head.encode() + body)
+        agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
 
 
-class Sandboxes(test_mvmd.Case):
-    def played_sandbox(self, kind=FakeInstance, **more):
-        name = "i" + "0" * 20
-        instance = kind(self.data_dir, name, "web", "8e09f99e74a7162c4dbf2bdc68bbe9a6")
-        self.addCleanup(instance.close)
-        self.end_mvmd()
-        with open(os.path.join(self.data_dir, "service", "e2b", name + ".json"), "w", encoding="ascii") as file:
-            json.dump({"id": name, "template": "web", "accessToken": "s" * 80, "trafficToken": "s" * 80, "startedAt": 1,
-                       "endAt": time.time() + 3600, **more}, file)
-        self.start_mvmd(*self.options)
-        return name
-
+class Sandboxes(sandbox_case.Case):
     def test_a_paused_one_of_a_newer_mvm_gets_no_lease(self):
         name = self.played_sandbox(endAt=0)
         self.end_mvmd()
@@ -156,7 +123,7 @@ class Sandboxes(test_mvmd.Case):
     def test_a_header_leads_to_a_port(self):
         name = self.played_sandbox(Mirror)
         here = {"E2b-Sandbox-Id": name, "E2b-Sandbox-Port": "49999", "Cookie": "session=1"}
-        status, headers, said = self.ask("POST", "/execute?a", {**here, "E2B-Traffic-Access-Token": "s" * 80}, b"x")
+        status, headers, said = self.ask("POST", "/execute?a", {**here, "E2B-Traffic-Access-Token": sandbox_case.SECRET}, b"x")
         self.assertEqual((status, headers["Set-Cookie"]), (200, None))
         self.assertTrue(said.startswith("port 49999\nPOST /execute?a HTTP/1.1\r\nHost: localhost:49999\r\n"), said)
         self.assertNotIn("Cookie", said)
@@ -164,7 +131,7 @@ class Sandboxes(test_mvmd.Case):
         self.assertEqual(self.ask("POST", "/execute", here, b"x")[0], 403) # no token
         for port in "49983", "x", "0":
             self.assertEqual(self.ask(target="/health", headers={**here, "E2b-Sandbox-Port": port,
-                                                                 "X-Access-Token": "s" * 80})[0], 204, port)
+                                                                 "X-Access-Token": sandbox_case.SECRET})[0], 204, port)
 
     def test_a_token_that_cannot_be_looked_up_reaches_no_guest(self):
         name = self.played_sandbox(Mirror, publicTraffic=True)
@@ -234,6 +201,32 @@ class Sandboxes(test_mvmd.Case):
             while piece := client.recv(65536):
                 got += piece
         self.assertEqual(len(got.partition(b"\r\n\r\n")[2]), PlayedServer.SIZE)
+
+    def test_who_may_only_look_gets_no_access_token(self):
+        name = self.played_sandbox()
+        for scope, has in ("read", False), ("exec", True):
+            status, _, sandbox = self.ask(target="/sandboxes/" + name, headers=self.token(scope, "--scope", scope))
+            self.assertEqual((status, sandbox["sandboxID"], sandbox_case.SECRET in json.dumps(sandbox)), (200, name, has))
+        for target in "/sandboxes", "/v2/sandboxes":
+            status, _, sandboxes = self.ask(target=target, headers=self.token(target[1:3], "--scope", "read"))
+            self.assertEqual((status, sandboxes[0]["sandboxID"], sandbox_case.SECRET in json.dumps(sandboxes)), (200, name, False))
+
+    def test_the_length_of_a_message_is_bounded(self):
+        name = self.played_sandbox()
+        here = {"E2b-Sandbox-Id": name, "X-Access-Token": sandbox_case.SECRET}
+        call = "/filesystem.Filesystem/Stat"
+        stream = {**here, "Content-Type": "application/connect+json"}
+        status, _, said = self.ask("POST", call, {**here, "Content-Type": "application/json"}, b" " * (6 << 20) + b"{}")
+        self.assertEqual((status, said["code"]), (413, "resource_exhausted"))
+        for frame in b"\0\xff\xff\xff\xff{}", b"\0\0\0", b"\0\0\0\0\x02{", b"\0\0\0\0\xc8" + b"[" * 100 + b"]" * 100:
+            status, _, said = self.ask("POST", "/process.Process/Start", stream, frame)
+            self.assertIn("invalid_argument", str(said), frame[:8])
+
+    def test_an_id_that_is_no_text_is_unknown(self):
+        token = self.token("t")
+        self.assertEqual(self.ask("DELETE", "/sandboxes/%ff", token)[0], 404)
+        status, _, reply = self.ask("GET", "/health", {"E2b-Sandbox-Id": "\xff"})
+        self.assertEqual((status, reply["message"]), (502, "The sandbox was not found"))
 
 
 if __name__ == "__main__":

@@ -59,21 +59,38 @@ class FakeInstance:
                 return
             threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
-    @staticmethod
-    def serve(client):
+    def serve(self, client):
+        """Take one client's frames, until it leaves or on_call() says that this is over."""
         agent = proto.Agent(client)
         with client:
             try:
-                while True:
+                over = False
+                while not over:
                     kind, stream, payload = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
-                    if kind != proto.CALL:
-                        continue
-                    agent.send(proto.REPLY, stream, proto.encode(STATUS=0, PID=1))
-                    if proto.decode(payload)["CALL"] == COMMIT:
-                        agent.send(proto.DATA, stream, b"\1" + root_tar())
-                        agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
+                    if kind == proto.CALL:
+                        over = self.on_call(agent, stream, proto.decode(payload))
+                    elif kind == proto.DATA:
+                        self.on_data(agent, stream, payload[1:])
             except (OSError, proto.Closed):
-                pass # it was killed
+                pass # it was killed, or has gone
+        self.on_left(agent)
+
+    def on_call(self, agent, stream, fields):
+        """Answer a call.  Returns True to hang up."""
+        self.answer(agent, stream)
+        if fields["CALL"] == COMMIT:
+            agent.send(proto.DATA, stream, b"\1" + root_tar())
+            agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
+
+    def on_data(self, agent, stream, data):
+        """Take what is sent into a stream."""
+
+    def on_left(self, agent):
+        """A client's connection is over."""
+
+    @staticmethod
+    def answer(agent, stream, status=0):
+        agent.send(proto.REPLY, stream, proto.encode(STATUS=status, PID=1))
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
