@@ -74,7 +74,7 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	str_bytes(info->disk_bytes, disk, sizeof(disk));
 	strv_add(b, info->name);
-	strv_add(b, info->template_id);
+	strv_add(b, info->template_id[0] ? info->template_id : "-"); /* unread records have none */
 	strv_add(b, mvm_instance_state_name(info->state));
 	strv_add(b, str_eq(info->health, "none") ? "-" : info->health);
 	const char *how = info->restored ? "restored" : "booted";

@@ -10,9 +10,11 @@
 #include "base/error.h"
 #include "base/extend.h"
 #include "base/file.h"
+#include "base/lock.h"
 #include "base/progress.h"
 #include "instance/events.h"
 #include "instance/exec.h"
+#include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/session.h"
 #include "net/agent.h"
@@ -356,9 +358,11 @@ int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
-/* One whose record is damaged is shown as failed.  0 or -ENOMEM. */
-static int damaged_record(const char *name, const struct mvm_error *why, struct record *ret)
+/* What can be shown of an instance whose record cannot be read.  0 or -ENOMEM. */
+static int unread_record(int instances_fd, const char *name, const struct mvm_error *why,
+			 struct record *ret)
 {
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	bool failed = false;
 	ret->name = str_dup(name, &failed);
 	ret->template_id = str_dup("", &failed);
@@ -367,7 +371,10 @@ static int damaged_record(const char *name, const struct mvm_error *why, struct 
 	ret->created_at = str_dup("", &failed);
 	ret->cmdline = str_dup("", &failed);
 	ret->error = str_dup(why->text, &failed);
-	ret->state = RECORD_FAILED;
+	/* a newer mvm can use its own record */
+	ret->state = why->code == -EOPNOTSUPP && lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME)
+			     ? RECORD_RUNNING
+			     : RECORD_FAILED;
 	return failed ? -ENOMEM : 0;
 }
 
@@ -389,10 +396,10 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 		AUTO_CLOSE int dir_fd = -1;
 		r = instance_load(fd, names.v[i], &rec, &dir_fd, &why);
 		/* others may just be coming or going, or are a user's own folders */
-		if (r < 0 && !str_eq(why.reason, "instance-damaged"))
+		if (r < 0 && r != -EOPNOTSUPP && !str_eq(why.reason, "instance-damaged"))
 			continue;
 		if (r < 0)
-			r = damaged_record(names.v[i], &why, &rec);
+			r = unread_record(fd, names.v[i], &why, &rec);
 		if (r == 0 && rec.purpose == RECORD_FOR_USER)
 			list[n] = info_from_record(&rec, dir_fd);
 		n += list[n] != NULL;
@@ -430,7 +437,7 @@ static int stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 	if (ended < 0)
 		return ended;
 	r = mvm_error_hand_on(err, &why);
-	if (r != -ENOENT && r != -EBUSY) {
+	if (r != -ENOENT && r != -EBUSY && r != -EOPNOTSUPP) { /* the latter: of a newer mvm */
 		mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_reason_unless(err, r, "volumes-not-back", name);
 	}

@@ -2,6 +2,7 @@
 """No command removes files, folders and links that mvm did not make, in any subfolder of the data
 folder, or in folders that are no data folder."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -306,7 +307,7 @@ class Foreign(Revisions):
     def test_a_damaged_record_is_a_failed_instance(self):
         self.mvm_ok("ps")
         self.make_instance("damaged", "precious")
-        self.assertRegex(self.mvm_ok("ps"), r"(?m)^damaged +failed")
+        self.assertRegex(self.mvm_ok("ps"), r"(?m)^damaged +- +failed")
         shown, = self.mvm_json("ps")
         self.assertEqual((shown["name"], shown["state"]), ("damaged", "failed"))
         self.assertIn("instance.json:1", shown["error"])
@@ -324,8 +325,19 @@ class Foreign(Revisions):
         says = "instance 'later' stays: instance.json: written by a newer mvm (schema version 1000; this mvm knows 1)"
         for options in ("later",), ("--force", "later"):
             self.mvm_fails(6, "rm", *options, says=says)
-        self.mvm_ok("rm", "--force", "--all")
+        self.mvm_fails(6, "rm", "--force", "--all", says=says)
+        self.assertNotIn("hint", self.mvm_fails(6, "stop", "later", says="written by a newer mvm"))
         self.assertEqual(look(self.data("instances")), before)
+
+    def test_an_instance_of_a_newer_mvm_is_listed(self):
+        self.mvm_ok("ps")
+        self.make_instance("later", '{"schema_version": 1000}')
+        self.assertRegex(self.mvm_ok("ps"), r"(?m)^later +- +failed")
+        with open(self.data("instances", "later", "lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX) # as its supervisor does
+            shown, = self.mvm_json("ps")
+        self.assertEqual((shown["name"], shown["state"]), ("later", "running"))
+        self.assertIn("written by a newer mvm", shown["error"])
 
     def test_leftovers_of_a_killed_start_or_removal_are_swept(self):
         halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.1111111111111111",
