@@ -182,6 +182,7 @@ static void reply_started(struct agent *a, uint32_t id, const struct kept *k)
 	wire_put_u64(&results, FIELD_PID, (uint64_t)k->pid);
 	wire_put_u64(&results, FIELD_TTY, k->tty);
 	wire_put_u64(&results, FIELD_ENDED, k->exited);
+	wire_put_u64(&results, FIELD_INPUT_ENDED, !kept_takes_input(k));
 	stream_reply(a, id, 0, NULL, &results);
 }
 

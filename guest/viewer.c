@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,6 +22,14 @@
 void kept_close_stdin(struct kept *k)
 {
 	stdio_close(&k->stdin_fd, &k->stdin_source);
+}
+
+bool kept_takes_input(const struct kept *k)
+{
+	struct pollfd input = { .fd = k->stdin_fd };
+	if (k->exited || k->stdin_fd < 0 || k->input_ended)
+		return false;
+	return poll(&input, 1, 0) <= 0 || !(input.revents & POLLERR); /* nobody can read it */
 }
 
 /* Input: viewers -> command ---------------------------------------------------------------- */

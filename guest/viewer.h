@@ -55,6 +55,9 @@ void kept_settle(struct kept *k);
 /* Forget the oldest ends. */
 void kept_trim(struct agent *a);
 
+/* Does the command still have its input open? */
+bool kept_takes_input(const struct kept *k);
+
 /* End the command's input. */
 void kept_close_stdin(struct kept *k);
 

@@ -87,6 +87,9 @@ struct mvm_exec_event {
 	int signal;  /* the signal that ended it; 0: it exited */
 	bool tty;    /* it is kept and has a terminal, so all its output is stdout */
 	bool ended;  /* with MVM_EXEC_STARTED: it is kept and had ended before mvm_exec_attach() */
+	/* Likewise: it takes no input, or its input had ended.  What is written to it is lost.  An
+	 * agent of 0.2 does not say so. */
+	bool input_ended;
 };
 
 /*

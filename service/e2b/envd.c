@@ -38,6 +38,7 @@ static const struct {
 	{ -EPERM, 403, "permission_denied" },
 	{ -EROFS, 403, "permission_denied" },
 	{ -ENOSPC, 507, "resource_exhausted" },
+	{ -EPIPE, 400, "failed_precondition" },
 	{ -EFBIG, 413, "resource_exhausted" },
 	{ -EDQUOT, 507, "resource_exhausted" },
 	{ -EOPNOTSUPP, 501, "unimplemented" },

@@ -103,12 +103,13 @@ static void on_poke(void *arg, uint32_t events)
 	struct poke *x = arg;
 	const struct mvm_exec_event *e;
 	struct mvm_error err = { 0 };
-	bool over = false, gone = false;
+	bool over = false, gone = false, deaf = false;
 	int r;
 
 	(void)events;
 	while ((r = mvm_exec_read(x->exec, &e, &err)) == MVM_STREAM_ITEM) {
 		x->started |= e->kind == MVM_EXEC_STARTED;
+		deaf |= e->kind == MVM_EXEC_STARTED && e->input_ended;
 		gone |= e->ended;
 		over |= e->kind == MVM_EXEC_EXITED;
 	}
@@ -121,6 +122,8 @@ static void on_poke(void *arg, uint32_t events)
 		poke_end(x, &err);
 		return;
 	}
+	if (deaf && x->input.len > 0)
+		r = mvm_error_set(&err, -EPIPE, "the process' input has ended");
 	if (r >= 0)
 		r = x->started ? poke_tell(x, &err) : 1;
 	if (r < 0)

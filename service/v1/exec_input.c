@@ -19,6 +19,8 @@ struct poke {
 	bool waits; /* the upload was cut short: more when there is room */
 	bool all;   /* all is said: reply once it was sent */
 	bool ends;  /* the input ends then */
+	bool wrote; /* input */
+	bool deaf;  /* the command takes no input */
 	bool replied;
 	int number; /* of a signal; 0: none */
 	uint16_t rows, columns;
@@ -66,7 +68,8 @@ static void go_on(void *arg)
 	}
 	if (!p->all || !p->started || p->replied)
 		return;
-	int r = act(p, &err);
+	int r = p->wrote && p->deaf ? mvm_error_set(&err, -EPIPE, "the command's input has ended")
+				    : act(p, &err);
 	if (r < 0) {
 		fail(p, &err);
 	} else if (r == 0 && !(mvm_exec_events(guest_exec(p->guest)) & POLLOUT)) {
@@ -81,6 +84,7 @@ static void on_event(void *arg, const struct mvm_exec_event *event)
 	struct mvm_error err = { 0 };
 	if (event->kind == MVM_EXEC_STARTED && !event->ended) {
 		p->started = true;
+		p->deaf = event->input_ended;
 	} else if (event->ended || event->kind == MVM_EXEC_EXITED) {
 		mvm_error_set(&err, -ESRCH, "the command has ended");
 		fail(p, &err);
@@ -140,6 +144,7 @@ static int stdin_upload(struct request *rq, const char *data, size_t *len, struc
 	if (n < 0)
 		return n;
 	p->waits = (size_t)n < *len;
+	p->wrote |= n > 0;
 	*len = (size_t)n;
 	return 0;
 }

@@ -202,7 +202,8 @@ static bool take(struct mvm_exec *e, const struct flow_event *from)
 
 	*to = (struct mvm_exec_event){ .pid = e->flow.pid,
 				       .tty = e->flow.tty,
-				       .ended = e->flow.gone };
+				       .ended = e->flow.gone,
+				       .input_ended = e->flow.deaf };
 	switch (from->kind) {
 	case FLOW_STARTED:
 		to->kind = MVM_EXEC_STARTED;

@@ -69,7 +69,7 @@ static int ended_vm(int r, struct mvm_error *err)
 
 static int take_reply(struct flow *f, const struct frame *frame, struct mvm_error *err)
 {
-	uint64_t pid = 0, holes = 0, tty = 0, gone = 0;
+	uint64_t pid = 0, holes = 0, tty = 0, gone = 0, deaf = 0;
 	/* a second reply: the supervisor ends the stream */
 	int r = ended_vm(control_check_reply(f->control, frame, NULL, err), err);
 	if (r < 0 || f->started)
@@ -78,6 +78,7 @@ static int take_reply(struct flow *f, const struct frame *frame, struct mvm_erro
 		f->pid = (int64_t)pid;
 	f->tty = wire_find_u64(frame->payload, frame->len, FIELD_TTY, 1, &tty) && tty;
 	f->gone = wire_find_u64(frame->payload, frame->len, FIELD_ENDED, 1, &gone) && gone;
+	f->deaf = wire_find_u64(frame->payload, frame->len, FIELD_INPUT_ENDED, 1, &deaf) && deaf;
 	f->holes = wire_find_u64(frame->payload, frame->len, FIELD_HOLES, 1, &holes) && holes;
 	f->started = true;
 	return 1;

@@ -28,6 +28,7 @@ struct flow {
 	int64_t pid; /* in the guest; 0 for a copy */
 	bool tty;    /* of a kept command: it has a terminal */
 	bool gone;   /* likewise: it has ended already */
+	bool deaf;   /* likewise: its input has */
 	bool holes;  /* of a copy into the guest: it takes sparse files */
 	int status;  /* as in a shell */
 	int signal;  /* the signal that ended it; 0: none */

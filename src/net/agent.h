@@ -333,6 +333,7 @@ enum agent_field {
 	FIELD_NOTE,	       /* text of the host's about a kept command */
 	FIELD_PORT,	       /* 1 to 65535 */
 	FIELD_ENDED,	       /* 0 or 1: a kept command that is attached to */
+	FIELD_INPUT_ENDED,     /* 0 or 1: likewise; nothing reads what is sent to it */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

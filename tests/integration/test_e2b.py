@@ -144,6 +144,16 @@ class E2b(e2b_case.TestCase):
             reply = self.envd(sandbox, "process.Process/" + method, {**process, **more})
             self.assertEqual((reply.status, reply.json["code"]), (404, "not_found"), method)
 
+    def test_input_of_a_process_whose_input_has_ended_is_refused(self):
+        sandbox = self.create()
+        process = {"process": {"pid": self.start(sandbox, "exec sleep 1000")}}
+        one = {**process, "input": {"stdin": "eAo="}}
+        self.assertEqual(self.envd(sandbox, "process.Process/SendInput", one).status, 200)
+        self.assertEqual(self.envd(sandbox, "process.Process/CloseStdin", process).status, 200)
+        reply = self.envd(sandbox, "process.Process/SendInput", one)
+        self.assertEqual((reply.status, reply.json["code"]), (400, "failed_precondition"))
+        self.assertEqual(self.envd(sandbox, "process.Process/CloseStdin", process).status, 200)
+
     def test_who_may_do_what(self):
         sandbox = self.create()
         reply = self.envd(sandbox, "filesystem.Filesystem/Stat", {"path": "/"}, token="wrong")

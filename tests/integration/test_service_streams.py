@@ -218,6 +218,20 @@ class Streams(service.TestCase):
             said = self.fails(409, "not_running", "POST", self.at(f"execs/{pid}/{path}"), body)
             self.assertEqual(said["message"], "the command has ended")
 
+    def test_input_that_nobody_reads_is_refused(self):
+        for script, ends in ("busybox cat; echo read; busybox sleep 1000", True), ("exec <&-; echo closed; busybox sleep 1000", False):
+            with self.opened("POST", self.at("exec?stream=true"), {
+                    "command": ["/bin/busybox", "sh", "-c", script], "keep": True}) as reply:
+                pid = json.loads(reply.readline())["pid"]
+                if ends:
+                    self.ok("POST", self.at(f"execs/{pid}/stdin"), b"")
+                reply.readline()
+            for query in "", "?end=false":
+                said = self.fails(409, "not_running", "POST", self.at(f"execs/{pid}/stdin{query}"), b"one\n")
+                self.assertEqual(said["message"], "the command's input has ended")
+            self.ok("POST", self.at(f"execs/{pid}/stdin"), b"") # it has ended, as asked for
+            self.ok("POST", self.at(f"execs/{pid}/signal"), {"signal": "KILL"})
+
     def test_several_clients_follow_one_command_and_feed_it(self):
         for _ in range(30): # a client that leaves at once must not lose what it has sent
             self.follow_and_feed()
