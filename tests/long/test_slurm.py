@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example for Slurm, in a real cluster of two nodes on this host (slurm_cluster.py)."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -68,9 +69,12 @@ class Slurm(guests.TestCase):
         return self.slurm.job(job).get("JobState")
 
     def begun(self, job):
-        """Does a requeued job run again?  Slurm would let it wait for two minutes."""
-        if self.state(job) == "PENDING":
-            self.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+        """Does a requeued job run again?  Slurm would let it wait for two minutes.  In the second in which it was
+        requeued it would not run at all: its credential is the one that was revoked."""
+        is_now = self.slurm.job(job)
+        soon = (datetime.datetime.now() + datetime.timedelta(seconds=10)).isoformat()
+        if is_now["JobState"] == "PENDING" and is_now["EligibleTime"] > soon: # "Unknown" is, too
+            self.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+2seconds", check=False)
         return self.state(job) == "RUNNING"
 
     def submit_waiting(self, *options):
