@@ -345,8 +345,8 @@ MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_i
 
 /* All instances by name, each as mvm_instance_inspect() gives it; mvm_instance_list_free() the
  * list.  One whose record is damaged is listed as failed, and one whose record a newer mvm wrote as
- * running or, without a supervisor, as failed; `error` says what is wrong.  Folders that mvm did not
- * make are left out, and so are the VMs of pools and builds. */
+ * running or, without a supervisor, as failed; `error` says what is wrong.  Folders that mvm did
+ * not make are left out, and so are the VMs of pools and builds. */
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 			      struct mvm_error *err);
 MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
