@@ -10,6 +10,8 @@
 #define ENTRY_MAX ((size_t)32 * 1024) /* a path, a target, two names, metadata */
 /* of 4096 bytes of keys and values; a '=' and a newline come with each key */
 #define METADATA_MAX 12288
+#define OBJECT_COST  256u /* an entry's members and their keys */
+#define ESCAPED_COST 6u	  /* of a byte */
 
 ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 {
@@ -40,4 +42,14 @@ ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret)
 		.metadata = part[METADATA],
 	};
 	return at - data;
+}
+
+size_t guest_entry_cost(const char *data, size_t len)
+{
+	size_t n = OBJECT_COST + len;
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)data[i] < ' ')
+			n += ESCAPED_COST - 1;
+	}
+	return n;
 }

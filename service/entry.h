@@ -24,4 +24,12 @@ struct guest_entry {
  * not whole yet, or -EPROTO. */
 ssize_t guest_entry_read(const char *data, size_t len, struct guest_entry *ret);
 
+/*
+ * About how many bytes an entry takes as JSON: for a limit on the entries that are kept together.
+ * An entry of 14 bytes becomes an object of some hundreds, and a byte may become "\u0001".
+ *
+ *   data, len  the entry in the agent's output
+ */
+size_t guest_entry_cost(const char *data, size_t len);
+
 #endif

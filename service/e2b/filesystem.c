@@ -6,28 +6,35 @@
 #include "base/error.h"
 #include "codec/json.h"
 #include "e2b/envd.h"
+#include "entry.h"
 #include "request.h"
 #include "server.h"
+
+#define ENTRIES_COST_MAX ((size_t)16 * 1024 * 1024) /* of an answer (entry.h) */
 
 static const char *name_of(const struct request *rq)
 {
 	return strrchr(rq->target, '/') + 1;
 }
 
-/* All entries of an output.  NULL: the agent sent something else. */
-static json_t *entries_of(const struct strbuf *out)
+/* All entries of an output. */
+static int entries_of(const struct strbuf *out, json_t **ret, struct mvm_error *err)
 {
-	json_t *all = json_array(), *one = NULL;
+	AUTO_JSON json_t *all = json_array();
+	json_t *one = NULL;
+	size_t cost = 0;
 	for (size_t at = 0; at < out->len;) {
 		ssize_t n = guest_entry_json(out->data + at, out->len - at, &one);
-		if (n <= 0) {
-			json_decref(all);
-			return NULL;
-		}
+		if (n <= 0)
+			return mvm_error_set(err, -EPROTO, "the guest's answer is damaged");
 		json_array_append_new(all, one);
+		cost += guest_entry_cost(out->data + at, (size_t)n);
+		if (cost > ENTRIES_COST_MAX)
+			return mvm_error_set(err, -EFBIG, "the answer is too large");
 		at += (size_t)n;
 	}
-	return all;
+	*ret = TAKE_PTR(all);
+	return 0;
 }
 
 static void on_done(void *arg, int status, struct strbuf *out, const char *text)
@@ -35,15 +42,16 @@ static void on_done(void *arg, int status, struct strbuf *out, const char *text)
 	struct request *rq = arg;
 	struct mvm_error err = { 0 };
 	const char *name = name_of(rq);
-	json_t *all = status == 0 ? entries_of(out) : NULL;
+	json_t *all = NULL;
+	int r = status == 0 ? entries_of(out, &all, &err)
+			    : mvm_error_set(&err, -status, "%s", text[0] ? text : strerror(status));
 	json_t *first = json_array_get(all, 0);
 
-	if (status != 0) {
-		mvm_error_set(&err, -status, "%s", text[0] ? text : strerror(status));
+	if (r < 0) {
 		request_fail(rq, &err);
 	} else if (strcmp(name, "Remove") == 0) {
 		request_reply_json(rq, 200, json_object());
-	} else if (strcmp(name, "ListDir") == 0 && all) {
+	} else if (strcmp(name, "ListDir") == 0) {
 		request_reply_json(rq, 200, json_pack("{s:O}", "entries", all));
 	} else if (first) {
 		request_reply_json(rq, 200, json_pack("{s:O}", "entry", first));

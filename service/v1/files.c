@@ -16,6 +16,8 @@
 
 #define WORDS_MAX 1024
 #define LIST_MAX  10000
+#define LIST_COST ((size_t)8 * 1024 * 1024) /* of a page (entry.h), which then has fewer entries   \
+					     */
 
 int file_start(struct request *rq, const char *const *command, const char *user, bool input,
 	       struct mvm_exec **ret, struct mvm_error *err)
@@ -118,7 +120,7 @@ struct call {
 	json_t *entry;	 /* the last one of another call */
 	char *after;	 /* the page begins after this path; NULL: it is the first */
 	char *last;	 /* the path of the page's last entry */
-	size_t limit;
+	size_t limit, cost;
 	unsigned status;
 };
 
@@ -180,15 +182,16 @@ static char *escape(const char *path)
 	return b.failed ? NULL : strdup(b.data ? b.data : "");
 }
 
-/* Take an entry of a list.  False: the page is full. */
-static bool take_listed(struct call *c, const char *path, json_t *entry)
+/* Take an entry of a list, of this cost.  False: the page is full. */
+static bool take_listed(struct call *c, const char *path, size_t cost, json_t *entry)
 {
 	/* the last page's last file may be gone by now */
 	if (c->after && compare_paths(path, c->after) <= 0) {
 		json_decref(entry);
 		return true;
 	}
-	if (json_array_size(c->entries) < c->limit) {
+	c->cost += cost;
+	if (!c->last || (json_array_size(c->entries) < c->limit && c->cost <= LIST_COST)) {
 		json_array_append_new(c->entries, entry);
 		free(c->last);
 		c->last = strdup(path);
@@ -216,11 +219,12 @@ static void take_output(struct call *c, const struct mvm_exec_event *event)
 			return;
 		}
 		guest_entry_read(c->out.data + used, c->out.len - used, &e);
+		const size_t cost = guest_entry_cost(c->out.data + used, (size_t)n);
 		used += (size_t)n;
 		if (!c->entries) {
 			json_decref(c->entry);
 			c->entry = entry;
-		} else if (!take_listed(c, e.path, entry)) {
+		} else if (!take_listed(c, e.path, cost, entry)) {
 			reply(c);
 			return;
 		}
