@@ -24,6 +24,7 @@
 #define WATCHERS_MAX 256u
 #define OWN_MAX	     64u    /* of them of one sandbox */
 #define EVENT_MAX    65536u /* with its entry */
+#define REST_NS	     1000   /* after each byte, for each watcher: a byte costs a quarter of that */
 
 struct watcher {
 	struct sandbox_use use;
@@ -34,6 +35,7 @@ struct watcher {
 	uint64_t id;
 	struct mvm_exec *exec;
 	struct loop_source *source, *timer;
+	struct loop_source *rest; /* until it reads again; NULL: it may read */
 	struct strbuf bytes, text;
 	struct request *rq;    /* waits for the beginning; NULL: it has begun */
 	struct stream *stream; /* NULL: clients ask */
@@ -50,7 +52,8 @@ static void let_go(struct watcher *w)
 	w->ended = true;
 	loop_source_free(w->source);
 	loop_source_free(w->timer);
-	w->source = w->timer = NULL;
+	loop_source_free(w->rest);
+	w->source = w->timer = w->rest = NULL;
 	sandbox_unuse(&w->use);
 	mvm_exec_close(w->exec);
 	w->exec = NULL;
@@ -210,7 +213,28 @@ static bool take_events(struct watcher *w)
 
 static bool may_read(const struct watcher *w)
 {
-	return !w->ended && (!w->stream || stream_room(w->stream) > 0);
+	return !w->ended && !w->rest && (!w->stream || stream_room(w->stream) > 0);
+}
+
+static void on_rested(void *arg)
+{
+	struct watcher *w = arg;
+	loop_source_free(w->rest);
+	w->rest = NULL;
+	on_exec(w, 0); /* the handle may hold items */
+}
+
+/* No reader makes the guest wait, and it may send events without end: so that others get their
+ * turn, the watcher rests after these bytes. */
+static void rest(struct watcher *w, size_t len)
+{
+	int64_t ns = (int64_t)len * REST_NS;
+	if (w->stream || w->ended)
+		return;
+	for (const struct watcher *other = w->e2b->watchers->next; other; other = other->next)
+		ns += (int64_t)len * REST_NS;
+	loop_add_timer(w->server->loop, clock_now_ns() + ns, on_rested, w,
+		       &w->rest); /* no memory: no rest */
 }
 
 static void watch(struct watcher *w)
@@ -248,6 +272,7 @@ static void on_exec(void *arg, uint32_t events)
 				r = mvm_error_set(&err, -EPROTO, "the guest's events are damaged");
 			if (w->unknown)
 				r = mvm_error_set(&err, -ECANCELED, "the client has gone");
+			rest(w, e->len);
 		}
 		if (e->kind == MVM_EXEC_EXITED)
 			r = mvm_error_set(&err, e->status ? -e->status : -EIO, "%s",

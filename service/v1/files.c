@@ -16,8 +16,9 @@
 
 #define WORDS_MAX 1024
 #define LIST_MAX  10000
-#define LIST_COST ((size_t)8 * 1024 * 1024) /* of a page (entry.h), which then has fewer entries   \
-					     */
+#define LIST_COST                                                                                  \
+	((size_t)8 * 1024 * 1024) /* of a page (entry.h), which then has fewer entries             \
+				   */
 
 int file_start(struct request *rq, const char *const *command, const char *user, bool input,
 	       struct mvm_exec **ret, struct mvm_error *err)
@@ -182,14 +183,15 @@ static char *escape(const char *path)
 	return b.failed ? NULL : strdup(b.data ? b.data : "");
 }
 
+/* Is the entry of an earlier page, whose last file may be gone by now? */
+static bool is_before(const struct call *c, const char *path)
+{
+	return c->entries && c->after && compare_paths(path, c->after) <= 0;
+}
+
 /* Take an entry of a list, of this cost.  False: the page is full. */
 static bool take_listed(struct call *c, const char *path, size_t cost, json_t *entry)
 {
-	/* the last page's last file may be gone by now */
-	if (c->after && compare_paths(path, c->after) <= 0) {
-		json_decref(entry);
-		return true;
-	}
 	c->cost += cost;
 	if (!c->last || (json_array_size(c->entries) < c->limit && c->cost <= LIST_COST)) {
 		json_array_append_new(c->entries, entry);
@@ -210,15 +212,20 @@ static void take_output(struct call *c, const struct mvm_exec_event *event)
 		json_t *entry = NULL;
 		struct guest_entry e;
 		uint64_t size;
-		ssize_t n = file_entry(c->out.data + used, c->out.len - used, &entry, &size);
+		ssize_t n = guest_entry_read(c->out.data + used, c->out.len - used, &e);
 		if (n == 0)
 			break;
+		if (n > 0 && is_before(c, e.path)) {
+			used += (size_t)n;
+			continue;
+		}
+		if (n > 0)
+			n = file_entry(c->out.data + used, (size_t)n, &entry, &size);
 		if (n < 0 || !entry) {
 			fail(c, n < 0 ? -EPROTO : -ENOMEM,
 			     "the guest's agent sent a damaged entry");
 			return;
 		}
-		guest_entry_read(c->out.data + used, c->out.len - used, &e);
 		const size_t cost = guest_entry_cost(c->out.data + used, (size_t)n);
 		used += (size_t)n;
 		if (!c->entries) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests that answer a client of mvmd with more than it should keep.  They are only played."""
 
+import json
 import os
 import re
 import sys
@@ -56,6 +57,24 @@ class LargeLister(Lister):
     entries = [entry(b"/%06d" % i + b"\1" * 800) for i in range(8000)]
 
 
+class EndlessWatch(Lister):
+    """A guest whose folder never comes to rest."""
+
+    sent = 0 # bytes
+
+    def answer(self, agent, stream):
+        agent.send(proto.DATA, stream, b"\1ready\0\0")
+        events = b"create\0x\0" * 3000
+        room = proto.WINDOW - 7
+        while True:
+            while room < len(events):
+                kind, _, payload = agent._frame(time.monotonic() + 600) # pylint: disable=W0212
+                room += int.from_bytes(payload[:4], "little") if kind == proto.CREDIT else 0
+            agent.send(proto.DATA, stream, b"\1" + events)
+            room -= len(events)
+            EndlessWatch.sent += len(events)
+
+
 class Lists(test_mvmd.Case):
     played_sandbox = test_mvmd_guests.Guests.played_sandbox
 
@@ -81,6 +100,23 @@ class Lists(test_mvmd.Case):
         self.assertEqual(int(second["metadata"][0]["path"][1:7]), len(first["metadata"]))
         self.assertIn("next", second)
         self.assertLess(self.peak_kib() - before, 256 * 1024)
+
+
+class Events(test_mvmd.Case):
+    played_sandbox = test_mvmd_guests.Guests.played_sandbox
+
+    def test_a_guest_with_endless_events_takes_a_share_of_the_loop(self):
+        here = {**test_mvmd_guests.JSON, "E2b-Sandbox-Id": self.played_sandbox(EndlessWatch), "X-Access-Token": "s" * 80}
+        for _ in range(4):
+            status, _, made = self.local("POST", "/filesystem.Filesystem/CreateWatcher", here, b'{"path": "/"}')
+            self.assertEqual(status, 200)
+        answered = 0
+        while EndlessWatch.sent < 6 << 20: # a turn of the loop could take four
+            self.assertEqual(self.local("GET", "/v1")[0], 200)
+            answered += 1
+        self.assertGreater(answered, 30)
+        status, _, reply = self.local("POST", "/filesystem.Filesystem/GetWatcherEvents", here, json.dumps(made).encode())
+        self.assertEqual((status, len(reply["events"])), (200, 4096))
 
 
 if __name__ == "__main__":
