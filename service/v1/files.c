@@ -16,9 +16,7 @@
 
 #define WORDS_MAX 1024
 #define LIST_MAX  10000
-#define LIST_COST                                                                                  \
-	((size_t)8 * 1024 * 1024) /* of a page (entry.h), which then has fewer entries             \
-				   */
+#define LIST_COST ((size_t)8 * 1024 * 1024) /* of a page, as guest_entry_cost() counts */
 
 int file_start(struct request *rq, const char *const *command, const char *user, bool input,
 	       struct mvm_exec **ret, struct mvm_error *err)
