@@ -9,8 +9,11 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 /* after the headers that it needs */
 #include <cmocka.h>
@@ -136,20 +139,40 @@ static void a_command_that_prints_without_end_runs_out_of_time(void **state)
 	channel_done(&x.peer);
 }
 
-/* A guest that takes all input and then ends the call; our own input comes late. */
+static int64_t *later_ns; /* how far the clock is ahead, here and in the guest */
+
+int __real_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
+{
+	int r = __real_clock_gettime(id, ret);
+	ret->tv_sec += *later_ns / NS_PER_S;
+	return r;
+}
+
+static void await_data(struct channel *peer, size_t len)
+{
+	struct frame f = { 0 };
+	struct pollfd p = { .fd = peer->fd, .events = POLLIN };
+	while (f.type != FRAME_DATA || f.len != len)
+		if (channel_receive(peer, &f) == 0)
+			poll(&p, 1, -1);
+}
+
+/* A guest that takes all input and then ends the call; the end of our own input comes an hour late.
+ */
 static void be_slow(struct channel *peer, uint32_t stream, int input)
 {
 	AUTO_DONE(strbuf) status = { 0 };
-	struct frame f = { 0 };
-	struct pollfd p = { .fd = peer->fd, .events = POLLIN };
 
-	poll(NULL, 0, 1500);
+	if (write(input, "x", 1) < 0)
+		return;
+	await_data(peer, 2);
+	*later_ns += 3600 * NS_PER_S;
 	if (write(input, "x", 1) < 0)
 		return;
 	close(input);
-	while (f.type != FRAME_DATA || f.len != 1)
-		if (channel_receive(peer, &f) == 0)
-			poll(&p, 1, -1);
+	await_data(peer, 1);
 	wire_put_u64(&status, FIELD_EXIT_CODE, 0);
 	channel_send(peer, FRAME_END, stream, status.data, status.len);
 }
@@ -170,6 +193,7 @@ static void silence_of_our_own_input_is_not_the_guests(void **state)
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* it has both ends, so it hears of no hang-up */
 		be_slow(&peer, 2, pipe_fds[1]);
 		_exit(0);
 	}
@@ -183,7 +207,7 @@ static void silence_of_our_own_input_is_not_the_guests(void **state)
 		.signal_fd = -1,
 		.tty_fd = -1,
 		.deadline_ns = DEADLINE_NONE,
-		.idle_ms = 1000,
+		.idle_ms = 100000,
 	};
 	assert_int_equal(session_run(&i->control, &spec, &status, &err), 0);
 	assert_int_equal(status, 0);
@@ -202,6 +226,10 @@ static void silence_of_our_own_input_is_not_the_guests(void **state)
 
 int main(void)
 {
+	later_ns = mmap(NULL, sizeof(*later_ns), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	if (later_ns == MAP_FAILED)
+		return 1;
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(silence_of_our_own_input_is_not_the_guests),
 		cmocka_unit_test(more_output_than_was_credited_breaks_the_protocol),
