@@ -130,9 +130,12 @@ class Exec(guests.TestCase):
             return self.sh("busybox id -u; busybox id -g", "-u", "late").stdout.split()
         self.sh("busybox cp /etc/passwd /tmp/passwd; echo late:x:71:72::/: >>/etc/passwd")
         time.sleep(3) # the look-up of a file that has just changed is not remembered
-        # this command ends at once, and no other user is looked up until its child has changed the file
-        self.sh("{ busybox sleep 5; busybox sed -i s/^late:x:71/late:x:73/ /etc/passwd; } >/dev/null 2>&1 &")
+        # this command begins now, and no other user is looked up until it has changed the file
+        changer = self.start_mvm("exec", "-i", "shared", "--", "sh", "-c", "echo on; read line; "
+                                 "busybox sed -i s/^late:x:71/late:x:73/ /etc/passwd", stdin=subprocess.PIPE)
+        self.assertEqual(changer.stdout.readline(), "on\n")
         self.assertEqual([ids(), ids()], [["71", "72"]] * 2)
+        changer.communicate("now\n", timeout=harness.PATIENCE_S)
         self.assertTrue(guests.wait_until(lambda: ids() == ["73", "72"]))
         self.sh("busybox cp /tmp/passwd /etc/passwd")
 
@@ -292,7 +295,7 @@ class Exec(guests.TestCase):
                     for i in range(n)]
         try:
             self.assertTrue(guests.wait_until(
-                lambda: len(self.exec("shared", "ls", "/tmp/here").split()) == n))
+                lambda: len(self.exec("shared", "ls", "/tmp/here").split()) == n, 3 * harness.PATIENCE_S))
             holder.stdin.write("go on\n")
             holder.stdin.flush()
             for i, command in enumerate(commands):
@@ -306,7 +309,7 @@ class Exec(guests.TestCase):
     def test_too_many_commands_are_refused(self):
         commands = [self.start_mvm("exec", "shared", "--", "sleep", "600") for _ in range(270)]
         self.assertTrue(guests.wait_until(
-            lambda: sum(command.poll() is not None for command in commands) >= 14))
+            lambda: sum(command.poll() is not None for command in commands) >= 14, 3 * harness.PATIENCE_S))
         refused = [command for command in commands if command.poll() is not None]
         for command in refused:
             self.assertEqual(command.returncode, 125, command.stderr.read())
