@@ -125,9 +125,8 @@ class E2b(e2b_case.TestCase):
         try:
             self.assertEqual(self.request("POST", self.path_of(sandbox) + "/timeout", {"timeout": 0}).status, 204)
             self.assertTrue(guests.wait_until(lambda: "onDisk" in read_json(record)))
-            began = time.monotonic()
             self.assertEqual(self.mvmd.stop()[0], 0)
-            self.assertLess(time.monotonic() - began, 20) # the guest has 30 s
+            self.assertTrue(guests.is_alive(machines[0])) # its supervisor gives the guest 30 s
         finally:
             os.kill(machines[0], signal.SIGCONT)
         type(self).mvmd = self.start_mvmd()

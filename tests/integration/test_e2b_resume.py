@@ -5,8 +5,8 @@ import concurrent.futures
 import http.client
 import json
 import os
+import re
 import socket
-import time
 
 import e2b_case
 import guests
@@ -167,10 +167,13 @@ class Resume(e2b_case.TestCase):
     def test_an_open_connection_to_a_port_does_not_keep_it_awake(self):
         sandbox = self.create(**WAKES)
         self.start(sandbox, "exec busybox nc -ll -p 8000 -e /bin/cat")
+        sockets = lambda state: re.search(f":1F40 [0-9A-F]+:[0-9A-F]+ {state} ", self.exec(
+            sandbox["sandboxID"], "/bin/busybox", "cat", "/proc/net/tcp", "/proc/net/tcp6"))
+        self.assertTrue(guests.wait_until(lambda: sockets("0A"))) # it listens
         client = socket.create_connection(("127.0.0.1", self.port_of_mvmd), timeout=harness.PATIENCE_S)
         self.addCleanup(client.close)
         client.send(f"GET / HTTP/1.1\r\nHost: 8000-{sandbox['sandboxID']}.localhost\r\n\r\n".encode())
-        time.sleep(0.5) # it has reached the guest, which answers nothing that is an answer
+        self.assertTrue(guests.wait_until(lambda: sockets("01"))) # the guest answers nothing that is an answer
         self.pause(sandbox)
 
 
