@@ -163,10 +163,11 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
 
     def test_a_paused_vm_gives_its_volume_back_when_its_time_is_over(self):
         os.mkdir(self.path("host"))
-        self.mvm_ok("run", "-T", "vol-worker", "--name", "still", "-d", "--ttl", "6s", "-v",
+        self.mvm_ok("run", "-T", "vol-worker", "--name", "still", "-d", "--ttl", "1h", "-v",
                     f"{self.path('host')}:/v:rw")
         self.exec("still", "sh", "-c", "echo kept > /v/mine")
         self.mvm_ok("pause", "still")
+        self.mvm_ok("update", "--ttl", "100ms", "still")
         self.assertTrue(guests.wait_until(lambda: self.inspect("still")["state"] == "exited"))
         self.assertIsNone(self.inspect("still")["error"])
         with open(self.path("host/mine"), encoding="ascii") as file:
@@ -192,9 +193,9 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
                          f"'/v' did not come back to '{os.path.realpath(self.path('host'))}': {why}")
 
     def test_a_copy_that_does_not_end_is_ended(self):
-        name = self.run_slow("--volume-timeout", "2s")
+        name = self.run_slow("--volume-timeout", "10s")
         self.mvm_ok("kill", "-s", "TERM", name)
-        self.assertEqual(self.mvm("wait", name, "--timeout", "60s").stdout,
+        self.assertEqual(self.mvm("wait", name, "--timeout", "5m").stdout,
                          "exited (143, volumes lost)\n")
         self.assert_lost(name, "the copy did not end in time")
         with open(self.path("host/first"), encoding="ascii") as file:
@@ -223,14 +224,14 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         name = self.run_slow()
         self.exec(name, "sh", "-c", "rm -r /v/huge; dd if=/dev/zero of=/v/huge bs=1M count=40 2>/dev/null")
         self.end_workload(name)
-        self.mvm_ok("stop", "--timeout", "60s", name)
+        self.mvm_ok("stop", "--timeout", "5m", name)
         self.assertIsNone(self.inspect(name)["error"])
         self.assertEqual(os.stat(self.path("host/huge")).st_size, 40 * MIB)
         self.mvm_ok("rm", name)
 
         # if the workload ends while a stop copies, the stop hands the copy over
         name = self.run_slow()
-        stop = self.start_mvm("stop", "--timeout", "60s", name, stdout=subprocess.PIPE,
+        stop = self.start_mvm("stop", "--timeout", "5m", name, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)
         self.assertTrue(guests.wait_until(lambda: os.path.exists(self.path("host/first"))))
         self.mvm_ok("kill", "-s", "TERM", name)
@@ -247,7 +248,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         why = "the guest ended by itself, before they were copied"
         name = self.run_detached("vol-worker", "-v", f"{host}:/v:rw")["name"]
         self.mvm("exec", "-u", "0", name, "--", "reboot", "-f")
-        self.mvm_ok("wait", name, "--timeout", "60s")
+        self.mvm_ok("wait", name, "--timeout", "5m")
         self.assert_lost(name, why)
         event = [e for e in self.events() if e["instance"] == name][-1]
         self.assertEqual(event["event"], "exited")
@@ -423,9 +424,10 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertFalse(os.path.exists(volume["path"]))
 
     def test_a_volume_comes_back_when_the_time_is_over(self):
-        self.mvm_ok("run", "-T", "vol-worker", "--name", "short", "-d", "--ttl", "3s", "-v",
+        self.mvm_ok("run", "-T", "vol-worker", "--name", "short", "-d", "--ttl", "1h", "-v",
                     "ttl:/data/base")
         self.exec("short", "sh", "-c", "umask 0; echo kept > /data/base/file")
+        self.mvm_ok("update", "--ttl", "100ms", "short")
         self.assertTrue(guests.wait_until(lambda: self.inspect("short")["state"] == "exited"))
         self.assertIsNone(self.inspect("short")["error"])
         path = self.mvm_json("volume", "inspect", "ttl")["path"]
