@@ -122,11 +122,13 @@ class ExitStatus(guests.TestCase):
         for how, options in itertools.product(("old", "removed"), ([], ["--", *stubborn])):
             with self.subTest((how, options)):
                 self.write("lease", "")
-                command = self.start_mvm(*RUN, "--lease", "3s:" + lease, *options)
-                for _ in range(30): # for longer than one lease
+                command = self.start_mvm(*RUN, "--lease", "10s:" + lease, *options)
+                began = time.monotonic()
+                self.assertTrue(guests.wait_until(lambda: os.utime(lease) or "running" in [
+                    record["state"] for record in self.mvm_json("ps")]))
+                while how == "old" and time.monotonic() < began + 11: # for longer than one lease
                     os.utime(lease)
-                    time.sleep(0.15)
-                self.assertTrue(guests.wait_until(lambda: self.mvm_json("ps") or os.utime(lease)))
+                    time.sleep(0.1)
                 self.assertIsNone(command.poll())
                 vmm = self.inspect("one")["vmm_pid"]
                 began = time.monotonic()
