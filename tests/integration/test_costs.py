@@ -5,6 +5,7 @@ A limit is the count that was measured and a little room.  Whoever makes a start
 raises it here, and says why.
 """
 
+import math
 import os
 import re
 import shutil
@@ -46,8 +47,8 @@ BLOCKS = {
 AFTER_S = 2
 # 8 to 16 of VMM and supervisor together.  It was 107: the PIT alone is 28, compaction and statistics 45
 IDLE_WAKEUPS_PER_S = 40
-NET_WAKEUPS = 2 # of mvm-net within IDLE_S.  libslirp by itself wakes each second
-WINDOWS = 3 # of which the quietest counts: after a start the guest still tidies up
+NET_WAKEUPS_PER_S = 0.4 # of mvm-net.  libslirp by itself wakes each second
+WINDOWS = 5 # of which the quietest counts: after a start the guest still tidies up
 
 
 # of the CLI's process: its start, the data folder and one line or error
@@ -234,17 +235,18 @@ class Costs(guests.TestCase):
         with open(f"/proc/{record['vmm_pid']}/environ", "rb") as file:
             self.assertEqual(file.read(), b"GLIBC_TUNABLES=glibc.malloc.arena_max=1\0")
         net, = (pid for pid in children_of(warden_of(record)) if comm(pid) == "mvm-net")
-        per_s, of_net = [], []
-        while len(per_s) < WINDOWS and min(per_s, default=IDLE_WAKEUPS_PER_S + 1) > IDLE_WAKEUPS_PER_S:
+        per_s, of_net = [math.inf], [math.inf]
+        while len(per_s) <= WINDOWS and (min(per_s) > IDLE_WAKEUPS_PER_S or min(of_net) > NET_WAKEUPS_PER_S):
             time.sleep(SETTLE_S)
             before, began = wakeups(record["vmm_pid"], record["supervisor_pid"]), time.monotonic()
             nets = wakeups(net)
             time.sleep(IDLE_S)
             count = wakeups(record["vmm_pid"], record["supervisor_pid"]) - before
-            of_net.append(wakeups(net) - nets)
-            per_s.append(count / (time.monotonic() - began))
+            lasted_s = time.monotonic() - began # longer on a busy host
+            of_net.append((wakeups(net) - nets) / lasted_s)
+            per_s.append(count / lasted_s)
         self.assertLessEqual(min(per_s), IDLE_WAKEUPS_PER_S)
-        self.assertLessEqual(min(of_net), NET_WAKEUPS)
+        self.assertLessEqual(min(of_net), NET_WAKEUPS_PER_S)
 
 
 if __name__ == "__main__":
