@@ -303,7 +303,7 @@ static void programs_that_cannot_be_started_are_told_apart(void **state)
 static void health_waits_until_a_command_succeeds(void **state)
 {
 	struct host *h = *state;
-	AUTO_DONE(strbuf) bad = { 0 };
+	AUTO_DONE(strbuf) bad = { 0 }, brief = { 0 };
 	struct frame f;
 	struct wire_field message;
 
@@ -312,13 +312,19 @@ static void health_waits_until_a_command_succeeds(void **state)
 	assert_int_equal(reply_status(h, 2), 0);
 
 	wire_put_str(&bad, FIELD_HEALTH_HTTP, "http://127.0.0.1:1/");
-	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 2000); /* long enough for one refusal */
-	wire_put_u64(&bad, FIELD_INTERVAL_MS, 10);
+	wire_put_u64(&bad, FIELD_TIMEOUT_MS, DEADLINE_MS);
+	wire_put_u64(&bad, FIELD_INTERVAL_MS, DEADLINE_MS); /* so there is one refusal */
 	call(h, 3, CALL_HEALTH, &bad);
 	receive_type(h, &f, FRAME_REPLY, 3);
 	assert_int_equal(number_in(&f, FIELD_STATUS), ETIMEDOUT);
 	assert_int_equal(wire_find(f.payload, f.len, FIELD_MESSAGE, &message), 1);
 	assert_non_null(memmem(message.data, message.len, "Connection refused", 18));
+
+	wire_put_str(&brief, FIELD_HEALTH_HTTP, "http://127.0.0.1:1/");
+	wire_put_u64(&brief, FIELD_TIMEOUT_MS, 50);
+	wire_put_u64(&brief, FIELD_INTERVAL_MS, 10);
+	call(h, 4, CALL_HEALTH, &brief);
+	assert_int_equal(reply_status(h, 4), ETIMEDOUT);
 }
 
 static void a_call_on_a_stream_in_use_breaks_the_protocol(void **state)
