@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import pty
+import resource
 import shutil
 import signal
 import struct
@@ -160,12 +161,13 @@ class TestCase(unittest.TestCase):
         env.update(extra or {})
         return env
 
-    def mvm(self, *args, env=None, stdin="", timeout=None, status=None):
-        """Run mvm.  With status given, the exit status must be that.  Returns the completed
-        process with text in stdout and stderr."""
+    def mvm(self, *args, env=None, stdin="", timeout=None, status=None, cpu_s=None):
+        """Run mvm.  With status given, the exit status must be that.  Returns the completed process with
+        text in stdout and stderr.  cpu_s: more of the processor's time kills it, however busy the host."""
+        limit = cpu_s and (lambda: resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s)))
         done = subprocess.run([MVM, *map(str, args)], input=stdin, text=True, errors="replace",
                               capture_output=True, env=self.environment(env), check=False,
-                              timeout=timeout or self.timeout, cwd=self.folder)
+                              timeout=timeout or self.timeout, cwd=self.folder, preexec_fn=limit)
         if status is not None and done.returncode != status:
             self.fail(f"mvm {' '.join(map(str, args))}: exit status {done.returncode}, not "
                       f"{status}\nstdout: {done.stdout}\nstderr: {done.stderr}")

@@ -191,7 +191,7 @@ class TarAndImage(OciCase):
         oci.write(self.path("nested.tar.gz"), oci.PACK["+gzip"](inner))
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
-        self.mvm_fails(5, "template", "build", "t", says="is damaged", timeout=60)
+        self.mvm_fails(5, "template", "build", "t", says="is damaged", cpu_s=60)
 
     def test_a_folder_is_cleared_once_in_a_layer(self):
         opaque = tarfile.TarInfo("d/.wh..wh..opq").tobuf(tarfile.GNU_FORMAT)
@@ -199,7 +199,7 @@ class TarAndImage(OciCase):
         oci.write(self.path("opaque.tar"), files + opaque * 200000 + b"\0" * 1024)
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("opaque.tar"))
-        self.mvm_ok("template", "build", "t", timeout=100) # it took minutes
+        self.mvm_ok("template", "build", "t", cpu_s=100) # it took minutes
 
     def test_a_decompressor_s_memory_is_bounded(self):
         tar = tar_of(file("f", b"f" * 1000))

@@ -46,7 +46,7 @@ class Choosing(OciCase):
         oci.save_layout(layout, manifests * 1000, blobs)
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "oci:" + layout)
-        self.mvm_ok("template", "build", "t", timeout=20)
+        self.mvm_ok("template", "build", "t", cpu_s=20)
 
     def test_a_working_folder_too_deep_is_named(self):
         layout = self.path("image")
