@@ -108,11 +108,12 @@ class Line:
     """A slow line to a server on this machine: bytes arrive delay_s later, and connections break.
 
     rate: bytes a second from the server, of each connection; None: any.  cut: after so many bytes from the
-    server, all connections break, once; None: never.
+    server, all connections break, once; None: never.  hold: after so many, no more come until they break.
     """
 
-    def __init__(self, port, delay_s=0.0, rate=None, cut=None):
-        self.to, self.delay_s, self.rate, self.cut = port, delay_s, rate, cut
+    def __init__(self, port, delay_s=0.0, rate=None, cut=None, hold=None):
+        self.to, self.delay_s, self.rate, self.cut, self.hold = port, delay_s, rate, cut, hold
+        self.broken = threading.Event()
         self.received = self.connections = 0
         self.lock = threading.Lock()
         self.open = set()
@@ -155,6 +156,8 @@ class Line:
                 self.received += len(data)
                 if self.rate:
                     time.sleep(len(data) / self.rate)
+                if self.hold is not None and self.received >= self.hold:
+                    self.broken.wait()
                 if self.cut is not None and self.received >= self.cut:
                     self.cut = None
                     self.break_all()
@@ -174,6 +177,7 @@ class Line:
                 return
 
     def break_all(self):
+        self.broken.set()
         with self.lock:
             for one in self.open:
                 try:

@@ -5,6 +5,7 @@ folder, or in folders that are no data folder."""
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -154,10 +155,12 @@ class Foreign(Revisions):
         with subprocess.Popen([harness.MVM, *words], env=self.environment(), cwd=self.folder,
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            try: # end a command that waits for more; by then it has opened the data folder
-                process.wait(2 if name == "pool serve" else self.timeout)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
+            while name == "pool serve" and process.poll() is None: # it ends by a signal, for which it waits
+                with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+                    if int(re.search(r"SigBlk:\s*(\w+)", file.read())[1], 16) >> (signal.SIGINT - 1) & 1:
+                        process.send_signal(signal.SIGINT)
+                        break
+                time.sleep(0.01)
             status = process.wait(self.timeout)
             self.assertNotEqual(status, 2, f"add arguments for this command: {words}")
             self.assertGreaterEqual(status, 0, words)

@@ -152,10 +152,10 @@ class RealRegistry(ChunkCase):
         pushed = self.push()
         self.data_dir = self.path("other")
         pulls = os.path.join(self.data_dir, "cache/pulls")
-        with Line(self.registry.port, rate=2 * MIB) as line:
+        with Line(self.registry.port, rate=2 * MIB, hold=4 * MIB) as line:
             process = subprocess.Popen([harness.MVM, "template", "pull", f"{line.host}/team/web:v1"],
                                        env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + harness.PATIENCE_S
             while self.fetched(pulls) < 5 * MIB // 2 and time.monotonic() < deadline:
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
@@ -184,7 +184,7 @@ class RealRegistry(ChunkCase):
             pulls = [subprocess.Popen([harness.MVM, "template", "pull", f"{line.host}/team/web:v1", name],
                                       env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                      for name in ("a", "b")]
-            texts = [process.communicate(timeout=120)[1].decode() for process in pulls]
+            texts = [process.communicate(timeout=self.timeout)[1].decode() for process in pulls]
             self.assertEqual([process.returncode for process in pulls], [0, 0], texts)
             self.assertLess(line.received, pushed["blob_bytes"] + MIB)
         self.mvm_ok("template", "verify")
