@@ -21,9 +21,11 @@ import json
 import os
 import platform
 import pty
+import random
 import resource
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -37,7 +39,7 @@ SOURCE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # How long to wait for an event that must happen: only a failure takes this long, even on a slow or busy
 # machine.
-PATIENCE_S = 100
+PATIENCE_S = 200
 
 
 def why_no_kvm():
@@ -69,6 +71,22 @@ needs_kvm = unittest.skipIf(why_no_kvm(), why_no_kvm())
 
 def needs_program(name):
     return unittest.skipUnless(shutil.which(name), f"{name} is not installed")
+
+
+def free_port():
+    """A port of 127.0.0.1 that is free, and stays so until it is used: it is none of those that the kernel
+    gives to connections and to whoever asks for any."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        end = int(file.read().split()[0])
+    while True:
+        port = random.randrange(min(10000, end // 2), end)
+        try:
+            for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+                with socket.socket(socket.AF_INET, kind) as one:
+                    one.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            continue
 
 
 def link_target(path):

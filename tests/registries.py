@@ -19,16 +19,11 @@ import subprocess
 import threading
 import time
 
+from harness import PATIENCE_S, free_port
+
 DOCKER_REGISTRY = shutil.which("docker-registry")
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-PATIENCE_S = 60
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Registry:

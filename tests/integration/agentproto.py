@@ -16,7 +16,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 REHEARSE = 12
 PROCESSES = 15
 REHEARSAL_STREAM = 0xffffffff
-PATIENCE_S = 100.0 # for events that must happen, even on a slow or busy machine
+PATIENCE_S = 200.0 # for events that must happen, even on a slow or busy machine
 WINDOW = 256 * 1024
 DATA_MAX = 32768
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -25,12 +24,6 @@ vcpus   = 1
 mem_mib = 192
 root_disk_mib = 64
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def add_bash(root):
@@ -66,11 +59,11 @@ class TestCase(service.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.port_of_mvmd = free_port()
+        cls.port_of_mvmd = harness.free_port()
         cls.options = "--tcp", f"127.0.0.1:{cls.port_of_mvmd}"
         super().setUpClass()
         token = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "token", "add", "e2b", "--scope", "admin"],
-                               capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+                               capture_output=True, text=True, check=True, timeout=harness.PATIENCE_S).stdout.strip()
         cls.key = token.replace("mvm_", "e2b_")
 
     def run_job(self, version, job):

@@ -4,16 +4,9 @@
 import http.client
 import json
 import re
-import socket
 
 import harness
 import service
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Files(harness.TestCase):
@@ -21,7 +14,7 @@ class Files(harness.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.port = free_port()
+        self.port = harness.free_port()
         self.mvmd = service.Mvmd(self.data_dir, self.path("mvmd.sock"), "--tcp", f"127.0.0.1:{self.port}",
                                  env=self.environment())
         self.addCleanup(self.mvmd.stop)

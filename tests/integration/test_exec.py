@@ -329,8 +329,8 @@ class Network(guests.TestCase):
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
         port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        port.bind(("127.0.0.1", 0))
-        number = port.getsockname()[1]
+        number = harness.free_port()
+        port.bind(("127.0.0.1", number))
 
         # a port in use is reported before anything starts
         taken = server.getsockname()[1]

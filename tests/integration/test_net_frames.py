@@ -342,9 +342,7 @@ class Frames(unittest.TestCase):
         self.assertEqual(connection.receive(), b"still")
 
     def test_other_rules_leave_forwarded_ports_alone(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = harness.free_port()
         net = self.start(forwards=[{"udp": False, "address": "127.0.0.1", "port": port,
                                     "guest_port": 80}])
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -419,9 +417,7 @@ class Frames(unittest.TestCase):
         self.assertEqual(raw_frames.checksum(pseudo + body), 0)
 
     def test_connections_from_outside_wait_for_their_turn(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = harness.free_port()
         net = self.start(forwards=[{"udp": False, "address": "127.0.0.1", "port": port,
                                     "guest_port": 80}])
         for _ in range(700): # the kernel accepts some more than mvm-net

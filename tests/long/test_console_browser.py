@@ -13,7 +13,6 @@ import chromium
 import guests
 import harness
 import service
-from test_console import free_port
 
 CONFIG = '''
 template_id = "web"
@@ -84,7 +83,7 @@ PICTURES = os.environ.get("MVM_TEST_PICTURES")
 @unittest.skipUnless(chromium.program(), "Chromium is not installed")
 class Console(service.TestCase):
     config = CONFIG
-    port = free_port()
+    port = harness.free_port()
     url = f"http://127.0.0.1:{port}"
     options = "--tcp", f"127.0.0.1:{port}"
 
