@@ -12,7 +12,7 @@ from e2b import Sandbox, SandboxState
 def sleep(sandbox):
     """Let the sandbox's lease end."""
     sandbox.set_timeout(0)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while sandbox.get_info().state != SandboxState.PAUSED:
         assert time.monotonic() < deadline, "it is not paused"
         time.sleep(0.1)
@@ -32,7 +32,7 @@ def main():
     sleep(sandbox)
     assert sandbox.files.read("file") == "contents"
     sleep(sandbox)
-    with urllib.request.urlopen(sandbox.download_url("file"), timeout=60) as reply:
+    with urllib.request.urlopen(sandbox.download_url("file"), timeout=200) as reply:
         assert reply.read() == b"contents"
     sandbox.pause()
     assert sandbox.files.write("other", "x").path == "/home/user/other"

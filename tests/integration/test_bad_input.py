@@ -211,9 +211,9 @@ class Sick(guests.TestCase):
         return says
 
     def test_an_unhealthy_start_fails_with_deadline_last_answer_and_console(self):
-        says = self.build_sick(then="sleep 1000", timeout=5)
+        says = self.build_sick(then="sleep 1000", timeout=20)
         self.assertIn("'sick-worker'", says)
-        self.assertIn("did not become healthy (deadline 5 s)", says)
+        self.assertIn("did not become healthy (deadline 20 s)", says)
         self.assertIn("Connection refused", says)
         self.assertRegex(says, r"(?m)^  last-words$")
 

@@ -202,7 +202,7 @@ class Removal(TestCase):
                 name = rng.choice(("one", "two"))
                 done = subprocess.run([harness.MVM, *args(name, rng)], env=self.environment(),
                                       capture_output=True, text=True, check=False,
-                                      timeout=harness.PATIENCE_S)
+                                      timeout=self.timeout)
                 if not allowed(done.returncode, done.stderr):
                     wrong.append((args(name, rng), done.returncode, done.stderr))
 
