@@ -65,7 +65,7 @@ class Saved(FaultCase):
         if fault:
             env["LD_PRELOAD"] = FAULTS
         done = subprocess.run([DRIVER, data + "/instances/vm", snapshot_of(data), verb], env=env,
-                              capture_output=True, text=True, timeout=60, check=False)
+                              capture_output=True, text=True, timeout=self.timeout, check=False)
         return done.returncode
 
     def copy_of_base(self):
@@ -243,7 +243,7 @@ class Replaced(FaultCase):
     def calls_of(self, command):
         data, log = self.copy_with_vm(), self.path("calls")
         done = self.run_with(data, command(data), {"LD_PRELOAD": FAULTS, "MVM_FAULT_LOG": log})
-        said = done.communicate(timeout=60)[1]
+        said = done.communicate(timeout=self.timeout)[1]
         self.assertEqual(done.returncode, 0, said)
         calls = names_of(log)
         os.unlink(log)
@@ -258,11 +258,11 @@ class Replaced(FaultCase):
                 os.waitid(os.P_PID, one.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
                 with self.run_with(data, other(data)) as two:
                     try:
-                        two.wait(10)
+                        two.wait(harness.PATIENCE_S)
                     finally:
                         two.kill()
                         one.send_signal(signal.SIGCONT)
-                    said = [each.communicate(timeout=60)[1] for each in (one, two)]
+                    said = [each.communicate(timeout=self.timeout)[1] for each in (one, two)]
                     status = one.returncode, two.returncode
             where = f"at call {at}, {call}: {said}"
             suspended = os.path.exists(data + "/instances/vm/saved")
