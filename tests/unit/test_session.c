@@ -159,8 +159,7 @@ static void await_data(struct channel *peer, size_t len)
 			poll(&p, 1, -1);
 }
 
-/* A guest that takes all input and then ends the call; the end of our own input comes an hour late.
- */
+/* A guest that takes all input and then ends the call.  The end of our input is an hour late. */
 static void be_slow(struct channel *peer, uint32_t stream, int input)
 {
 	AUTO_DONE(strbuf) status = { 0 };
