@@ -77,7 +77,8 @@ static int open_cgroup(const char *path)
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstatfs(fd, &fs) < 0)
 		return -errno;
-	return fs.f_type == CGROUP2_SUPER_MAGIC ? TAKE_FD(fd) : -EPERM;
+	/* with cgroup v1 beside it, cgroup v2 is elsewhere, and has no controllers */
+	return fs.f_type == CGROUP2_SUPER_MAGIC ? TAKE_FD(fd) : -ENOENT;
 }
 
 static bool has_limit(int fd, const char *name)

@@ -278,6 +278,13 @@ void doctor_cgroup(struct doctor *d)
 	else if (fd == -EBUSY)
 		doctor_add(d, "cgroup", MVM_CHECK_OK, NULL,
 			   "VMs stay in this process's cgroup, which has a limit");
+	else if (!str_empty(getenv("MVM_CGROUP")))
+		doctor_add(
+			d, "cgroup", MVM_CHECK_WARN,
+			"make the folder below /sys/fs/cgroup, or unset MVM_CGROUP",
+			"MVM_CGROUP names '%s', which is no cgroup v2: VMs have no limits beyond "
+			"their size",
+			getenv("MVM_CGROUP"));
 	else if (fd == -ENOENT)
 		doctor_add(d, "cgroup", MVM_CHECK_WARN,
 			   "boot with systemd.unified_cgroup_hierarchy=1, or name a cgroup v2 "

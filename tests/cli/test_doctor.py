@@ -76,6 +76,13 @@ class Doctor(harness.TestCase):
         done = self.mvm("doctor", "--check", status=1, env={"PATH": self.path("empty"), "MVM_QEMU": ""})
         self.assertRegex(done.stdout, r"\Aqemu: there is no qemu-system-x86_64[^\n]*\n\Z")
 
+    def test_a_wrong_cgroup_is_named(self):
+        for folder in self.path("none"), self.data_dir:
+            check = self.checks(MVM_CGROUP=folder)["cgroup"]
+            self.assertEqual((check["level"], check["mend"]),
+                             ("warn", "make the folder below /sys/fs/cgroup, or unset MVM_CGROUP"))
+            self.assertIn(f"MVM_CGROUP names '{folder}', which is no cgroup v2", check["message"])
+
     def test_an_old_qemu_is_a_warning(self):
         path = self.program("qemu-system-x86_64", "echo 'QEMU emulator version 6.2.0'")
         qemu = self.checks(PATH=path)["qemu"]
