@@ -280,7 +280,13 @@ int server_listen_unix(struct server *s, const char *path, struct mvm_error *err
 	return r;
 }
 
-/* "127.0.0.1:8080", "[::1]:8080" */
+/* "localhost:8080" is refused, too: what a name means may change later. */
+static int no_address(const char *text, struct mvm_error *err)
+{
+	mvm_error_set(err, -EINVAL, "'%s' is no numeric address with a port", text);
+	return mvm_error_hint(err, -EINVAL, "mvmd --tcp 127.0.0.1:8800");
+}
+
 static int parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len,
 			 struct mvm_error *err)
 {
@@ -291,7 +297,7 @@ static int parse_address(const char *text, struct sockaddr_storage *ret, socklen
 
 	*ret = (struct sockaddr_storage){ 0 };
 	if (!colon || parse_u64(colon + 1, 0, 65535, &port) < 0)
-		return mvm_error_set(err, -EINVAL, "'%s' is not ADDRESS:PORT", text);
+		return no_address(text, err);
 	AUTO_FREE char *host = strndup(text, (size_t)(colon - text));
 	size_t len = host ? strlen(host) : 0;
 	if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
@@ -308,7 +314,14 @@ static int parse_address(const char *text, struct sockaddr_storage *ret, socklen
 		if (inet_pton(AF_INET, host, &v4->sin_addr) == 1)
 			return 0;
 	}
-	return mvm_error_set(err, -EINVAL, "'%s' is not a numeric address and a port", text);
+	return no_address(text, err);
+}
+
+int server_check_tcp(const char *address, struct mvm_error *err)
+{
+	struct sockaddr_storage a;
+	socklen_t len = 0;
+	return parse_address(address, &a, &len, err);
 }
 
 static bool is_loopback(const struct sockaddr_storage *a)
@@ -344,9 +357,15 @@ static int tcp_socket(const struct server *s, const char *address, bool *ret_far
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)); /* a comfort */
-	if (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, SOMAXCONN) < 0)
-		return mvm_error_set(err, -errno, "cannot listen at '%s': %s", address,
-				     strerror(errno));
+	if (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, SOMAXCONN) < 0) {
+		int e = -errno;
+		mvm_error_set(err, e, "cannot listen at '%s': %s", address, strerror(-e));
+		if (e == -EADDRINUSE)
+			mvm_error_hint(err, e,
+				       "ss -ltnp 'sport = %s' shows who does; or take another port",
+				       strrchr(address, ':'));
+		return e;
+	}
 	return TAKE_FD(fd);
 }
 

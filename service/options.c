@@ -8,6 +8,7 @@
 
 #include "base/parse.h"
 #include "route.h"
+#include "server.h"
 
 #define TIME_MAX_MS    (INT64_C(3600) * 1000)
 #define MEMORY_MAX_MIB (UINT64_C(1) << 30)
@@ -61,6 +62,18 @@ static int wrong(const char *text, const char *value)
 	return 2;
 }
 
+/* Checked here, so that a wrong address opens no socket. */
+static int take_address(const char *value, struct options *o)
+{
+	struct mvm_error err = { 0 };
+	if (server_check_tcp(value, &err) < 0) {
+		fprintf(stderr, "mvmd: %s\nhint: %s\n", err.text, err.hint);
+		return 2;
+	}
+	strv_add(&o->tcp, value);
+	return -1;
+}
+
 /* Take one option's value.  Returns -1, or an exit status. */
 static int take(int c, const char *value, struct options *o)
 {
@@ -79,8 +92,7 @@ static int take(int c, const char *value, struct options *o)
 		o->group = group->gr_gid;
 		break;
 	case 't':
-		strv_add(&o->tcp, value);
-		break;
+		return take_address(value, o);
 	case 'c':
 		o->tls_cert = value;
 		break;

@@ -4,6 +4,7 @@
 import http.client
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import unittest
@@ -38,11 +39,11 @@ class Tls(test_mvmd.Case):
                 self.assertRaises(OSError, self.ask, connection=c)
         self.assertNotIn(b"200", self.raw(b"GET /v1 HTTP/1.0\r\n\r\n"))
 
-    def refused(self, *options):
+    def refused(self, *options, status=1):
         done = subprocess.run([test_mvmd.MVMD, "--data-dir", self.data_dir, "--socket", self.path("other.sock"), *options],
                               capture_output=True, text=True, env=self.environment(), check=False,
                               timeout=harness.PATIENCE_S)
-        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(done.returncode, status, done.stderr)
         return done.stderr
 
     def test_the_network_needs_tls_and_a_secret_key(self):
@@ -53,6 +54,17 @@ class Tls(test_mvmd.Case):
         os.chmod(self.path("key.pem"), 0o600)
         self.assertIn("cannot start the HTTP server",
                       self.refused("--tcp", "127.0.0.1:0", "--tls-cert", tls[3], "--tls-key", tls[3]))
+
+    def test_a_wrong_address_opens_no_socket(self):
+        for wrong in "localhost:8800", ":8800", "127.0.0.1", "127.0.0.1:99999":
+            said = self.refused("--tcp", wrong, status=2)
+            self.assertEqual(said, f"mvmd: '{wrong}' is no numeric address with a port\nhint: mvmd --tcp 127.0.0.1:8800\n")
+
+    def test_a_taken_port_has_a_hint(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            self.assertIn(f"hint: ss -ltnp 'sport = :{port}' shows who does",
+                          self.refused("--tcp", f"127.0.0.1:{port}"))
 
 
 if __name__ == "__main__":
