@@ -54,16 +54,28 @@ static int suspend(struct e2b *e, struct mvm *mvm, const char *id, struct mvm_er
 	return r;
 }
 
+uint64_t sandbox_root_disk_bytes(const struct mvm_instance_info *info)
+{
+	AUTO_JSON json_t *record = json_loads(info->json, 0, NULL);
+	json_t *disk = json_object_get(record, "root_disk");
+	return (uint64_t)json_integer_value(json_object_get(disk, "size_mib")) << 20;
+}
+
+uint64_t sandbox_files_bytes(const struct mvm_instance_info *info)
+{
+	uint64_t disk = sandbox_root_disk_bytes(info);
+	return disk > 0 ? disk : (uint64_t)info->mem_mib << 20;
+}
+
 int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
 	struct mvm_instance_info *info = NULL;
 	int r = mvm_instance_inspect(mvm, id, &info, err);
 	if (r < 0)
 		return r;
-	AUTO_JSON json_t *record = json_loads(info->json, 0, NULL);
-	bool has = json_is_object(json_object_get(record, "root_disk"));
+	uint64_t disk = sandbox_root_disk_bytes(info);
 	mvm_instance_info_free(info);
-	if (has)
+	if (disk > 0)
 		return 0;
 	mvm_error_set(err, -EOPNOTSUPP, "a pause without memory needs a root disk");
 	return mvm_error_hint(err, -EOPNOTSUPP, "root_disk_mib in the template");

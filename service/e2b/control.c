@@ -244,6 +244,10 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 	options.network_allow = allow.n ? (const char *const *)allow.v : NULL;
 	options.network_deny = deny.n ? (const char *const *)deny.v : NULL;
 	r = owned_start(rq, mvm, &options, &instance, err);
+	if (r == -ENOENT && str_eq(err->reason, "no-template"))
+		return mvm_error_hint(err, r,
+				      "'mvm template list' has those of this host; "
+				      "doc/e2b.md makes those that the packages ask for");
 	if (r < 0)
 		return r;
 	mvm_instance_close(instance);
@@ -299,7 +303,8 @@ json_t *control_info(const json_t *doc, const struct mvm_instance_info *info, bo
 	put_seconds(o, "endAt", end_s > 0 ? end_s : (double)clock_wall_ns() / 1e9);
 	json_object_set_new(o, "cpuCount", json_integer(info->vcpus));
 	json_object_set_new(o, "memoryMB", json_integer(info->mem_mib));
-	json_object_set_new(o, "diskSizeMB", json_integer((json_int_t)(info->disk_bytes >> 20)));
+	json_object_set_new(o, "diskSizeMB",
+			    json_integer((json_int_t)(sandbox_files_bytes(info) >> 20)));
 	json_object_set_new(o, "state", json_string(paused ? "paused" : "running"));
 	if (json_is_object(metadata))
 		json_object_set(o, "metadata", metadata);

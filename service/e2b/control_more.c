@@ -98,7 +98,7 @@ static json_t *sample(const struct mvm_instance_info *info, double cpu)
 			 "cpuUsedPct", cpu, "memUsed", (json_int_t)(used < total ? used : total),
 			 "memTotal", (json_int_t)total, "memCache", (json_int_t)0, "diskUsed",
 			 (json_int_t)info->disk_bytes, "diskTotal",
-			 (json_int_t)(info->disk_bytes > total ? info->disk_bytes : total));
+			 (json_int_t)sandbox_files_bytes(info));
 }
 
 int control_metrics(struct request *rq, struct mvm *mvm, struct mvm_error *err)

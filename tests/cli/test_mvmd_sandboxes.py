@@ -211,6 +211,12 @@ class Sandboxes(sandbox_case.Case):
             status, _, sandboxes = self.ask(target=target, headers=self.token(target[1:3], "--scope", "read"))
             self.assertEqual((status, sandboxes[0]["sandboxID"], sandbox_case.SECRET in json.dumps(sandboxes)), (200, name, False))
 
+    def test_a_missing_template_has_a_next_step(self):
+        status, _, said = self.ask("POST", "/sandboxes", {**self.token("any"), **JSON}, b'{"templateID": "base"}')
+        self.assertEqual((status, said["code"]), (404, 404))
+        self.assertEqual(said["message"], "no template 'base' ('mvm template list' has those of this host; "
+                                          "doc/e2b.md makes those that the packages ask for)")
+
     def test_the_length_of_a_message_is_bounded(self):
         name = self.played_sandbox()
         here = {"E2b-Sandbox-Id": name, "X-Access-Token": sandbox_case.SECRET}

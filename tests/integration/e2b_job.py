@@ -101,7 +101,9 @@ def life(sandbox):
     assert info.metadata == {"key": "a value & more"}, info
     ids = [s.sandbox_id for s in Sandbox.list().next_items()]
     assert again.sandbox_id in ids, ids
-    assert again.get_metrics()[0].cpu_count == 1
+    metrics = again.get_metrics()[0]
+    assert metrics.cpu_count == 1, metrics
+    assert metrics.disk_total == 64 << 20, metrics # root_disk_mib
     assert again.kill() is True
     assert again.kill() is False
     assert not again.is_running()
