@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "command.h"
 #include "commands.h"
 #include "help.h"
@@ -16,8 +17,9 @@ static int unknown(struct cli_context *c, const struct args *a, const char *path
 	if (begins)
 		return cli_usage(c, "'%s' is one argument too many", a->positionals[used]);
 	const char *nearest = command_nearest(a->positionals, buf, sizeof(buf));
-	return cli_usage(c, "no such command: '%s'%s%s%s", path, nearest ? ", did you mean '" : "",
-			 nearest ? nearest : "", nearest ? "'?" : "");
+	cli_usage(c, "no such command: '%s'%s%s%s", path, nearest ? ", did you mean '" : "",
+		  nearest ? nearest : "", nearest ? "'?" : "");
+	return mvm_error_hint(&c->err, -EINVAL, "see 'mvm help'"); /* 'mvm help help' lists none */
 }
 
 static int run(struct cli_context *c, const struct args *a)

@@ -178,6 +178,8 @@ class Errors(harness.TestCase):
     def test_help_for_an_unknown_command_repeats_its_name(self):
         self.mvm_fails(2, "help", "template", "frobnicate",
                        says="no such command: 'template frobnicate'")
+        self.assertEqual(self.mvm("help", "frobnicate", status=2).stderr,
+                         "mvm: no such command: 'frobnicate'\nhint: see 'mvm help'\n")
 
     def test_a_flag_takes_no_value(self):
         self.mvm_fails(2, "version", "--json=yes", says="option '--json' takes no value")

@@ -150,7 +150,8 @@ class WrongValues(harness.TestCase):
         for command in self.mvm_json("help")["commands"]:
             for line in self.lines(command):
                 with self.subTest(line):
-                    self.mvm_fails(2, *line, says=f"hint: see 'mvm help {command['name']}'")
+                    page = "" if line[0] == "help" and len(line) == 2 and line[1][:2] != "--" else " " + command["name"]
+                    self.mvm_fails(2, *line, says=f"hint: see 'mvm help{page}'")
         self.mvm_fails(2, "ps", "--data-dir=", says="--data-dir")
         self.assertFalse(os.path.exists(self.path("web")))
 
