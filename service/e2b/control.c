@@ -246,8 +246,8 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 	r = owned_start(rq, mvm, &options, &instance, err);
 	if (r == -ENOENT && str_eq(err->reason, "no-template"))
 		return mvm_error_hint(err, r,
-				      "'mvm template list' has those of this host; "
-				      "doc/e2b.md makes those that the packages ask for");
+				      "see 'mvm template list'; the examples e2b-base and "
+				      "e2b-code make those that the packages ask for");
 	if (r < 0)
 		return r;
 	mvm_instance_close(instance);

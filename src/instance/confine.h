@@ -12,8 +12,8 @@
  *   ret_path  its path, the caller's
  *
  * Returns a descriptor to close, or -ENOENT (the host has no cgroup v2, or MVM_CGROUP names none),
- * -EPERM (none is delegated to us), -EBUSY (this process is in a cgroup with a limit of memory or CPU that a VM
- * would leave), -errno.
+ * -EPERM (none is delegated to us), -EBUSY (this process is in a cgroup with a limit of memory or
+ * CPU that a VM would leave), -errno.
  */
 int confine_open_parent(char **ret_path);
 

@@ -214,8 +214,8 @@ class Sandboxes(sandbox_case.Case):
     def test_a_missing_template_has_a_next_step(self):
         status, _, said = self.ask("POST", "/sandboxes", {**self.token("any"), **JSON}, b'{"templateID": "base"}')
         self.assertEqual((status, said["code"]), (404, 404))
-        self.assertEqual(said["message"], "no template 'base' ('mvm template list' has those of this host; "
-                                          "doc/e2b.md makes those that the packages ask for)")
+        self.assertEqual(said["message"], "no template 'base' (see 'mvm template list'; the examples e2b-base and "
+                                          "e2b-code make those that the packages ask for)")
 
     def test_the_length_of_a_message_is_bounded(self):
         name = self.played_sandbox()
