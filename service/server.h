@@ -81,10 +81,11 @@ int server_listen_unix(struct server *s, const char *path, struct mvm_error *err
 
 /* Take clients at "ADDRESS:PORT".  Without s->tls only at a numeric address of this host alone
  * (127.0.0.1, [::1]). */
+int server_listen_tcp(struct server *s, const char *address, struct mvm_error *err);
+
 /* Is this a numeric address with a port, like "127.0.0.1:8800" or "[::1]:8800"?  -EINVAL, with a
  * hint, if not. */
 int server_check_tcp(const char *address, struct mvm_error *err);
-int server_listen_tcp(struct server *s, const char *address, struct mvm_error *err);
 
 /* Take clients at a listening socket that the service manager has opened; takes over fd. */
 int server_listen_fd(struct server *s, int fd, struct mvm_error *err);

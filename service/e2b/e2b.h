@@ -202,11 +202,12 @@ int sandbox_stop(struct e2b *e, struct mvm *mvm, const json_t *doc, struct mvm_e
 int sandbox_wake(struct e2b *e, struct mvm *mvm, json_t *doc, struct mvm_error *err);
 
 /* -EOPNOTSUPP: the VM has no root disk, which a pause without memory needs. */
+int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err);
+
 uint64_t sandbox_root_disk_bytes(const struct mvm_instance_info *info); /* 0: it has none */
 
 /* Where its files go: its root disk, else its memory. */
 uint64_t sandbox_files_bytes(const struct mvm_instance_info *info);
-int sandbox_check_disk(struct mvm *mvm, const char *id, struct mvm_error *err);
 
 /* ---- control.c, control_more.c: workers of control routes ---- */
 
