@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/e2b-code/code-server, by what the package e2b-code-interpreter sends."""
+"""examples/e2b-code/code-server: the package e2b-code-interpreter, and what it does not show."""
 
 import http.client
 import json
@@ -9,8 +9,26 @@ import subprocess
 import sys
 
 import harness
+import pypi
 
 SERVER = os.path.join(harness.SOURCE_DIR, "examples", "e2b-code", "code-server")
+
+PACKAGE_JOB = """
+from e2b_code_interpreter import Sandbox
+sandbox = Sandbox.create(debug=True) # asks nobody for a sandbox
+first = sandbox.run_code("x = 41\\nprint('hi')\\nx + 1")
+assert (first.text, first.logs.stdout, first.error) == ("42", ["hi\\n"], None), first
+assert sandbox.run_code("1 / 0").error.name == "ZeroDivisionError"
+assert sandbox.run_code("import os; os.environ['K']", envs={"K": "v"}).text == "'v'"
+context = sandbox.create_code_context(cwd="/")
+assert sandbox.run_code("import os; os.getcwd()", context=context).text == "'/'"
+assert sandbox.run_code("x", context=context).error.name == "NameError"
+assert len(sandbox.list_code_contexts()) == 2
+sandbox.restart_code_context(context)
+assert sandbox.run_code("os", context=context).error.name == "NameError"
+sandbox.remove_code_context(context)
+assert len(sandbox.list_code_contexts()) == 1
+"""
 
 
 class CodeServer(harness.TestCase):
@@ -44,6 +62,13 @@ class CodeServer(harness.TestCase):
 
     def text_of(self, code, **more):
         return self.run_code(code, **more)["result"][0]["text"]
+
+    def test_the_package_of_pypi(self):
+        env = {**os.environ, "PYTHONPATH": pypi.folder("e2b-code-interpreter"), "E2B_API_KEY": "e2b_" + "0" * 40,
+               "E2B_SANDBOX_URL": f"http://127.0.0.1:{self.port}"}
+        job = subprocess.run([sys.executable, "-c", PACKAGE_JOB], env=env, capture_output=True, text=True, check=False,
+                             timeout=harness.PATIENCE_S)
+        self.assertEqual(job.returncode, 0, job.stdout + job.stderr)
 
     def test_variables_stay_and_the_last_value_is_the_result(self):
         first = self.run_code("x = 41\nprint('hi')\nx + 1")
