@@ -351,6 +351,16 @@ static void fail_too_long(struct request *rq)
 	request_fail(rq, &err);
 }
 
+/* Drop a piece of an upload that has failed: libmicrohttpd sends no reply before a body's end, and
+ * the client should learn why it failed.  The rest has as much time as any other body. */
+static void drop_upload(struct request *rq, size_t *len)
+{
+	if (rq->discarded == 0)
+		connection_set_limit(rq->server, rq->connection, CONNECTION_BODY);
+	rq->discarded += *len;
+	*len = 0;
+}
+
 /* Take a piece of a body.  False: close the connection. */
 static bool take_body(struct request *rq, const char *data, size_t *len)
 {
@@ -364,6 +374,10 @@ static bool take_body(struct request *rq, const char *data, size_t *len)
 		else if (n < *len)
 			request_suspend(rq);
 		*len = r < 0 ? 0 : *len - n;
+		return true;
+	}
+	if (rq->route && rq->route->upload) {
+		drop_upload(rq, len);
 		return true;
 	}
 	rq->discarded += *len;

@@ -106,6 +106,11 @@ static void take_end(struct upload *u, int status)
 		fail(u);
 		return;
 	}
+	if (!u->ending || u->hold.len > 0) {
+		mvm_error_set(&u->err, -EPROTO, "the guest took a part of the file only");
+		fail(u);
+		return;
+	}
 	if (guest_entry_json(u->out.data, u->out.len, &entry) <= 0) {
 		mvm_error_set(&u->err, -EPROTO, "the guest's answer is damaged");
 		fail(u);

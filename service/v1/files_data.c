@@ -351,9 +351,7 @@ static int take_piece(struct request *rq, const char *data, size_t *len, struct 
 	int n = guest_write(u->guest, data, *len, &ignored);
 
 	(void)err;
-	if (n == -EPIPE) /* it has ended: why comes with its end */
-		n = u->over ? (int)*len : 0;
-	if (n < 0)
+	if (n < 0) /* why comes with its end */
 		n = 0;
 	u->waits = (size_t)n < *len;
 	*len = (size_t)n;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests of sandboxes that mean harm to mvmd or to others.  They are only played."""
 
+import errno
 import os
 import socket
 import sys
@@ -33,6 +34,26 @@ class QuickWatch(FakeInstance):
     def on_call(self, agent, stream, fields):
         self.answer(agent, stream)
         agent.send(proto.DATA, stream, b"\1ready\0\0")
+
+
+ENTRY = b"\0".join((b"f", b"644", b"0", b"0", b"user", b"user", b"/x", b"", b"", b""))
+
+
+class EarlyEnd(FakeInstance):
+    """A guest that says that a file is written before it has any of it."""
+
+    def on_call(self, agent, stream, fields):
+        self.answer(agent, stream)
+        agent.send(proto.DATA, stream, b"\1" + ENTRY)
+        agent.send(proto.END, stream, proto.encode(EXIT_CODE=0))
+
+
+class FullDisk(FakeInstance):
+    """A guest whose disk is full before a file has come."""
+
+    def on_call(self, agent, stream, fields):
+        self.answer(agent, stream)
+        agent.send(proto.END, stream, proto.encode(EXIT_CODE=errno.ENOSPC))
 
 
 class Guests(sandbox_case.Case):
@@ -77,6 +98,37 @@ class Guests(sandbox_case.Case):
             answers.append(self.local("POST", "/filesystem.Filesystem/CreateWatcher", here, b'{"path": "/"}'))
         self.assertEqual([status for status, _, _ in answers], [200] * 64 + [503, 200], answers[-2:])
         self.assertEqual(answers[64][2]["message"], "the sandbox has 64 watchers already")
+
+    def test_a_file_is_not_written_before_it_has_come(self):
+        here = {"E2b-Sandbox-Id": self.played_sandbox(EarlyEnd), "X-Access-Token": sandbox_case.SECRET,
+                "Content-Type": "application/octet-stream"}
+        status, _, said = self.local("POST", "/files?path=/x", here, bytes(8 << 20))
+        self.assertEqual((status, said["message"]), (502, "the guest took a part of the file only"))
+
+    def test_whoever_uploads_learns_why_it_fails(self):
+        name = self.played_sandbox(FullDisk)
+        here = {"E2b-Sandbox-Id": name, "X-Access-Token": sandbox_case.SECRET, "Content-Type": "application/octet-stream"}
+        for method, target in (("POST", "/files?path=/x"), ("PUT", f"/v1/instances/{name}/files?path=/x"),
+                               ("PUT", f"/v1/instances/{name}/tar?path=/x")):
+            status, _, said = self.local(method, target, here, bytes(8 << 20)) # more than waits in sockets
+            self.assertEqual(status, 507, said)
+
+
+class ShortTime(sandbox_case.Case):
+    options = "--tcp", "127.0.0.1:0", "--client-timeout", "2s"
+
+    def test_an_upload_that_has_failed_has_an_end(self):
+        name = self.played_sandbox(FullDisk)
+        piece = b"1000\r\n" + bytes(4096) + b"\r\n"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(harness.PATIENCE_S)
+            client.connect(self.socket)
+            client.sendall(f"POST /files?path=/x HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: {name}\r\n"
+                           f"X-Access-Token: {sandbox_case.SECRET}\r\nContent-Type: application/octet-stream\r\n"
+                           "Transfer-Encoding: chunked\r\n\r\n".encode())
+            with self.assertRaises((BrokenPipeError, ConnectionResetError)):
+                while True:
+                    client.sendall(piece)
 
 
 if __name__ == "__main__":
