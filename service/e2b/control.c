@@ -223,7 +223,19 @@ static int check_agent(struct mvm *mvm, const char *id, struct mvm_error *err)
 	return mvm_error_hint(err, r, "make it anew: mvm template build ID --snapshot");
 }
 
-static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_error *err)
+/* The lease begins once the VM is up. */
+static int begin_lease(struct e2b *e, json_t *doc, struct mvm_error *err)
+{
+	double timeout_s = json_number_value(json_object_get(doc, SANDBOX_END)) -
+			   json_number_value(json_object_get(doc, "startedAt"));
+	double now_s = (double)clock_wall_ns() / 1e9;
+	json_object_set_new(doc, "startedAt", json_real(now_s));
+	json_object_set_new(doc, SANDBOX_END, json_real(now_s + timeout_s));
+	return sandbox_save(e, doc, err);
+}
+
+static int start(struct request *rq, struct e2b *e, struct mvm *mvm, json_t *doc,
+		 struct mvm_error *err)
 {
 	struct mvm_start_options options = MVM_START_OPTIONS_INIT;
 	struct mvm_instance *instance = NULL;
@@ -254,6 +266,8 @@ static int start(struct request *rq, struct mvm *mvm, json_t *doc, struct mvm_er
 	r = check_agent(mvm, options.name, err);
 	if (r == 0 && json_object_get(doc, "autoPauseMemory"))
 		r = sandbox_check_disk(mvm, options.name, err);
+	if (r == 0)
+		r = begin_lease(e, doc, err);
 	if (r < 0)
 		mvm_instance_remove(mvm, options.name, true, NULL, NULL); /* as if never started */
 	return r;
@@ -273,19 +287,13 @@ static int create(struct request *rq, struct mvm *mvm, struct mvm_error *err)
 		r = sandbox_save(e, doc, err);
 	if (r < 0)
 		return r;
-	double timeout_s = json_number_value(json_object_get(doc, SANDBOX_END)) -
-			   json_number_value(json_object_get(doc, "startedAt"));
-	r = start(rq, mvm, doc, err);
+	r = start(rq, e, mvm, doc, err);
 	if (r < 0) {
 		sandbox_forget(e, sandbox_text(doc, "id"));
 		return r;
 	}
-	double now_s = (double)clock_wall_ns() / 1e9; /* the lease begins once it is up */
-	json_object_set_new(doc, "startedAt", json_real(now_s));
-	json_object_set_new(doc, SANDBOX_END, json_real(now_s + timeout_s));
-	r = sandbox_save(e, doc, err);
 	sandbox_post(e, sandbox_text(doc, "id"), json_deep_copy(doc));
-	return r < 0 ? r : request_answer(rq, 201, control_sandbox(doc), err);
+	return request_answer(rq, 201, control_sandbox(doc), err);
 }
 
 /* ---- look ---- */

@@ -206,8 +206,11 @@ int sandbox_save(struct e2b *e, const json_t *doc, struct mvm_error *err)
 	if (r >= 0)
 		r = file_replace_at(dir, dir, name, text, strlen(text), 0600);
 	free(text);
-	return r < 0 ? mvm_error_set(err, r, "cannot write the sandbox's record: %s", strerror(-r))
-		     : 0;
+	if (r >= 0)
+		return 0;
+	/* its folder is missing, not what the client asks for */
+	return mvm_error_set(err, r == -ENOENT ? -EIO : r, "cannot write the sandbox's record: %s",
+			     strerror(-r));
 }
 
 void sandbox_forget(struct e2b *e, const char *id)

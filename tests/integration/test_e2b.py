@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import threading
 import time
 import urllib.parse
 
@@ -23,6 +24,27 @@ class E2b(e2b_case.TestCase):
 
     def test_the_newest_package_works(self):
         self.run_job(None, "e2b_job.py")
+
+    def create_without_its_folder(self):
+        """Create a sandbox whose record cannot be written once it is up.  Returns the status."""
+        folder = os.path.join(self.shared_data, "service/e2b")
+        before, replies = set(os.listdir(folder)), []
+        creates = threading.Thread(target=lambda: replies.append(
+            self.request("POST", "/v2/sandboxes", {"templateID": "base", "timeout": 300})))
+        creates.start()
+        guests.wait_until(lambda: set(os.listdir(folder)) > before)
+        os.rename(folder, folder + ".away")
+        creates.join()
+        os.rename(folder + ".away", folder)
+        if replies[0].status == 201: # it was faster
+            self.request("DELETE", self.path_of(replies[0].json))
+        return replies[0].status
+
+    def test_no_sandbox_runs_whose_create_has_failed(self):
+        instances = os.path.join(self.shared_data, "instances")
+        before = set(os.listdir(instances))
+        self.assertTrue(any(self.create_without_its_folder() == 500 for _ in range(10)))
+        self.assertLessEqual(set(os.listdir(instances)), before)
 
     def test_commands_and_leases_outlive_mvmd(self):
         sandbox = self.create(timeout=300)
