@@ -14,7 +14,6 @@ import harness
 import openapi
 import pypi
 import service
-from test_console import free_port
 
 SCHEMATHESIS, GENERATOR = "4.32.5", "0.29.1"
 LONG = os.environ.get("MVM_TEST_LONG")
@@ -88,7 +87,7 @@ class Clients(service.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.port = free_port()
+        cls.port = harness.free_port()
         cls.options = "--tcp", f"127.0.0.1:{cls.port}", "--no-pools"
         super().setUpClass()
         cls.url = f"http://127.0.0.1:{cls.port}"
