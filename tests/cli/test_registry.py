@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import unittest
 
 import harness
@@ -315,7 +314,7 @@ class Places(RegistryCase):
         self.settings(f'[registry."registry.invalid"]\nmirrors = ["{down}", "{registry.host}"]\n')
         done = self.mvm("template", "build", "t", status=0)
         self.assertIn(f"asking {registry.host}", done.stderr)
-        self.settings(f'[registry."registry.invalid"]\nmirrors = ["https://x"]\n')
+        self.settings('[registry."registry.invalid"]\nmirrors = ["https://x"]\n')
         self.mvm_fails(1, "template", "build", "t", says="registries.toml:2: ")
 
     def test_plain_http_must_be_allowed(self):

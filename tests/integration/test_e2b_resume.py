@@ -137,7 +137,7 @@ class Resume(e2b_case.TestCase):
             calls += [clients.submit(self.port, sandbox) for _ in range(24)]
             gone = socket.socket(socket.AF_UNIX) # and one that does not wait for its reply
             gone.connect(self.mvmd.socket)
-            gone.send("".join([f"GET /health HTTP/1.1\r\nHost: localhost\r\n",
+            gone.send("".join(["GET /health HTTP/1.1\r\nHost: localhost\r\n",
                                *(f"{k}: {v}\r\n" for k, v in self.here(sandbox).items()), "\r\n"]).encode())
             gone.close()
             self.assertEqual({call.result().status for call in calls}, {200})
